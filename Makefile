@@ -1,0 +1,43 @@
+# Each target does all its own set-up in .venv: it needs Python 3.11 or newer, git and make.
+#   make demo PIP_FLAGS="--index-url URL"    takes packages from another index, say one of CPU wheels
+#   make test WORKERS=1                      runs the tests in one process
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+WORKERS ?= 2
+CORES ?= all
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo test lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	@echo
+	@cat results/demo/tables/table1.md
+	@echo "The page: $(CURDIR)/results/demo/report.html"
+	@echo "The table: $(CURDIR)/results/demo/tables/table1.md (.csv)"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(PIP_FLAGS) --editable '.[workflow,test,lint]'
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake results

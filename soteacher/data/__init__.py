@@ -1,0 +1,1 @@
+"""Image sets, prepared once, and the stream of batches made of them."""

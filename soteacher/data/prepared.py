@@ -1,0 +1,160 @@
+"""Images as training reads them: arrays in the store, and a manifest with their hashes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soteacher import files, registry
+from soteacher.data import truth
+from soteacher.errors import UserError, unknown
+from soteacher.keys import key
+from soteacher.settings import parse
+from soteacher.study.plan import sha
+from soteacher.study.schema import TrueLabels
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+TRUTHS = ("train_truth", "test_truth")
+
+
+def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
+    """Make the arrays of a data spec in the store, unless they are there; return the manifest.
+
+    The manifest tells shapes, classes, normalisation and the sha256 of every array; no time, host
+    or path, so that equal data have equal manifests.
+    """
+    folder = folder_of(spec, store)
+    if not (folder / "manifest.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        try:
+            _make(spec, making)
+            if not (folder / "manifest.json").is_file():  # another job may have been faster
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(making, folder)
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    manifest = files.read_json(folder / "manifest.json", "the data manifest")
+    Prepared(folder, manifest).check()
+    return manifest
+
+
+def folder_of(spec: dict[str, Any], store: Path) -> Path:
+    """Where the store keeps the arrays of a data spec."""
+    return Path(store) / "data" / f"{spec['source']}-{sha(spec)[:16]}"
+
+
+def _make(spec: dict[str, Any], folder: Path) -> None:
+    settings = dict(spec)
+    part = registry.get("data source", settings.pop("source"))
+    check_revision(part, settings.pop("revision"), spec["source"])
+    true_labels = settings.pop("true_labels", None)
+    images = parse(part, settings, "data").read()
+    n_classes = len(images.classes)
+    arrays = {name: getattr(images, name) for name in ARRAYS}
+    pixels = images.train_images.reshape(-1, 3).astype(np.float64) / 255
+    manifest: dict[str, Any] = {
+        "spec": spec,
+        "classes": list(images.classes),
+        "mean": list(images.mean or pixels.mean(axis=0)),
+        "std": list(images.std or pixels.std(axis=0)),
+    }
+    if true_labels is not None:
+        settings = {k: v for k, v in true_labels.items() if k != "revision"}
+        known = parse(TrueLabels, settings, "true_labels")
+        near = truth.look_alikes(
+            images.train_images, images.train_labels, n_classes, len(known.split)
+        )
+        for split in ("train", "test"):
+            labels = arrays[f"{split}_labels"]
+            arrays[f"{split}_truth"] = truth.distributions(
+                labels, near, known.confusion, known.split
+            )
+        arrays["test_labels"] = truth.draw(arrays["test_truth"], key(0, "data", "test labels"))
+        manifest["look_alikes"] = near.tolist()
+    manifest["arrays"] = {}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+        manifest["arrays"][name] = {
+            "sha256": files.sha256_of(folder / f"{name}.npy"),
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+        }
+    files.write_json(folder / "manifest.json", manifest)
+
+
+def check_revision(part: type, revision: int, name: str) -> None:
+    """A spec is carried out only by the revision of each part that it names."""
+    if part.revision != revision:
+        raise UserError(
+            f"'{name}' is asked for in revision {revision}, this soteacher has revision "
+            f"{part.revision}: plan and job must run the same version"
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set: its manifest, and its arrays, read when they are used."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """What the fingerprints of runs on these data contain."""
+        return sha(self.manifest)
+
+    @property
+    def n_classes(self) -> int:
+        """K"""
+        return len(self.manifest["classes"])
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether p*(x) is known for every image."""
+        return "train_truth" in self.manifest["arrays"]
+
+    def check(self) -> None:
+        """Compare every array with its recorded hash."""
+        for name, facts in self.manifest["arrays"].items():
+            files.checked(self.folder / f"{name}.npy", facts["sha256"], f"prepared array {name}")
+
+    def array(self, name: str) -> np.ndarray:
+        """One array, memory-mapped, read only."""
+        if name not in self.manifest["arrays"]:
+            raise UserError(unknown("array", name, self.manifest["arrays"]))
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+
+    def train_labels(self, seed: int) -> np.ndarray:
+        """Training labels, (N,): with known true distributions, drawn from them for the seed."""
+        if not self.has_truth:
+            return self.array("train_labels")
+        return truth.draw(self.array("train_truth"), key(seed, "data", "train labels"))
+
+    @cached_property
+    def test_classes(self) -> np.ndarray:
+        """What test accuracy counts against, (M,): the labels, or argmax p* where it is known."""
+        if not self.has_truth:
+            return np.asarray(self.array("test_labels"))
+        return np.asarray(self.array("test_truth")).argmax(axis=1)
+
+
+def open_prepared(manifest_path: Path, store: Path) -> Prepared:
+    """The data set that a manifest describes; its arrays must be in the store."""
+    manifest = files.read_json(manifest_path, "the data manifest")
+    prepared = Prepared(folder_of(manifest["spec"], store), manifest)
+    if not prepared.folder.is_dir():
+        raise UserError(
+            f"prepared data are not in the store: {prepared.folder}; delete {manifest_path} and "
+            "run the same command again"
+        )
+    return prepared

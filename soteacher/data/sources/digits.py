@@ -1,0 +1,38 @@
+"""1,797 handwritten digits that ship with scikit-learn: real images, and no download.
+
+E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998: 8x8, 17 greys.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from soteacher.data.sources.base import ImageSet, Source
+from soteacher.registry import register
+
+N_TEST = 450
+
+
+@register
+class Digits(Source):
+    """1,347 training and 450 test images of ten classes, split once, stratified by class."""
+
+    def read(self) -> ImageSet:
+        """Return 8x8 images with the grey in all three channels."""
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        digits = load_digits()
+        grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # 0..16 -> 0..255
+        images = np.repeat(grey[..., None], 3, axis=-1)  # (N, 8, 8) -> (N, 8, 8, 3)
+        labels = digits.target.astype(np.int64)
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=N_TEST, stratify=labels, random_state=0
+        )
+        return ImageSet(
+            train_images=images[train],
+            train_labels=labels[train],
+            test_images=images[test],
+            test_labels=labels[test],
+            classes=tuple(str(name) for name in digits.target_names),
+        )

@@ -1,0 +1,85 @@
+"""The stream of training batches: a pure function of (seed, role, stage, epoch, step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from soteacher.data.augment import crop_and_flip, normalise
+from soteacher.data.prepared import Prepared
+from soteacher.keys import generator, key
+from soteacher.study.schema import Augment
+
+if TYPE_CHECKING:
+    from soteacher.training.moment import Moment, Stage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees."""
+
+    images: Tensor
+    """float32, (B, 3, H, W), augmented and normalised."""
+    labels: Tensor
+    """int64, (B,)"""
+    indices: Tensor
+    """int64, (B,): rows of the training set."""
+    at: Moment
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    order: Tensor
+    offsets: Tensor
+    flips: Tensor
+
+
+class Stream:
+    """Batches of one data set, batch size, augmentation, seed and role, made on the device.
+
+    All draws of an epoch are made at once on the CPU, then moved: the same numbers on every
+    device, and no wait inside a step.
+    """
+
+    def __init__(
+        self, data: Prepared, augment: Augment, batch: int, seed: int, role: str, device: str
+    ) -> None:
+        self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
+        self.device = device
+        self._images = torch.from_numpy(np.array(data.array("train_images"))).to(device)
+        self._labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
+        self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
+        self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
+        self.n_images = len(self._images)
+        self.steps = -(-self.n_images // batch)  # the last, short batch is kept
+        self._epoch = lru_cache(maxsize=2)(self._draw)
+
+    def _draw(self, stage: Stage, epoch: int) -> _Epoch:
+        def draw(purpose: str) -> torch.Generator:
+            return generator(key(self.seed, self.role, purpose, stage.name, epoch))
+
+        n, padding = self.n_images, self.augment.crop_padding
+        order = torch.randperm(n, generator=draw("order"))
+        offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=draw("crop"))
+        flips = torch.rand(n, generator=draw("flip")) < self.augment.flip
+        return _Epoch(*(drawn.to(self.device) for drawn in (order, offsets, flips)))
+
+    def batch(self, at: Moment) -> Batch:
+        """The batch of a moment; offsets and flips belong to places in the epoch's order."""
+        epoch = self._epoch(at.stage, at.epoch)
+        part = slice(at.step * self.batch_size, (at.step + 1) * self.batch_size)
+        indices = epoch.order[part]
+        images = crop_and_flip(
+            self._images[indices],
+            self.augment.crop_padding,
+            epoch.offsets[part],
+            epoch.flips[part],
+        )
+        return Batch(
+            normalise(images, self._mean, self._std), self._labels[indices], indices, at
+        )

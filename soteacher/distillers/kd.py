@@ -1,0 +1,19 @@
+"""Knowledge distillation: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network,
+2015. SoTeacher, Appendix D.2: alpha 0.5, temperature 4."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from soteacher.distillers.base import Distiller
+from soteacher.registry import register
+
+
+@register
+class KD(Distiller):
+    """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, and nothing more."""
+
+    ce: float = Field(0.5, ge=0)
+    """Weight of the cross-entropy with the labels (alpha of Appendix D.2)."""
+    kd: float = Field(0.5, ge=0)
+    """Weight of the divergence (1 - alpha of Appendix D.2)."""

@@ -1,0 +1,18 @@
+"""Errors that a user can mend: one clear sentence each, shown without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something asked for cannot be done; the text says what was asked, expected and what to do."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that nobody knows: the known ones, and the nearest of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"unknown {what} '{name}'; known: {', '.join(known) or 'none'}{hint}"

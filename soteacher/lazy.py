@@ -1,0 +1,25 @@
+"""`from soteacher.lazy import torch`: torch, imported when it is first used.
+
+The settings of every regularizer and distiller stand beside their losses, and the study layer
+reads those settings without paying two seconds for torch (or having it at all).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch as torch
+else:
+
+    class _Lazy:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            value = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, value)
+            return value
+
+    torch = _Lazy("torch")

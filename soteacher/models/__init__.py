@@ -1,0 +1,1 @@
+"""Networks. `catalogue` tells what there is without importing torch."""

@@ -1,0 +1,16 @@
+"""What every network returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Output(NamedTuple):
+    """Logits, and the features that distillers match."""
+
+    logits: Tensor
+    """(B, K)"""
+    features: dict[str, Tensor]
+    """By name: `stem`, `stage1`, ... (B, C, H, W) with `_pre` before a ReLU, `pooled` (B, C)."""

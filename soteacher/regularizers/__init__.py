@@ -1,0 +1,1 @@
+"""What a teacher's training adds to cross-entropy: one file a regularizer."""

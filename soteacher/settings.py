@@ -1,0 +1,76 @@
+"""The base of everything that a study file can set: frozen, strict about names, with defaults.
+
+A default is part of what a run *is*: specs leave out what equals its default, so a default may
+never change without a new `revision` of the part that holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from soteacher.errors import UserError, unknown
+
+_BRANCH = re.compile(r"float|int|str|constrained-.*|(dict|tuple)\[.*")
+"""What pydantic adds to a key's path to say which branch of a union it tried."""
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """A frozen set of named settings; an unknown name is an error that names the nearest one."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, values: Any) -> Any:
+        if values is None:  # `standard:` with nothing after it is YAML for an empty mapping
+            return {}
+        if isinstance(values, dict):
+            for name in values:
+                if name not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_setting", "{text}", {"text": unknown("key", name, cls.model_fields)}
+                    )
+        return values
+
+    def spec(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def parse(settings: type[S], values: Any, where: str) -> S:
+    """`settings` made from plain values, or a `UserError` whose one line starts with `where`."""
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, where)) from None
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """The first thing wrong, in one line: key, what is wrong or expected, what was given."""
+    first = error.errors(include_url=False)[0]
+    parts = [str(part) for part in first["loc"]]
+    key = ".".join([where, *(part for part in parts if not _BRANCH.fullmatch(part))])
+    if first["type"] == "unknown_setting":
+        return f"{key}: {first['msg']}"
+    if first["type"] == "missing":
+        return f"{key}: missing; it must be given"
+    given = json.dumps(first["input"], default=str)
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    for long in ("input should be", "string should match pattern"):
+        message = message.replace(long, "expected")
+    return f"{key}: {message}; got {given}"

@@ -1,0 +1,252 @@
+"""A study expanded: which networks are trained, which of them share a process, who asks for them.
+
+A run's *spec* says all that makes it what it is: settings that differ from their defaults and the
+revision of each part. It is known before anything runs. Its *fingerprint* adds the sha256 of the
+prepared data and the teacher's fingerprint; it is made in the job and keys the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from soteacher.errors import UserError
+from soteacher.study.paper import is_papers
+from soteacher.study.schema import AccuracyTable, DataSet, Study, networks
+from soteacher.models import catalogue
+from soteacher.settings import canonical
+
+LOOP = 1
+"""Revision of the training loop: a new number where the same settings train to other bits."""
+STREAM = 1
+"""Revision of the stream of batches (order, crops, flips, drawn labels)."""
+TRUE_LABELS = 1
+"""Revision of how true label distributions are made."""
+
+
+def sha(value: Any) -> str:
+    """sha256 of a value's canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def fingerprint(spec: dict[str, Any], data_sha256: str, teacher: str | None) -> str:
+    """What the store knows a run by: its spec, its prepared data, its teacher's fingerprint."""
+    return sha({"spec": spec, "data": data_sha256, "teacher": teacher})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train. Its id is readable and is its path; its spec is what it is."""
+
+    id: str
+    data: str
+    """The data set's name in the study."""
+    spec: dict[str, Any]
+    teacher: Run | None = None
+
+    @cached_property
+    def spec_sha256(self) -> str:
+        """The spec's hash: what a result must carry to belong to this run."""
+        return sha(self.spec)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: the mean of a measure over runs, one a seed."""
+
+    row: str
+    column: str
+    measure: str
+    runs: tuple[Run, ...]
+    papers: bool
+    """Whether all runs are the paper's own experiment."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs trained in one process; their one output is a manifest."""
+
+    name: str
+    role: str
+    data: str
+    runs: tuple[Run, ...]
+
+    @property
+    def param(self) -> str:
+        """All that the job trains, as one string: Snakemake reruns it where this changes."""
+        runs = {}
+        for run in self.runs:
+            runs[run.id] = {"spec": run.spec}
+            if run.teacher:
+                runs[run.id]["teacher"] = run.teacher.id
+        return canonical(runs)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a study asks for."""
+
+    study: Study
+    tables: dict[str, tuple[Cell, ...]]
+    wanted: dict[str, set[str]] = field(default_factory=dict)
+    """Run id to the names of the tables that ask for it, through its students too."""
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    @cached_property
+    def jobs(self) -> dict[str, dict[str, Job]]:
+        """Role to name to job. Runs that other tables ask for are never in one job."""
+        return {role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")}
+
+    @cached_property
+    def job_of(self) -> dict[str, Job]:
+        """Run id to its job."""
+        jobs = (job for named in self.jobs.values() for job in named.values())
+        return {run.id: job for job in jobs for run in job.runs}
+
+    def data_spec(self, name: str) -> dict[str, Any]:
+        """What the prepared images of a data set are."""
+        return _data_spec(self.study.data[name])
+
+    def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
+        """The jobs that train these runs, each once, in a fixed order."""
+        jobs = {(self.job_of[run.id].role, self.job_of[run.id].name) for run in runs}
+        return [self.jobs[role][name] for role, name in sorted(jobs)]
+
+    def _jobs(self, role: str) -> Iterable[Job]:
+        groups: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
+        for run in self.runs.values():
+            if run.spec["role"] == role:
+                asked_by = tuple(sorted(self.wanted[run.id]))
+                groups.setdefault((run.data, asked_by), []).append(run)
+        for (data, _), runs in sorted(groups.items()):
+            for members in _packed(runs, self.study.runs_per_job):
+                name = f"{data}-{sha([run.id for run in members])[:10]}"
+                yield Job(name, role, data, members)
+
+
+def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
+    """Cut runs into jobs of at most `size`, students of one teacher together if they fit."""
+    siblings: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.id):
+        siblings.setdefault(run.teacher.id if run.teacher else run.id, []).append(run)
+    job: list[Run] = []
+    for family in siblings.values():
+        if job and len(job) + len(family) > size:
+            yield tuple(job)
+            job = []
+        job += family
+        while len(job) > size:
+            yield tuple(job[:size])
+            job = job[size:]
+    if job:
+        yield tuple(job)
+
+
+def expand(study: Study) -> Plan:
+    """Expand a study into runs, cells and jobs. `UserError` where two runs would share an id."""
+    plan = Plan(study, tables={})
+    for name, table in study.tables.items():
+        plan.tables[name] = tuple(_accuracy_cells(plan, name, table))
+    return plan
+
+
+def _accuracy_cells(plan: Plan, name: str, table: AccuracyTable) -> Iterable[Cell]:
+    study = plan.study
+    pairs = tuple(study.pairs) if table.pairs == "all" else table.pairs
+    seeds = study.seeds if table.seeds is None else table.seeds
+    for method in table.teachers:
+        for distiller in table.distillers:
+            row = method if len(table.distillers) == 1 else f"{method} {distiller}"
+            for pair in pairs:
+                for column in table.columns:
+                    role, measure = column.split(".")
+                    runs = []
+                    for seed in seeds:
+                        run = _teacher_run(plan, name, pair, method, seed)
+                        if role == "student":
+                            run = _student_run(plan, name, pair, distiller, run)
+                        runs.append(run)
+                    known = method if role == "teacher" else distiller
+                    papers = all(
+                        is_papers(run.spec, known)
+                        and (run.teacher is None or is_papers(run.teacher.spec, method))
+                        for run in runs
+                    )
+                    yield Cell(row, f"{pair} {column}", measure, tuple(runs), papers)
+
+
+def _teacher_run(plan: Plan, table: str, pair_name: str, method: str, seed: int) -> Run:
+    study = plan.study
+    pair = study.pairs[pair_name]
+    network, _ = networks(pair_name, pair)
+    terms = {
+        name: _term_spec(term.for_data(pair.data, f"teachers.{method}.{name}"))
+        for name, term in study.teachers[method].regularizers.items()
+    }
+    recipe = study.recipes[pair.teacher_recipe].for_network(network)
+    spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
+    return _add(plan, table, Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec))
+
+
+def _student_run(plan: Plan, table: str, pair_name: str, distiller: str, teacher: Run) -> Run:
+    study = plan.study
+    pair = study.pairs[pair_name]
+    _, network = networks(pair_name, pair)
+    student = study.distillers[distiller]
+    recipe = study.recipes[pair.student_recipe].for_network(network).spec()
+    recipe.pop("keep_every", None)  # checkpoints are the teachers'
+    terms = {student.method: _term_spec(student.distiller)}
+    spec = _spec(study, "student", pair.data, network, recipe, terms, teacher.spec["seed"])
+    spec["teacher"] = teacher.spec
+    return _add(plan, table, Run(f"{teacher.id}/{network}/{distiller}", pair.data, spec, teacher))
+
+
+def _spec(
+    study: Study,
+    role: str,
+    data: str,
+    network: str,
+    recipe: dict[str, Any],
+    terms: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    family, _ = catalogue.find(network)
+    spec = {
+        "role": role,
+        "loop": LOOP,
+        "data": _data_spec(study.data[data]),
+        "stream": {"revision": STREAM, **study.data[data].augment.spec()},
+        "network": {"name": network, "revision": family.revision},
+        "recipe": recipe,
+        "terms": terms,
+        "seed": seed,
+    }
+    if study.precision != "float32":
+        spec["precision"] = study.precision
+    return spec
+
+
+def _data_spec(data: DataSet) -> dict[str, Any]:
+    spec = {"source": type(data.source).__module__.rpartition(".")[2]}
+    spec |= {"revision": data.source.revision, **data.source.spec()}
+    if data.true_labels is not None:
+        spec["true_labels"] = {"revision": TRUE_LABELS, **data.true_labels.spec()}
+    return spec
+
+
+def _term_spec(term: Any) -> dict[str, Any]:
+    return {"revision": term.revision, **term.spec()}
+
+
+def _add(plan: Plan, table: str, run: Run) -> Run:
+    known = plan.runs.setdefault(run.id, run)
+    if known.spec != run.spec:
+        raise UserError(
+            f"tables.{table}: two pairs of the study train '{run.id}' with different recipes; "
+            "a network of one data set and method has one recipe in a study"
+        )
+    plan.wanted.setdefault(run.id, set()).add(table)
+    return known

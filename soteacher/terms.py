@@ -1,0 +1,110 @@
+"""What adds to the loss: the base of every regularizer (teacher side) and distiller (student side).
+
+A term is a frozen set of settings (its fields, given in the study file) plus what it keeps while a
+network trains (private attributes). It is made anew for every run, in this order: `start` once,
+then `losses` once a training step, `end_epoch` once an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PrivateAttr
+
+from soteacher.lazy import torch
+from soteacher.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Output
+
+FeatureShapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a term works: what it may need to size its buffers and modules."""
+
+    n_images: int
+    n_classes: int
+    epochs: int
+    device: str
+    student_features: FeatureShapes | None
+    """Feature name to shape without the batch dimension; None where no student is trained."""
+    teacher_features: FeatureShapes | None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A first stage of `epochs` epochs that trains `modules` before the main stage begins.
+
+    With `student` the modules are (parts of) the student and its term, and the stage belongs to
+    the student's run. Without it, they depend on the teacher alone: they are trained once, kept in
+    the store, and come to every student of that teacher through `LossTerm.receive`, frozen.
+    """
+
+    epochs: int
+    lr: Callable[[int], float]
+    """Learning rate of a 0-based epoch of this stage."""
+    modules: dict[str, nn.Module]
+    """In train mode and optimised; everything else stays in eval mode."""
+    loss: Callable[[Batch, Output | None, Output | None], dict[str, Tensor]]
+    """(batch, student's output or None, teacher's output) to named, weighted losses."""
+    student: bool
+
+
+class LossTerm(Settings):
+    """Adds named, weighted losses to the sum that a network is trained on."""
+
+    _prepared: dict[str, nn.Module] = PrivateAttr(default_factory=dict)
+    """Modules of a teacher-side preparation: trained, frozen, in eval mode."""
+    revision: ClassVar[int] = 1
+    """Part of every spec that uses the term: a new number where its numerical result changes."""
+
+    def start(self, site: Site) -> None:
+        """Make what is kept while training: buffers, on `site.device`."""
+
+    def build(self, site: Site) -> dict[str, nn.Module]:
+        """Extra modules, made from torch's (seeded) global generator, trained with the network."""
+        return {}
+
+    def preparation(
+        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+    ) -> Preparation | None:
+        """The stage that comes before the main one, if the method has one.
+
+        Called with `network=None` where only the teacher is at hand: a preparation with
+        `student=False` must then be returned as well.
+        """
+        return None
+
+    def receive(self, prepared: dict[str, nn.Module]) -> None:
+        """Take the modules that a teacher-side preparation has trained."""
+        self._prepared = prepared
+
+    def losses(
+        self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
+    ) -> dict[str, Tensor]:
+        """Named scalar losses of one training step, each already weighted; may update buffers."""
+        raise NotImplementedError
+
+    def end_epoch(self, epoch: int) -> None:
+        """Called after the last step of each 0-based epoch of the main stage."""
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What must be saved, by name, for an exact resume; restored in place."""
+        return {}
+
+
+class CrossEntropy(LossTerm):
+    """Cross-entropy with the training labels, mean over the batch: Eq. (1) of the paper."""
+
+    def losses(
+        self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
+    ) -> dict[str, Tensor]:
+        """Return the mean over B of -log softmax(logits)[label]."""
+        return {"ce": torch.nn.functional.cross_entropy(output.logits, batch.labels)}

@@ -1,0 +1,1 @@
+"""Training: one loop for teachers and students, resumable at any step."""

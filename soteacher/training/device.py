@@ -1,0 +1,66 @@
+"""The device a job trains on, and everything about it that the bits of a result depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from soteacher.errors import UserError
+
+
+def set_up(device: str, threads: int, precision: str, deterministic: bool) -> str:
+    """Set torch up for one process; return the device's name, `cpu` or `cuda`.
+
+    Deterministic kernels, the number of CPU threads and TF32 are set and not left to defaults:
+    torch lets cuDNN's convolutions use TF32 unless told otherwise.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("the study says device: cuda, but torch sees no GPU here; say auto or cpu")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = False
+    tf32 = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cudnn.conv.fp32_precision = tf32
+    torch.backends.cuda.matmul.fp32_precision = tf32
+    return device
+
+
+def facts(device: str, precision: str) -> dict[str, Any]:
+    """What a run's record says of where it was trained."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu",
+        "device_type": device,
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "tf32": {
+            "convolutions": torch.backends.cudnn.conv.fp32_precision == "tf32",
+            "products": torch.backends.cuda.matmul.fp32_precision == "tf32",
+        },
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "memory_format": "channels_last",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda if device == "cuda" else None,
+            "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,
+        },
+    }
+
+
+def peak_memory_mb(device: str) -> float:
+    """Most memory held so far: of the GPU by torch, or of the process on the CPU; in MB."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # Linux counts kB

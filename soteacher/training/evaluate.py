@@ -1,0 +1,43 @@
+"""Predictions in eval mode on images as they are: unaugmented, in order, at temperature 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from soteacher.data.augment import normalise
+from soteacher.data.prepared import Prepared
+
+BATCH = 512
+"""Images at once: fixed, since the last bits of logits depend on it."""
+
+
+class Evaluator:
+    """The images of one data set, on the device, for any network."""
+
+    def __init__(self, data: Prepared, device: str) -> None:
+        self._data, self._device = data, device
+        self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
+        self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
+        self._test_images = self._images("test")
+        self._test_classes = torch.from_numpy(data.test_classes).to(device)
+
+    def top1(self, network: nn.Module) -> float:
+        """Share of test images whose largest logit is their class's (argmax p* where known)."""
+        found = self._forward(network, self._test_images).argmax(dim=1)
+        return (found == self._test_classes).sum().item() / len(found)
+
+    def logits(self, network: nn.Module, split: str) -> np.ndarray:
+        """Logits of the images of a split, (N, K) float32."""
+        images = self._test_images if split == "test" else self._images(split)
+        return self._forward(network, images).cpu().numpy()
+
+    def _images(self, split: str) -> Tensor:
+        return torch.from_numpy(np.array(self._data.array(f"{split}_images"))).to(self._device)
+
+    @torch.no_grad()
+    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        network.eval()
+        parts = [network(normalise(p, self._mean, self._std)).logits for p in images.split(BATCH)]
+        return torch.cat(parts)

@@ -1,0 +1,144 @@
+"""A job: runs trained in one process, or published from the store where they are finished.
+
+Publishing imports no torch, so a job that has nothing to train takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soteacher import files
+from soteacher.data.prepared import Prepared
+from soteacher.errors import UserError
+from soteacher.settings import canonical
+from soteacher.study.plan import fingerprint, sha
+from soteacher.training.store import RunFolder
+
+log = logging.getLogger("soteacher")
+
+
+@dataclass(frozen=True)
+class How:
+    """Settings of a job that are no part of what its runs are."""
+
+    store: Path
+    device: str
+    threads: int
+    deterministic: bool
+    save_every: float
+    """Seconds between saved states."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a job, its place in the store, and its teacher's."""
+
+    id: str
+    spec: dict[str, Any]
+    folder: RunFolder
+    teacher: RunFolder | None = None
+    blocked_by: str | None = None
+    """The id of what diverged, so that this run cannot be trained."""
+
+
+def run_job(
+    runs: dict[str, Any], data: Prepared, teachers: dict[str, Any], how: How
+) -> dict[str, Any]:
+    """Train what the store does not have yet; return the manifest of all runs.
+
+    Parameters
+    ----------
+    runs : id to {"spec": ..., "teacher": id of its teacher, for a student}.
+    teachers : entries of the teachers' manifests, by id; each must be the one the plan means.
+
+    Raises
+    ------
+    UserError
+        A manifest or the data do not match the plan, or a run failed: the others are finished.
+    """
+    members = [_member(run_id, run, data, teachers, how) for run_id, run in sorted(runs.items())]
+    pending = [m for m in members if m.blocked_by is None and m.folder.record() is None]
+    blocked: dict[str, str] = {m.id: m.blocked_by for m in members if m.blocked_by}
+    if pending:
+        with ExitStack() as locks:
+            for member in sorted(pending, key=lambda member: member.folder.fingerprint):
+                locks.enter_context(member.folder.lock())
+            pending = [member for member in pending if member.folder.record() is None]
+            if pending:
+                from soteacher.training.train import train
+
+                failed, prevented = train(pending, data, how)
+                blocked |= prevented
+                if failed:
+                    raise UserError(
+                        f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; "
+                        "what went wrong stands above; the same command goes on from their last "
+                        "states"
+                    )
+    return {"runs": {member.id: _entry(member, blocked.get(member.id)) for member in members}}
+
+
+def _member(
+    run_id: str, run: dict[str, Any], data: Prepared, teachers: dict[str, Any], how: How
+) -> Member:
+    spec = run["spec"]
+    if data.manifest["spec"] != spec["data"]:
+        raise UserError(
+            f"{run_id} is to be trained on {canonical(spec['data'])}, but the data manifest is of "
+            f"{canonical(data.manifest['spec'])}: prepare the data again"
+        )
+    teacher = None
+    if "teacher" in run:
+        entry = teachers.get(run["teacher"])
+        if entry is None or entry["spec_sha256"] != sha(spec["teacher"]):
+            raise UserError(
+                f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
+                f"{'do not hold' if entry is None else 'hold with other settings'}: "
+                "train the teachers of this study first"
+            )
+        teacher = entry["fingerprint"]
+        if entry["status"] != "done":
+            blocked_by = entry.get("blocked_by", run["teacher"])
+            own = fingerprint(spec, data.sha256, teacher)
+            folder = RunFolder(how.store, own, run_id)
+            return Member(run_id, spec, folder, blocked_by=blocked_by)
+    folder = RunFolder(how.store, fingerprint(spec, data.sha256, teacher), run_id)
+    place = RunFolder(how.store, teacher, run["teacher"]) if teacher else None
+    return Member(run_id, spec, folder, place)
+
+
+def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:
+    """What a manifest says of a run: no time, host or path, so that equal results are equal."""
+    entry = {
+        "spec": member.spec,
+        "spec_sha256": sha(member.spec),
+        "fingerprint": member.folder.fingerprint,
+    }
+    if blocked_by:
+        return entry | {"status": "blocked", "blocked_by": blocked_by, "artifacts": {}}
+    record = member.folder.record()
+    entry |= {"status": record["status"], "artifacts": record["artifacts"]}
+    if record["status"] == "diverged":
+        entry["diverged"] = record["diverged"]
+    return entry
+
+
+def publish(manifest: dict[str, Any], out: Path, links: Path, store: Path) -> None:
+    """Write the manifest, and links to the runs' folders for people to follow."""
+    for run_id, entry in manifest["runs"].items():
+        link = links / run_id
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if entry["status"] == "blocked":
+            link.unlink(missing_ok=True)
+            continue
+        target = RunFolder(store, entry["fingerprint"], run_id).path
+        temporary = link.with_name(f".{link.name}-{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(target, link.parent.resolve()))
+        os.replace(temporary, link)
+    files.write_json(out, manifest)

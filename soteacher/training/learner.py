@@ -1,0 +1,284 @@
+"""One network in training: its steps, its epochs, its state."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from soteacher import files
+from soteacher.data.prepared import Prepared
+from soteacher.data.stream import Batch, Stream
+from soteacher.models.output import Output
+from soteacher.study.schema import Recipe
+from soteacher.terms import LossTerm, Preparation
+from soteacher.training.evaluate import Evaluator
+from soteacher.training.moment import Moment, Stage
+from soteacher.training.store import RunFolder, checkpoint_name
+
+log = logging.getLogger("soteacher")
+
+
+class Diverged(Exception):
+    """A loss or a weight is no longer finite."""
+
+    def __init__(self, where: dict[str, Any]) -> None:
+        super().__init__(str(where))
+        self.where = where
+
+
+class Learner:
+    """Trains one network (or, without `network`, what a teacher-side preparation trains).
+
+    A learner stands at a `cursor`, takes only the batch of that moment, and touches nothing that
+    it shares with another: in company it trains to the same bits as alone.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        stream: Stream,
+        network: nn.Module | None,
+        terms: list[LossTerm],
+        modules: dict[str, nn.Module],
+        preparation: Preparation | None,
+        evaluator: Evaluator | None,
+    ) -> None:
+        self.folder, self.recipe, self.stream = folder, recipe, stream
+        self.network, self.terms, self.modules = network, terms, modules
+        self.preparation, self.evaluator = preparation, evaluator
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        """Wall-clock time of training so far, all attempts together, to the last epoch's end."""
+        self.images_per_second: float | None = None
+        """In the last epoch, wall-clock, company included; None before its end."""
+        self._losses: dict[str, Tensor] = {}
+        self._correct = torch.zeros((), dtype=torch.int64, device=stream.device)
+        self._parts = nn.ModuleDict({**modules, **(preparation.modules if preparation else {})})
+        if network is not None:
+            self._parts["network"] = network
+        first = Stage.MAIN if preparation is None else Stage.PREPARE
+        self._enter(Moment(first, 0, 0))
+
+    # -- training ---------------------------------------------------------------------------
+
+    def epochs(self, stage: Stage) -> int:
+        """Number of epochs of a stage."""
+        if stage == Stage.PREPARE:
+            return self.preparation.epochs if self.preparation else 0
+        return self.recipe.epochs if self.network is not None and stage == Stage.MAIN else 0
+
+    def step(self, batch: Batch, teacher: Output | None) -> None:
+        """Take one training step; nothing here waits for the device."""
+        output = None if self.network is None else self.network(batch.images)
+        if batch.at.stage == Stage.PREPARE:
+            losses = self.preparation.loss(batch, output, teacher)
+        else:
+            losses = {}
+            for term in self.terms:
+                losses |= term.losses(batch, output, teacher, self.network)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        for name, loss in losses.items():
+            if name not in self._losses:
+                self._losses[name] = torch.zeros(self.stream.steps, device=self.stream.device)
+            self._losses[name][batch.at.step] = loss.detach()
+        if output is not None:
+            self._correct += (output.logits.detach().argmax(dim=1) == batch.labels).sum()
+        self._images += len(batch.labels)
+        if batch.at.step + 1 < self.stream.steps:
+            self.cursor = Moment(batch.at.stage, batch.at.epoch, batch.at.step + 1)
+        else:
+            self._end_epoch(batch.at)
+
+    def check_finite(self, steps: int) -> None:
+        """Raise `Diverged` if a loss of this epoch's first `steps` steps, or a weight, is not."""
+        if self._losses:
+            names = list(self._losses)
+            losses = torch.stack([self._losses[name][:steps] for name in names]).cpu()
+            bad = ~losses.isfinite()
+            if bad.any():
+                step = int(bad.any(dim=0).nonzero()[0])
+                terms = {name: repr(losses[i, step].item()) for i, name in enumerate(names)}
+                raise Diverged({"epoch": self.cursor.epoch + 1, "step": step + 1, "terms": terms})
+        values = [*self._parts.parameters(), *self._parts.buffers()]
+        if not all(torch.stack([value.isfinite().all() for value in values]).tolist()):
+            where = {"epoch": self.cursor.epoch + 1, "step": steps, "terms": {"weights": "nan"}}
+            raise Diverged(where)
+
+    def _end_epoch(self, at: Moment) -> None:
+        self.check_finite(self.stream.steps)
+        row: dict[str, Any] = {
+            "stage": at.stage.name.lower(),
+            "epoch": at.epoch + 1,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        if self.network is not None:
+            row["train_top1"] = self._correct.item() / self.stream.n_images
+        if at.stage == Stage.MAIN:
+            for term in self.terms:
+                term.end_epoch(at.epoch)
+            row["test_top1"] = self.evaluator.top1(self.network)
+            every = self.recipe.keep_every
+            if every and (at.epoch + 1) % every == 0 and at.epoch + 1 < self.recipe.epochs:
+                path = self.folder.path / checkpoint_name(at.epoch + 1)
+                files.write(path, _writer(self.network))
+        row |= {f"loss_{name}": value.mean().item() for name, value in self._losses.items()}
+        self.history.append(row)
+        self._report(row)
+        self._losses.clear()
+        self._correct.zero_()
+        if at.epoch + 1 < self.epochs(at.stage):
+            self._enter(Moment(at.stage, at.epoch + 1, 0))
+        elif at.stage == Stage.PREPARE and self.network is not None:
+            self._enter(Moment(Stage.MAIN, 0, 0))
+        else:
+            self.cursor = Moment(Stage.END, 0, 0)
+
+    def _report(self, row: dict[str, Any]) -> None:
+        seconds = time.perf_counter() - self._started
+        self.seconds += seconds
+        self.images_per_second = self._images / seconds
+        facts = " ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
+        log.info(
+            "%s: %s epoch %d/%d %s, %.0f images/s",
+            self.folder.id,
+            row["stage"],
+            row["epoch"],
+            self.epochs(Stage[row["stage"].upper()]),
+            facts,
+            self.images_per_second,
+        )
+
+    def _enter(self, moment: Moment) -> None:
+        """Stand at a moment: the optimizer, learning rate and modes of its stage and epoch."""
+        if moment.epoch == 0 and moment.step == 0:
+            self.optimizer = self._make_optimizer(moment.stage)
+        self.cursor = moment
+        self._started, self._images = time.perf_counter(), 0
+        preparing = moment.stage == Stage.PREPARE
+        lr = self.preparation.lr if preparing else self.recipe.lr_at
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr(moment.epoch)
+        self._parts.train(not preparing)
+        for module in self.preparation.modules.values() if preparing else ():
+            module.train()
+
+    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+        preparing = stage == Stage.PREPARE
+        trained = self.preparation.modules if preparing else {**self.modules, "": self.network}
+        parameters = {p: None for module in trained.values() for p in module.parameters()}
+        return torch.optim.SGD(
+            list(parameters),
+            lr=0.0,
+            momentum=self.recipe.momentum,
+            weight_decay=self.recipe.weight_decay,
+            fused=True,
+        )
+
+    # -- state ------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the state into the store; a state that is not finite is refused (`Diverged`)."""
+        if self.cursor.stage != Stage.END:
+            self.check_finite(self.cursor.step)
+        tensors = {f"parts.{name}": value for name, value in self._parts.state_dict().items()}
+        for index, parameter in enumerate(self._parameters()):
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{index}"] = momentum
+        for name, value in self._buffers().items():
+            tensors[f"buffer.{name}"] = value
+        tensors |= {f"losses.{name}": value for name, value in self._losses.items()}
+        tensors["correct"] = self._correct
+        at = self.cursor
+        info = {
+            "cursor": [at.stage.name, at.epoch, at.step],
+            "history": self.history,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+        }
+        self.folder.save_state(tensors, info)
+
+    def resume(self) -> bool:
+        """Go on from the last state in the store; False if there is none."""
+        state = self.folder.load_state()
+        if state is None:
+            return False
+        tensors, info = state
+        stage, epoch, step = info["cursor"]
+        self.history, self.seconds = info["history"], info["seconds"]
+        self.images_per_second = info["images_per_second"]
+        if Stage[stage] == Stage.END:
+            self.cursor = Moment(Stage.END, 0, 0)
+        else:
+            if Stage[stage] != self.cursor.stage:
+                self._enter(Moment(Stage[stage], 0, 0))
+            self._enter(Moment(Stage[stage], epoch, step))
+        with torch.no_grad():
+            for name, value in self._parts.state_dict().items():
+                value.copy_(tensors[f"parts.{name}"])
+            for index, parameter in enumerate(self._parameters()):
+                if f"momentum.{index}" in tensors:
+                    # empty_like keeps the parameter's strides, which fused SGD takes for granted
+                    momentum = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
+                    self.optimizer.state[parameter]["momentum_buffer"] = momentum
+            for name, value in self._buffers().items():
+                value.copy_(tensors[f"buffer.{name}"])
+            self._correct.copy_(tensors["correct"])
+        for name, value in tensors.items():
+            if name.startswith("losses."):
+                self._losses[name.removeprefix("losses.")] = value.to(self.stream.device)
+        return True
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {
+            f"{index}.{name}": value
+            for index, term in enumerate(self.terms)
+            for name, value in term.buffers().items()
+        }
+
+    # -- results ----------------------------------------------------------------------------
+
+    def histories(self) -> dict[str, Callable[[BinaryIO], object]]:
+        """What every run leaves, a diverged one too: its finished epochs, a row each."""
+        return {"history.csv": _write_history(self.history)}
+
+    def artifacts(self, data: Prepared) -> dict[str, Callable[[BinaryIO], object]]:
+        """What a finished run leaves: weights, logits, history; name to writer."""
+        made = self.histories()
+        if self.network is None:
+            return made | {"weights.safetensors": _writer(self._parts)}
+        made["weights.safetensors"] = _writer(self.network)
+        splits = ("test", "train") if data.has_truth else ("test",)
+        for split in splits:
+            logits = self.evaluator.logits(self.network, split)
+            made[f"{split}_logits.npy"] = lambda file, logits=logits: np.save(file, logits)
+        return made
+
+
+def _writer(module: nn.Module) -> Callable[[BinaryIO], object]:
+    tensors = {name: value.contiguous().cpu() for name, value in module.state_dict().items()}
+    return lambda file: file.write(save(tensors))
+
+
+def _write_history(history: list[dict[str, Any]]) -> Callable[[BinaryIO], object]:
+    names = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return lambda file: file.write(text.getvalue().encode())

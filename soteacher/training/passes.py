@@ -1,0 +1,112 @@
+"""One pass over the stream of batches, with every learner that can share it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+from soteacher.data.stream import Batch, Stream
+from soteacher.errors import UserError
+from soteacher.models.output import Output
+from soteacher.training.learner import Diverged, Learner
+from soteacher.training.moment import Stage
+
+log = logging.getLogger("soteacher")
+
+EPOCH_SAVE_SECONDS = 10.0
+"""At the end of an epoch the state is saved if the last save is this long ago."""
+
+Teacher = Callable[[Batch], Output | None]
+
+
+class Stopped(InterruptedError):
+    """SIGTERM came: states are saved, the same job goes on from there when started again."""
+
+
+def run_pass(
+    learners: list[Learner],
+    stream: Stream,
+    teacher: Teacher,
+    save_every: float,
+    finish: Callable[[Learner, Diverged | None], None],
+) -> list[Learner]:
+    """Train learners to their ends, one batch and one teacher output at a time for all of them.
+
+    The batch that is made is the one that the learner furthest behind stands at; whoever stands
+    there takes it. A learner that diverges is finished as such, one that fails with an exception
+    is left as its last state has it, and the others go on.
+
+    Returns
+    -------
+    The learners that failed.
+    """
+    running = list(learners)
+    failed: list[Learner] = []
+    saved = time.monotonic()
+
+    def guarded(learner: Learner, act: Callable[[], None]) -> None:
+        """Let a learner act; finish it where it ends or diverges, leave it out where it fails."""
+        try:
+            try:
+                act()
+            except Diverged as divergence:
+                log.warning("%s: diverged: %s", learner.folder.id, divergence.where)
+                running.remove(learner)
+                finish(learner, divergence)
+            else:
+                if learner.cursor.stage == Stage.END:
+                    running.remove(learner)
+                    finish(learner, None)
+        except Exception as error:
+            log.error(
+                "%s: failed; the others of this job go on: %s",
+                learner.folder.id,
+                error,
+                exc_info=not isinstance(error, UserError),
+            )
+            failed.append(learner)
+            if learner in running:
+                running.remove(learner)
+
+    with _terminable() as terminated:
+        for learner in learners:
+            guarded(learner, lambda: None)  # one resumed at its end has only to be finished
+        while running:
+            at = min(learner.cursor for learner in running)
+            batch = stream.batch(at)
+            with torch.no_grad():
+                taught = teacher(batch)
+            for learner in list(running):
+                if learner.cursor == at:
+                    guarded(learner, partial(learner.step, batch, taught))
+            last = at.step + 1 == stream.steps
+            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
+            if terminated() or time.monotonic() - saved >= due:
+                for learner in list(running):
+                    guarded(learner, learner.save)
+                saved = time.monotonic()
+            if terminated():
+                raise Stopped("stopped by SIGTERM; states are saved, the same command goes on")
+    return failed
+
+
+@contextmanager
+def _terminable() -> Iterator[Callable[[], bool]]:
+    """Within it, SIGTERM does not end the process; the yielded function says whether it came."""
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,164 @@
+"""The run store: where trained networks are kept, outside what Snakemake deletes.
+
+A run's folder is named by its fingerprint. While it trains, the folder holds two generations of
+its state; afterwards its artifacts, and last of all `run.json`, which makes it finished. So
+neither a kill nor a rerun trains a finished network again, and a killed run goes on from its last
+state. Nothing here imports torch, but for reading and writing states.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from soteacher import files
+from soteacher.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger("soteacher")
+
+
+class RunFolder:
+    """The place of one run in the store."""
+
+    def __init__(self, store: Path, fingerprint: str, run_id: str) -> None:
+        self.path = Path(store) / "runs" / fingerprint[:32]
+        self.fingerprint, self.id = fingerprint, run_id
+
+    def record(self) -> dict[str, Any] | None:
+        """`run.json`, or None while the run is not finished."""
+        path = self.path / "run.json"
+        return files.read_json(path, "the run record") if path.is_file() else None
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Say, in `spec.json`, what the folder is for; unfinished runs can be told by it."""
+        if not (self.path / "spec.json").is_file():
+            files.write_json(self.path / "spec.json", facts)
+
+    def description(self) -> dict[str, Any]:
+        """What `describe` wrote."""
+        return files.read_json(self.path / "spec.json", "the run's description")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own the run. If another process does, say which, and wait until it has ended.
+
+        The lock is the kernel's: it ends with its process, however that ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                log.info("%s: waiting for %s, which trains it", self.id, file.read() or "a process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+    def begin_attempt(self, facts: dict[str, Any]) -> int:
+        """Note who trains from now on; return the attempt's number, 1 at first."""
+        path = self.path / "attempts.jsonl"
+        line = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **facts,
+        }
+        with open(path, "a") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+        return len(path.read_text().splitlines())
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """All attempts so far, in order; a line cut short by a kill is left out."""
+        path = self.path / "attempts.jsonl"
+        found = []
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                log.warning("%s: an unreadable line in %s", self.id, path)
+        return found
+
+    def save_state(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Write the state over the older of two generations; a kill at any moment leaves one.
+
+        Tensors are stored contiguous: whoever restores them copies into tensors that have the
+        memory format in use (fused SGD would mix up elements of unequal layouts).
+        """
+        from safetensors.torch import save
+
+        serial = max((info["serial"] for _, info in self._generations()), default=0) + 1
+        stem = self.path / f"state-{serial % 2}"
+        stem.with_suffix(".json").unlink(missing_ok=True)
+        data = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+        files.write(stem.with_suffix(".safetensors"), data)
+        sha256 = files.sha256_of(stem.with_suffix(".safetensors"))
+        files.write_json(stem.with_suffix(".json"), info | {"serial": serial, "sha256": sha256})
+
+    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest state that is whole, or None."""
+        from safetensors.torch import load_file
+
+        for stem, info in sorted(self._generations(), key=lambda found: -found[1]["serial"]):
+            path = stem.with_suffix(".safetensors")
+            if path.is_file() and files.sha256_of(path) == info["sha256"]:
+                return load_file(path), info
+            log.warning("%s: %s is damaged; going on from the state before it", self.id, path)
+        return None
+
+    def _generations(self) -> list[tuple[Path, dict[str, Any]]]:
+        found = []
+        for stem in (self.path / "state-0", self.path / "state-1"):
+            if stem.with_suffix(".json").is_file():
+                info = files.read_json(stem.with_suffix(".json"), "the state")
+                found.append((stem, info))
+        return found
+
+    def finish(
+        self, status: str, artifacts: dict[str, Callable[[BinaryIO], object]], facts: dict[str, Any]
+    ) -> None:
+        """Write the artifacts, then `run.json` with their hashes; a finished run needs no state.
+
+        A diverged run keeps its last good state, for whoever wants to look at it.
+        """
+        for name, writer in artifacts.items():
+            files.write(self.path / name, writer)
+        kept = {str(path.relative_to(self.path)) for path in self.path.glob("checkpoints/epoch*")}
+        hashes = {name: files.sha256_of(self.path / name) for name in sorted(kept | {*artifacts})}
+        record = facts | {
+            "id": self.id,
+            "fingerprint": self.fingerprint,
+            "status": status,
+            "artifacts": hashes,
+            "attempts": self.attempts(),
+        }
+        files.write_json(self.path / "run.json", record)
+        if status == "done":
+            for state in self.path.glob("state-*"):
+                state.unlink()
+
+    def artifact(self, name: str) -> Path:
+        """The path of an artifact whose hash is as recorded; `UserError` otherwise."""
+        record = self.record()
+        if record is None or name not in record["artifacts"]:
+            raise UserError(f"{self.id} has no '{name}' in the store: {self.path}")
+        return files.checked(self.path / name, record["artifacts"][name], f"{name} of {self.id}")
+
+
+def checkpoint_name(epoch: int) -> str:
+    """The artifact that holds a teacher's weights after so many epochs."""
+    return f"checkpoints/epoch{epoch:04d}.safetensors"

@@ -1,0 +1,306 @@
+"""Training the runs of a job: learners made from specs, grouped into passes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import soteacher
+from soteacher import registry
+from soteacher.data.prepared import Prepared, check_revision
+from soteacher.data.stream import Stream
+from soteacher.keys import key, seeded
+from soteacher.models import catalogue
+from soteacher.settings import canonical, parse
+from soteacher.study.plan import LOOP, STREAM, fingerprint
+from soteacher.study.schema import Augment, Recipe
+from soteacher.errors import UserError
+from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, Site
+from soteacher.training import device as devices
+from soteacher.training.evaluate import Evaluator
+from soteacher.training.job import How, Member
+from soteacher.training.learner import Diverged, Learner
+from soteacher.training.passes import run_pass
+from soteacher.training.store import RunFolder
+from soteacher.training.teacher import FrozenTeacher, build
+
+log = logging.getLogger("soteacher")
+
+
+def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], dict[str, str]]:
+    """Train runs whose locks are held, pass by pass.
+
+    Returns
+    -------
+    The ids of those that failed, and of those that were prevented, by what had diverged.
+    """
+    data.check()
+    precisions = {member.spec.get("precision", "float32") for member in members}
+    device = devices.set_up(how.device, how.threads, precisions.pop(), how.deterministic)
+    passes: dict[str, list[Member]] = {}
+    for member in members:
+        passes.setdefault(_pass_key(member.spec), []).append(member)
+    failed: list[str] = []
+    prevented: dict[str, str] = {}
+    evaluator = Evaluator(data, device)
+    for together in passes.values():
+        trainer = _Pass(together, data, how, device, evaluator)
+        failed += trainer.run()
+        prevented |= trainer.prevented
+    return failed, prevented
+
+
+def _pass_key(spec: dict[str, Any]) -> str:
+    """Runs with the same key see the same batches and the same teacher outputs."""
+    shared = {name: spec[name] for name in ("role", "data", "stream", "seed")}
+    shared |= {"batch": spec["recipe"]["batch"], "precision": spec.get("precision")}
+    if "teacher" in spec:
+        shared |= {"teacher": spec["teacher"], "teacher_epochs": _teacher_epochs(spec)}
+    return canonical(shared)
+
+
+def _teacher_epochs(spec: dict[str, Any]) -> tuple[int, ...]:
+    """Which epoch of the teacher serves each epoch of a student's main stage."""
+    epochs = spec["recipe"]["epochs"]
+    last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
+    [distiller] = _terms(spec)
+    return tuple(distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
+
+
+def _terms(spec: dict[str, Any]) -> list[LossTerm]:
+    """New terms from a spec, as each run needs its own."""
+    kind = "regularizer" if spec["role"] == "teacher" else "distiller"
+    terms = []
+    for name, settings in sorted(spec["terms"].items()):
+        part = registry.get(kind, name)
+        check_revision(part, settings["revision"], name)
+        settings = {k: v for k, v in settings.items() if k != "revision"}
+        terms.append(parse(part, settings, name))
+    return terms
+
+
+class _Pass:
+    """The learners of one pass, from their making to their records."""
+
+    def __init__(
+        self,
+        members: list[Member],
+        data: Prepared,
+        how: How,
+        device: str,
+        evaluator: Evaluator,
+    ) -> None:
+        self.members, self.data, self.how, self.device = members, data, how, device
+        self.evaluator = evaluator
+        self.prevented: dict[str, str] = {}
+        spec = self.spec = members[0].spec
+        if spec["loop"] != LOOP or spec["stream"]["revision"] != STREAM:
+            raise UserError("plan and job must run the same version of soteacher")
+        augment = {k: v for k, v in spec["stream"].items() if k != "revision"}
+        self.stream = Stream(
+            data,
+            parse(Augment, augment, "augment"),
+            spec["recipe"]["batch"],
+            spec["seed"],
+            spec["role"],
+            device,
+        )
+        self.teacher: FrozenTeacher | None = None
+        self.teacher_features: FeatureShapes | None = None
+        if members[0].teacher is not None:
+            network = self._build(spec["teacher"])
+            last = spec["teacher"]["recipe"]["epochs"]
+            self.teacher = FrozenTeacher(members[0].teacher, network, _teacher_epochs(spec), last)
+            self.teacher_features = self._shapes(network)
+
+    def run(self) -> list[str]:
+        """Prepare what the teacher alone decides, then train; return the ids that failed."""
+        terms = {member.id: _terms(member.spec) for member in self.members}
+        failed = self._prepare(terms)
+        ready = [
+            member
+            for member in self.members
+            if member.id not in failed and member.id not in self.prevented
+        ]
+        learners = [self._learner(member, terms[member.id]) for member in ready]
+        return failed + [learner.folder.id for learner in self._train(learners)]
+
+    def _train(self, learners: list[Learner]) -> list[Learner]:
+        for learner in learners:
+            learner.resume()
+            at = learner.cursor
+            number = learner.folder.begin_attempt(
+                {"device": self.device, "from": [at.stage.name, at.epoch, at.step]}
+            )
+            if number > 1:
+                log.info(
+                    "%s: attempt %d, going on from %s epoch %d step %d",
+                    learner.folder.id,
+                    number,
+                    at.stage.name.lower(),
+                    at.epoch + 1,
+                    at.step + 1,
+                )
+        teacher = self.teacher or (lambda batch: None)
+        return run_pass(learners, self.stream, teacher, self.how.save_every, self._finish)
+
+    def _learner(self, member: Member, terms: list[LossTerm]) -> Learner:
+        spec = member.spec
+        member.folder.describe({"id": member.id, "spec": spec, "data_sha256": self.data.sha256})
+        with seeded(key(spec["seed"], spec["role"], "initial weights")):
+            network = self._build(spec)
+        site = self._site(spec, self._shapes(network))
+        modules: dict[str, nn.Module] = {}
+        preparations: list[Preparation] = []
+        for term in terms:
+            term.start(site)
+            with seeded(key(spec["seed"], spec["role"], "initial modules")):
+                modules |= self._placed(term.build(site))
+                preparation = term.preparation(site, network, modules)
+            if preparation is not None and preparation.student:
+                self._placed(preparation.modules)
+                preparations.append(preparation)
+        if spec["role"] == "teacher":
+            terms = [CrossEntropy(), *terms]
+        return Learner(
+            member.folder,
+            parse(Recipe, spec["recipe"], "recipe"),
+            self.stream,
+            network,
+            terms,
+            modules,
+            preparations[0] if preparations else None,
+            self.evaluator,
+        )
+
+    def _prepare(self, terms: dict[str, list[LossTerm]]) -> list[str]:
+        """Train or fetch teacher-side preparations, and hand them to the terms that need them."""
+        needing: dict[str, list[tuple[Member, LossTerm]]] = {}
+        specs: dict[str, dict[str, Any]] = {}
+        for member in self.members:
+            for term in terms[member.id]:
+                if self._preparation(member.spec, term) is not None:
+                    spec = {k: v for k, v in member.spec.items() if k not in ("role", "network")}
+                    spec["recipe"] = {
+                        k: v
+                        for k, v in spec["recipe"].items()
+                        if k not in ("epochs", "lr", "decay_at", "decay")
+                    }
+                    spec["role"] = "preparation"
+                    teacher = member.teacher.fingerprint
+                    own = fingerprint(spec, self.data.sha256, teacher)
+                    needing.setdefault(own, []).append((member, term))
+                    specs[own] = spec
+        failed: list[str] = []
+        with ExitStack() as locks:
+            missing = []
+            for own in sorted(needing):
+                member, term = needing[own][0]
+                name = f"{member.teacher.id}/preparation/{'-'.join(specs[own]['terms'])}"
+                folder = RunFolder(self.how.store, own, name)
+                if folder.record() is None:
+                    locks.enter_context(folder.lock())
+                if folder.record() is None:
+                    folder.describe(
+                        {"id": name, "spec": specs[own], "data_sha256": self.data.sha256}
+                    )
+                    preparation = self._preparation(member.spec, term)
+                    recipe = parse(Recipe, member.spec["recipe"], "recipe")
+                    missing.append(
+                        Learner(folder, recipe, self.stream, None, [], {}, preparation, None)
+                    )
+            broken = {learner.folder.fingerprint for learner in self._train(missing)}
+        for own, users in needing.items():
+            folder = RunFolder(self.how.store, own, users[0][0].teacher.id + "/preparation")
+            record = folder.record()
+            for member, term in users:
+                if own in broken:
+                    failed.append(member.id)
+                elif record["status"] != "done":
+                    self.prevented[member.id] = record["id"]
+                else:
+                    term.receive(self._received(folder, self._preparation(member.spec, term)))
+        return failed
+
+    def _preparation(self, spec: dict[str, Any], term: LossTerm) -> Preparation | None:
+        site = self._site(spec, None)
+        with seeded(key(spec["seed"], "preparation", "initial modules")):
+            preparation = term.preparation(site, None, {})
+        if preparation is None or preparation.student:
+            return None
+        self._placed(preparation.modules)
+        return preparation
+
+    def _received(self, folder: RunFolder, preparation: Preparation) -> dict[str, nn.Module]:
+        modules = nn.ModuleDict(preparation.modules)
+        modules.load_state_dict(load_file(folder.artifact("weights.safetensors")))
+        modules.eval().requires_grad_(False)
+        return preparation.modules
+
+    def _finish(self, learner: Learner, divergence: Diverged | None) -> None:
+        folder = learner.folder
+        facts: dict[str, Any] = {
+            **folder.description(),
+            "seconds": round(learner.seconds, 3),
+            "images_per_second": learner.images_per_second,
+            "peak_memory_mb": devices.peak_memory_mb(self.device),
+            "trained_on": devices.facts(self.device, self.spec.get("precision", "float32")),
+            "code_sha256": code_sha256(),
+            "soteacher": soteacher.__version__,
+        }
+        scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
+        if scored:
+            facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}
+        if divergence is not None:
+            facts["diverged"] = divergence.where
+            folder.finish("diverged", learner.histories(), facts)
+        else:
+            folder.finish("done", learner.artifacts(self.data), facts)
+        log.info("%s: %s", folder.id, "diverged" if divergence else "finished")
+
+    def _site(self, spec: dict[str, Any], student: FeatureShapes | None) -> Site:
+        return Site(
+            n_images=self.stream.n_images,
+            n_classes=self.data.n_classes,
+            epochs=spec["recipe"]["epochs"],
+            device=self.device,
+            student_features=student,
+            teacher_features=self.teacher_features,
+        )
+
+    def _build(self, spec: dict[str, Any]) -> nn.Module:
+        name = spec["network"]["name"]
+        family, _ = catalogue.find(name)
+        check_revision(family, spec["network"]["revision"], name)
+        return build(name, self.data.n_classes, self.device)
+
+    def _placed(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        for module in modules.values():
+            module.to(device=self.device, memory_format=torch.channels_last)
+        return modules
+
+    @torch.no_grad()
+    def _shapes(self, network: nn.Module) -> FeatureShapes:
+        height, width = self.data.manifest["arrays"]["train_images"]["shape"][1:3]
+        training = network.training
+        features = network.eval()(torch.zeros(1, 3, height, width, device=self.device)).features
+        network.train(training)
+        return {name: tuple(value.shape[1:]) for name, value in features.items()}
+
+
+@cache
+def code_sha256() -> str:
+    """One hash of this package's Python files: recorded, no part of what a run is."""
+    package = Path(soteacher.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,34 @@
+from soteacher.errors import UserError
+from soteacher.settings import canonical
+from soteacher.study.describe import page_param, planned, table_param
+from soteacher.study.plan import expand
+from soteacher.study.schema import read
+
+try:
+    PLAN = expand(read(config, "config"))
+except UserError as error:
+    print(f"soteacher: error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+STUDY = PLAN.study
+RESULTS = f"results/{STUDY.study}"
+
+# how runs are trained, not what they are: a change of these is no reason to run a job again,
+# so rules take them from a function of `output`, which Snakemake leaves out of its comparison
+HOW = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.save_every}"
+HOW += "" if STUDY.deterministic else " --nondeterministic"
+
+
+wildcard_constraints:
+    data="[a-z0-9_]+",
+    role="teacher|student",
+    job="[a-z0-9_]+-[0-9a-f]+",
+    table="[a-z0-9_]+",
+
+
+def manifest_of(job):
+    return f"{RESULTS}/runs/{job.role}s/{job.name}.json"
+
+
+def measures_of(job):
+    return f"{RESULTS}/measures/{job.role}s/{job.name}.csv"
