@@ -16,9 +16,7 @@ from soteacher.lazy import torch
 from soteacher.settings import canonical
 
 
-def key(
-    seed: int, role: str, purpose: str, stage: str = "", epoch: int = 0, step: int = 0
-) -> int:
+def key(seed: int, role: str, purpose: str, stage: str = "", epoch: int = 0, step: int = 0) -> int:
     """A 63-bit number that stands for one draw."""
     text = canonical([seed, role, purpose, stage, epoch, step])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

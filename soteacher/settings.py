@@ -37,7 +37,9 @@ class Settings(BaseModel):
             for name in values:
                 if name not in cls.model_fields:
                     raise PydanticCustomError(
-                        "unknown_setting", "{text}", {"text": unknown("key", name, cls.model_fields)}
+                        "unknown_setting",
+                        "{text}",
+                        {"text": unknown("key", name, cls.model_fields)},
                     )
         return values
 

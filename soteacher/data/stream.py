@@ -80,6 +80,4 @@ class Stream:
             epoch.offsets[part],
             epoch.flips[part],
         )
-        return Batch(
-            normalise(images, self._mean, self._std), self._labels[indices], indices, at
-        )
+        return Batch(normalise(images, self._mean, self._std), self._labels[indices], indices, at)

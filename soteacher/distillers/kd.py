@@ -1,5 +1,6 @@
 """Knowledge distillation: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network,
-2015. SoTeacher, Appendix D.2: alpha 0.5, temperature 4."""
+2015. SoTeacher, Appendix D.2: alpha 0.5, temperature 4.
+"""
 
 from __future__ import annotations
 

@@ -27,9 +27,7 @@ def table_param(plan: Plan, name: str) -> str:
         }
         for cell in cells
     ]
-    return canonical(
-        {"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)}
-    )
+    return canonical({"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)})
 
 
 def page_param(plan: Plan) -> str:

@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from soteacher.errors import UserError
-from soteacher.study.paper import is_papers
-from soteacher.study.schema import AccuracyTable, DataSet, Study, networks
 from soteacher.models import catalogue
 from soteacher.settings import canonical
+from soteacher.study.paper import is_papers
+from soteacher.study.schema import AccuracyTable, DataSet, Study, networks
 
 LOOP = 1
 """Revision of the training loop: a new number where the same settings train to other bits."""
@@ -98,7 +98,9 @@ class Plan:
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
         """Role to name to job. Runs that other tables ask for are never in one job."""
-        return {role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")}
+        return {
+            role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")
+        }
 
     @cached_property
     def job_of(self) -> dict[str, Job]:

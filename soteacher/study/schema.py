@@ -225,7 +225,9 @@ def _mapping(values: Any, where: str) -> dict[str, Any]:
 def _data(values: Any, where: str) -> DataSet:
     values = _mapping(values, where)
     if "source" not in values:
-        raise UserError(f"{where}.source: missing; known: {', '.join(registry.names('data source'))}")
+        raise UserError(
+            f"{where}.source: missing; known: {', '.join(registry.names('data source'))}"
+        )
     name = values.pop("source")
     augment = parse(Augment, values.pop("augment", {}), f"{where}.augment")
     truth = values.pop("true_labels", None)

@@ -17,12 +17,12 @@ import soteacher
 from soteacher import registry
 from soteacher.data.prepared import Prepared, check_revision
 from soteacher.data.stream import Stream
+from soteacher.errors import UserError
 from soteacher.keys import key, seeded
 from soteacher.models import catalogue
 from soteacher.settings import canonical, parse
 from soteacher.study.plan import LOOP, STREAM, fingerprint
 from soteacher.study.schema import Augment, Recipe
-from soteacher.errors import UserError
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, Site
 from soteacher.training import device as devices
 from soteacher.training.evaluate import Evaluator

@@ -26,9 +26,25 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
+def data_of(job):
+    return f"{RESULTS}/data/{job.data}.json"
+
+
 def manifest_of(job):
     return f"{RESULTS}/runs/{job.role}s/{job.name}.json"
 
 
 def measures_of(job):
     return f"{RESULTS}/measures/{job.role}s/{job.name}.csv"
+
+
+def teachers_of(wildcards):
+    """Manifests of the teachers of a job of students."""
+    runs = PLAN.jobs["student"][wildcards.job].runs
+    return [manifest_of(job) for job in PLAN.jobs_of(run.teacher for run in runs)]
+
+
+def measures_for(wildcards):
+    """Measures of all runs of a table."""
+    runs = (run for cell in PLAN.tables[wildcards.table] for run in cell.runs)
+    return [measures_of(job) for job in PLAN.jobs_of(runs)]

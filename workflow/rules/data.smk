@@ -1,13 +1,13 @@
 rule prepare:
     output:
         f"{RESULTS}/data/{{data}}.json",
-    params:
-        spec=lambda wildcards: canonical(PLAN.data_spec(wildcards.data)),
-        store=lambda wildcards, output: STUDY.store,
     log:
         f"{RESULTS}/logs/prepare/{{data}}.log",
     conda:
         "../../environment.yml"
+    params:
+        spec=lambda wildcards: canonical(PLAN.data_spec(wildcards.data)),
+        store=lambda wildcards, output: STUDY.store,
     shell:
         "python -m soteacher prepare --spec {params.spec:q} --store {params.store:q}"
         " --log {log:q} --out {output:q}"

@@ -1,18 +1,16 @@
 rule measure:
     input:
-        data=lambda wildcards: data_of(wildcards.role)(wildcards),
+        data=lambda wildcards: data_of(PLAN.jobs[wildcards.role][wildcards.job]),
         manifest=f"{RESULTS}/runs/{{role}}s/{{job}}.json",
     output:
         f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
-    params:
-        planned=lambda wildcards: canonical(
-            planned(PLAN.jobs[wildcards.role][wildcards.job].runs)
-        ),
-        store=lambda wildcards, output: STUDY.store,
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
     conda:
         "../../environment.yml"
+    params:
+        planned=lambda wildcards: canonical(planned(PLAN.jobs[wildcards.role][wildcards.job].runs)),
+        store=lambda wildcards, output: STUDY.store,
     shell:
         "python -m soteacher measure --planned {params.planned:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --log {log:q} --out {output:q}"
@@ -20,21 +18,16 @@ rule measure:
 
 rule table:
     input:
-        lambda wildcards: [
-            measures_of(job)
-            for job in PLAN.jobs_of(
-                run for cell in PLAN.tables[wildcards.table] for run in cell.runs
-            )
-        ],
+        measures_for,
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         markdown=f"{RESULTS}/tables/{{table}}.md",
-    params:
-        block=lambda wildcards: table_param(PLAN, wildcards.table),
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     conda:
         "../../environment.yml"
+    params:
+        block=lambda wildcards: table_param(PLAN, wildcards.table),
     shell:
         "python -m soteacher table --block {params.block:q} --measures {input:q}"
         " --markdown {output.markdown:q} --log {log:q} --out {output.csv:q}"
@@ -45,12 +38,12 @@ rule page:
         [f"{RESULTS}/tables/{table}.csv" for table in PLAN.tables],
     output:
         f"{RESULTS}/report.html",
-    params:
-        summary=page_param(PLAN),
     log:
         f"{RESULTS}/logs/page.log",
     conda:
         "../../environment.yml"
+    params:
+        summary=page_param(PLAN),
     shell:
         "python -m soteacher page --summary {params.summary:q} --tables {input:q}"
         " --log {log:q} --out {output:q}"
@@ -62,6 +55,6 @@ for name in PLAN.tables:
     rule:
         name:
             name
-        localrule: True
         input:
             f"{RESULTS}/tables/{name}.md",
+        localrule: True

@@ -1,20 +1,8 @@
-def data_of(role):
-    return lambda wildcards: f"{RESULTS}/data/{PLAN.jobs[role][wildcards.job].data}.json"
-
-
-def runs_of(role):
-    return lambda wildcards: PLAN.jobs[role][wildcards.job].param
-
-
 rule teach:
     input:
-        data=data_of("teacher"),
+        data=lambda wildcards: data_of(PLAN.jobs["teacher"][wildcards.job]),
     output:
         f"{RESULTS}/runs/teachers/{{job}}.json",
-    params:
-        runs=runs_of("teacher"),
-        store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: HOW,
     log:
         f"{RESULTS}/logs/teach/{{job}}.log",
     benchmark:
@@ -24,27 +12,23 @@ rule teach:
     threads: STUDY.threads
     resources:
         gpu=0 if STUDY.device == "cpu" else 1,
+    params:
+        runs=lambda wildcards: PLAN.jobs["teacher"][wildcards.job].param,
+        links=f"{RESULTS}/teachers",
+        store=lambda wildcards, output: STUDY.store,
+        how=lambda wildcards, output: HOW,
     shell:
         "python -m soteacher teach --runs {params.runs:q} --data {input.data:q}"
-        " --store {params.store:q} {params.how} --links {RESULTS}/teachers"
+        " --store {params.store:q} {params.how} --links {params.links:q}"
         " --log {log:q} --out {output:q}"
 
 
 rule distill:
     input:
-        data=data_of("student"),
-        teachers=lambda wildcards: [
-            manifest_of(job)
-            for job in PLAN.jobs_of(
-                run.teacher for run in PLAN.jobs["student"][wildcards.job].runs
-            )
-        ],
+        data=lambda wildcards: data_of(PLAN.jobs["student"][wildcards.job]),
+        teachers=teachers_of,
     output:
         f"{RESULTS}/runs/students/{{job}}.json",
-    params:
-        runs=runs_of("student"),
-        store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: HOW,
     log:
         f"{RESULTS}/logs/distill/{{job}}.log",
     benchmark:
@@ -54,7 +38,12 @@ rule distill:
     threads: STUDY.threads
     resources:
         gpu=0 if STUDY.device == "cpu" else 1,
+    params:
+        runs=lambda wildcards: PLAN.jobs["student"][wildcards.job].param,
+        links=f"{RESULTS}/students",
+        store=lambda wildcards, output: STUDY.store,
+        how=lambda wildcards, output: HOW,
     shell:
         "python -m soteacher distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"
-        " --links {RESULTS}/students --log {log:q} --out {output:q}"
+        " --links {params.links:q} --log {log:q} --out {output:q}"

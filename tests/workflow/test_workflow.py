@@ -1,0 +1,286 @@
+"""What Snakemake does with a study: what it runs, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "config/demo.yaml"
+
+
+def dry_run(*arguments: str, cwd: Path = ROOT) -> str:
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule to number of jobs, from Snakemake's table."""
+    counts = {}
+    for line in output.splitlines():
+        match = re.fullmatch(r"(\w+) +(\d+)", line.strip())
+        if match:
+            counts[match[1]] = int(match[2])
+    return counts
+
+
+def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(empty):
+    arguments = ["--directory", str(empty.path), "--configfile", str(DEMO)]
+    from_root = jobs(dry_run(*arguments))
+    from_folder = jobs(dry_run("-s", "workflow/Snakefile", *arguments))
+    assert from_root == from_folder
+    assert from_root == {
+        "prepare": 1,
+        "teach": 2,
+        "distill": 2,
+        "measure": 4,
+        "table": 1,
+        "page": 1,
+        "all": 1,
+        "total": 12,
+    }
+
+
+@pytest.mark.parametrize("more", [[], ["--config", "threads=1"]])
+def test_a_users_study_replaces_the_default_one(empty, more):
+    output = dry_run(
+        "--directory",
+        str(empty.path),
+        "--configfile",
+        str(empty.path / "study.yaml"),
+        *more,
+    )
+    assert "results/tiny/tables/table1.md" in output
+    assert "demo" not in output.replace(str(DEMO), "")
+    assert jobs(output)["teach"] == 1
+
+
+def test_the_demo_lists_no_job_of_another_study(empty):
+    output = dry_run(
+        "--directory", str(empty.path), "--configfile", str(DEMO), "--config", "threads=1"
+    )
+    outputs = re.findall(r"results/(\w+)/", output)
+    assert set(outputs) == {"demo"}
+
+
+def test_a_setting_on_the_command_line_overrides_the_study(empty):
+    output = dry_run(
+        "--directory", str(empty.path), "--configfile", str(DEMO), "--config", "seeds=[7]"
+    )
+    assert jobs(output)["total"] < 12
+
+
+def test_a_run_makes_the_table_and_the_page_and_a_second_run_does_nothing(place):
+    table = (place.path / "results/tiny/tables/table1.md").read_text()
+    page = (place.path / "results/tiny/report.html").read_text()
+    assert "SoTeacher" in table and "SoTeacher" in page
+    assert "not the paper's experiment" in table
+    assert "not the paper" in page
+    before = place.trained()
+    assert len(before) == 4
+    assert "Nothing to be done" in place.snakemake().stderr
+    assert place.trained() == before
+
+
+def test_links_for_people_lead_to_the_runs(place):
+    run = place.path / "results/tiny/students/digits/wrn_10_1/soteacher/seed0/wrn_10_1/kd"
+    record = json.loads((run / "run.json").read_text())
+    assert record["id"] == "digits/wrn_10_1/soteacher/seed0/wrn_10_1/kd"
+    assert record["status"] == "done"
+
+
+def test_records_say_how_a_run_was_trained(place):
+    run = place.path / "results/tiny/teachers/digits/wrn_10_1/soteacher/seed0"
+    record = json.loads((run / "run.json").read_text())
+    trained_on = record["trained_on"]
+    assert trained_on["device_type"] == "cpu"
+    assert trained_on["threads"] == 1
+    assert trained_on["deterministic"] is True
+    assert trained_on["tf32"] == {"convolutions": False, "products": False}
+    assert record["peak_memory_mb"] > 100
+    assert record["images_per_second"] > 0
+    assert record["spec"]["terms"] == {
+        "consistency": {"revision": 1},
+        "lipschitz": {"revision": 1, "weight": 1e-4},
+    }
+
+
+def test_manifests_hold_no_time_host_or_path(place, empty):
+    empty.snakemake("results/tiny/runs/teachers/" + teacher_manifest(place).name)
+    assert teacher_manifest(place).read_bytes() == teacher_manifest(empty).read_bytes()
+
+
+def teacher_manifest(place) -> Path:
+    [path] = (place.path / "results/tiny/runs/teachers").glob("*.json")
+    return path
+
+
+def test_one_changed_setting_retrains_exactly_the_runs_that_it_touches(place):
+    before = place.trained()
+    study = place.study
+    study["teachers"]["soteacher"]["lipschitz"]["weight"] = 2e-4
+    place.write(study)
+    place.snakemake()
+    new = {run.split()[0] for run in place.trained() - before}
+    assert new == {
+        "digits/wrn_10_1/soteacher/seed0",
+        "digits/wrn_10_1/soteacher/seed0/wrn_10_1/kd",
+    }
+    assert before < place.trained()
+
+
+def test_reordered_keys_and_settings_that_are_no_part_of_a_run_change_nothing(place):
+    study = place.study
+    reordered = {key: study[key] for key in reversed(study)}
+    reordered["teachers"]["soteacher"] = {"consistency": {}, "lipschitz": {"weight": 1e-4}}
+    reordered |= {"save_every": 5, "device": "auto"}
+    place.write(reordered)
+    assert "Nothing to be done" in place.snakemake().stderr
+
+
+def test_an_unpublished_run_is_published_from_the_store_and_not_trained_again(place):
+    before = place.trained()
+    teacher_manifest(place).unlink()
+    place.snakemake("--forceall")
+    assert place.trained() == before
+    assert place.attempts() == [1, 1, 1, 1]
+
+
+def test_after_a_job_that_failed_once_no_stale_table_is_left(place, tmp_path):
+    """Snakemake alone takes an old table for a new one after a failed job."""
+    study = place.study
+    study["teachers"]["soteacher"]["lipschitz"]["weight"] = 5e-2
+    place.write(study)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "python").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    (broken / "python").chmod(0o755)
+    old = (place.path / "results/tiny/tables/table1.csv").read_text()
+    place.snakemake("table1", code=1, path=str(broken))
+    place.snakemake("table1")
+    assert (place.path / "results/tiny/tables/table1.csv").read_text() != old
+    assert len(place.trained()) == 6
+    assert "Nothing to be done" in place.snakemake("table1").stderr
+
+
+def test_a_table_refuses_measures_of_other_settings(place):
+    [measures] = (place.path / "results/tiny/measures/teachers").glob("*.csv")
+    rows = list(csv.DictReader(measures.open()))
+    run = rows[0]["run"]
+    block = {"table": "table1", "runs": {run: "0" * 64}, "cells": []}
+    arguments = ["--measures", str(measures), "--markdown", "t.md", "--out", "t.csv"]
+    said = place.soteacher("table", "--block", json.dumps(block), *arguments, code=2)
+    assert f"'{run}' are of other settings" in said
+    assert not (place.path / "t.csv").exists()
+
+
+def test_measures_refuse_a_manifest_of_other_settings(place):
+    manifest = teacher_manifest(place)
+    run = sorted(json.loads(manifest.read_text())["runs"])[0]
+    arguments = ["--manifest", str(manifest), "--data", "results/tiny/data/digits.json"]
+    arguments += ["--store", "results/store", "--out", "m.csv"]
+    planned = json.dumps({run: "0" * 64})
+    said = place.soteacher("measure", "--planned", planned, *arguments, code=2)
+    assert f"'{run}' with other settings" in said
+    assert not (place.path / "m.csv").exists()
+
+
+def test_one_table_trains_nothing_that_it_does_not_ask_for(empty):
+    study = empty.study
+    study["teachers"]["no_cr"] = {"lipschitz": {}}
+    study["distillers"]["kd_cold"] = {"method": "kd", "temperature": 1}
+    study["tables"]["table1"]["teachers"] = ["standard"]
+    study["tables"]["more"] = {
+        "kind": "accuracy",
+        "teachers": ["standard", "no_cr"],
+        "distillers": ["kd", "kd_cold"],
+    }
+    empty.write(study)
+    empty.snakemake("table1")
+    assert {run.split()[0] for run in empty.trained()} == {
+        "digits/wrn_10_1/standard/seed0",
+        "digits/wrn_10_1/standard/seed0/wrn_10_1/kd",
+    }
+    assert not (empty.path / "results/tiny/tables/more.md").exists()
+
+
+def test_a_diverged_teacher_blocks_its_students_and_nothing_else(empty):
+    study = empty.study
+    study["teachers"]["soteacher"]["lipschitz"]["weight"] = 1e30
+    empty.write(study)
+    empty.snakemake()
+    table = (empty.path / "results/tiny/tables/table1.md").read_text()
+    assert "blocked by digits/wrn_10_1/soteacher/seed0" in table
+    assert "diverged in epoch 1" in table and "lipschitz=" in table
+    assert "none (n = 0 of 1)" in table
+    standard = next(line for line in table.splitlines() if "Standard" in line)
+    assert "none" not in standard
+    assert "Nothing to be done" in empty.snakemake().stderr
+
+
+def test_a_bad_study_is_one_line_and_no_traceback(empty):
+    study = empty.study
+    study["teachers"]["soteacher"]["lipshitz"] = {}
+    empty.write(study)
+    done = empty.snakemake("-n", code=2)
+    [line] = [line for line in done.stderr.splitlines() if "error" in line]
+    assert "teachers.soteacher: unknown regularizer 'lipshitz'" in line
+    assert "did you mean 'lipschitz'?" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_snakemake_leaves_nothing_that_the_same_command_stumbles_over(empty):
+    """Its training process lives on; the next call waits for it, then publishes its runs."""
+    study = empty.study
+    study["recipes"]["short"] |= {"epochs": 40, "decay_at": [30]}
+    study["tables"]["table1"]["columns"] = ["teacher.top1"]
+    study["runs_per_job"] = 1
+    study["tables"]["table1"]["teachers"] = ["soteacher"]
+    empty.write(study)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    first = subprocess.Popen(
+        empty.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    begun = empty.path / "results/store/runs"
+    wait_for(lambda: list(begun.glob("*/attempts.jsonl")))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    locks = empty.path / ".snakemake/locks"  # as a Snakemake without our profile leaves them
+    locks.mkdir(parents=True, exist_ok=True)
+    for kind in ("input", "output"):
+        (locks / f"0.{kind}.lock").write_text("results/tiny/data/digits.json\n")
+    done = empty.snakemake()
+    assert "waiting for process" in done.stderr + done.stdout
+    assert empty.attempts() == [1]
+    assert len(empty.trained()) == 1
+    assert "Nothing to be done" in empty.snakemake().stderr
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def test_profiles_and_the_environment_file_name_what_the_package_needs():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge"]
+    named = {line.split()[0] for line in environment["dependencies"]}
+    project = (ROOT / "pyproject.toml").read_text()
+    needed = set(re.findall(r'^  "([\w-]+)==', project, flags=re.MULTILINE))
+    renamed = {"torch": "pytorch", "snakemake": "snakemake-minimal"}
+    only_tests = {"pytest", "pytest-xdist", "torchvision", "jsonschema", "scipy"}
+    assert {renamed.get(name, name) for name in needed - only_tests} <= named
