@@ -276,9 +276,11 @@ def _writer(module: nn.Module) -> Callable[[BinaryIO], object]:
 
 
 def _write_history(history: list[dict[str, Any]]) -> Callable[[BinaryIO], object]:
-    names = list(dict.fromkeys(name for row in history for name in row))
+    first = ["stage", "epoch", "lr", "train_top1", "test_top1"]
+    names = {name for row in history for name in row}
+    columns = [name for name in first if name in names] + sorted(names - {*first})
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     return lambda file: file.write(text.getvalue().encode())

@@ -1,0 +1,212 @@
+"""Killed at random moments and started again = never killed, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from soteacher.data.prepared import prepare
+from soteacher.files import read_json, write_json
+from soteacher.study.plan import Job, expand
+from soteacher.study.schema import read
+
+STUDY = {
+    "study": "killed",
+    "seeds": [0],
+    "data": {"digits": {"source": "digits", "augment": {"crop_padding": 1, "flip": 0.5}}},
+    "recipes": {"short": {"epochs": 3, "batch": 128, "lr": 0.05, "decay_at": [2], "keep_every": 1}},
+    "pairs": {
+        "wrn_10_1/wrn_10_1": {
+            "data": "digits",
+            "teacher_recipe": "short",
+            "student_recipe": "short",
+        }
+    },
+    "teachers": {
+        "standard": {},
+        "soteacher": {"lipschitz": {"weight": 1e-4}, "consistency": {}},
+    },
+    "distillers": {"kd": {}, "kd_cold": {"method": "kd", "temperature": 1}},
+    "tables": {
+        "one": {
+            "kind": "accuracy",
+            "teachers": ["standard", "soteacher"],
+            "distillers": ["kd", "kd_cold"],
+        }
+    },
+}
+
+
+class Shop:
+    """A store, and jobs run in it in processes of their own, which save a state at every step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.store = path, path / "store"
+        self.plan = expand(read(STUDY))
+        self.data = path / "data.json"
+        write_json(self.data, prepare(self.plan.data_spec("digits"), self.store))
+
+    def job(self, role: str, *ids: str) -> Job:
+        """One job of the plan's runs with these ids, or of all of a role."""
+        runs = [run for run in self.plan.runs.values() if run.spec["role"] == role]
+        chosen = tuple(run for run in runs if not ids or run.id in ids)
+        return Job("job", role, "digits", chosen)
+
+    def start(self, job: Job, out: str, save_every: float = 0) -> subprocess.Popen:
+        command = "teach" if job.role == "teacher" else "distill"
+        places = ["--links", str(self.path / "links"), "--out", str(self.path / out)]
+        teachers = ["--teachers", str(self.path / "teachers.json")] if command == "distill" else []
+        settings = ["--device", "cpu", "--save-every", str(save_every), "--store", str(self.store)]
+        given = ["--runs", job.param, "--data", str(self.data), *teachers]
+        return subprocess.Popen(
+            [sys.executable, "-m", "soteacher", command, *given, *settings, *places],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, job: Job, out: str, save_every: float = 60) -> dict:
+        process = self.start(job, out, save_every)
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        return read_json(self.path / out, "the manifest")
+
+    def cursors(self) -> dict[str, list]:
+        """Folder name to the newest saved cursor, of unfinished runs."""
+        newest: dict[str, dict] = {}
+        for path in self.store.glob("runs/*/state-*.json"):
+            try:
+                info = json.loads(path.read_text())
+            except (OSError, ValueError):  # being replaced at this moment
+                continue
+            known = newest.get(path.parent.name)
+            if known is None or info["serial"] > known["serial"]:
+                newest[path.parent.name] = info
+        return {folder: info["cursor"] for folder, info in newest.items()}
+
+    def serials(self) -> int:
+        return sum(_serial(path) for path in self.store.glob("runs/*/state-*.json"))
+
+    def kill_after(self, job: Job, out: str, saves: int, delay: float) -> bool:
+        """Start the job, SIGKILL it some states and a moment later; False if it ended before."""
+        process = self.start(job, out)
+        goal = self.serials() + saves
+        end = time.monotonic() + 120
+        while self.serials() < goal and process.poll() is None:
+            assert time.monotonic() < end, "no state was saved in two minutes"
+            time.sleep(0.002)
+        time.sleep(delay)
+        alive = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return alive
+
+
+def _serial(path: Path) -> int:
+    try:
+        return json.loads(path.read_text())["serial"]
+    except (OSError, ValueError):
+        return 0
+
+
+def attempts(shop: Shop) -> list[int]:
+    files = shop.store.glob("runs/*/attempts.jsonl")
+    return sorted(len(path.read_text().splitlines()) for path in files)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Shop:
+    """Teachers and students that were never killed, saving no state on the way."""
+    shop = Shop(tmp_path_factory.mktemp("straight"))
+    shop.teachers = shop.finish(shop.job("teacher"), "teachers.json")
+    shop.students = shop.finish(shop.job("student"), "students.json")
+    assert attempts(shop) == [1] * 6
+    return shop
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_teachers_killed_at_random_moments_end_as_if_never_killed(straight, tmp_path, seed):
+    shop, draw = Shop(tmp_path), random.Random(seed)
+    job = shop.job("teacher")
+    kills, within_an_epoch = 0, 0
+    while kills < 4:
+        assert shop.kill_after(job, "out.json", draw.randint(4, 20), draw.random() * 0.05)
+        kills += 1
+        within_an_epoch += any(step > 0 for _, _, step in shop.cursors().values())
+    assert within_an_epoch > 0
+    assert shop.finish(job, "out.json") == straight.teachers
+    assert max(attempts(shop)) == 5
+
+
+def test_students_killed_at_random_moments_end_as_if_never_killed(straight, tmp_path):
+    shop, draw = Shop(tmp_path), random.Random(2)
+    assert shop.finish(shop.job("teacher"), "teachers.json") == straight.teachers
+    for _ in range(3):
+        assert shop.kill_after(
+            shop.job("student"), "out.json", draw.randint(6, 24), draw.random() * 0.05
+        )
+    assert shop.finish(shop.job("student"), "out.json") == straight.students
+
+
+def test_a_job_whose_members_stand_at_unequal_cursors_ends_as_if_never_killed(straight, tmp_path):
+    shop = Shop(tmp_path)
+    first = "digits/wrn_10_1/soteacher/seed0"
+    assert shop.kill_after(shop.job("teacher", first), "out.json", 17, 0.01)
+    assert shop.kill_after(shop.job("teacher"), "out.json", 9, 0.01)
+    cursors = list(shop.cursors().values())
+    assert len(cursors) == 2 and cursors[0] != cursors[1]
+    assert shop.finish(shop.job("teacher"), "out.json") == straight.teachers
+
+
+def test_a_damaged_newest_state_falls_back_to_the_one_before(straight, tmp_path):
+    shop = Shop(tmp_path)
+    job = shop.job("teacher", "digits/wrn_10_1/standard/seed0")
+    assert shop.kill_after(job, "out.json", 8, 0)
+    [folder] = {path.parent for path in shop.store.glob("runs/*/state-*.json")}
+    newest = max(folder.glob("state-*.json"), key=_serial).with_suffix(".safetensors")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    done = shop.finish(job, "out.json")
+    run_id = "digits/wrn_10_1/standard/seed0"
+    assert done["runs"][run_id] == straight.teachers["runs"][run_id]
+
+
+def test_sigterm_saves_the_state_at_once_and_the_next_start_goes_on_from_there(straight, tmp_path):
+    shop = Shop(tmp_path)
+    job = shop.job("teacher")
+    process = shop.start(job, "out.json", save_every=0)
+    while shop.serials() < 10:
+        assert process.poll() is None
+        time.sleep(0.005)
+    before = shop.cursors()
+    process.terminate()
+    started = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert time.monotonic() - started < 10
+    assert "states are saved" in said and "Traceback" not in said
+    after = shop.cursors()
+    assert all(after[folder] >= before[folder] for folder in before)
+    process = shop.start(job, "out.json", save_every=60)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    _, epoch, step = next(iter(after.values()))
+    assert f"attempt 2, going on from main epoch {epoch + 1} step {step + 1}" in said
+    assert read_json(shop.path / "out.json", "the manifest") == straight.teachers
+
+
+def test_of_two_processes_asked_for_one_run_one_trains_and_the_other_waits(straight, tmp_path):
+    shop = Shop(tmp_path)
+    job = shop.job("teacher")
+    processes = [shop.start(job, f"{name}.json", save_every=60) for name in ("first", "second")]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert sorted("waiting for process" in text for text in said) == [False, True]
+    assert attempts(shop) == [1, 1]
+    first, second = (read_json(shop.path / f"{n}.json", "it") for n in ("first", "second"))
+    assert first == second == straight.teachers
