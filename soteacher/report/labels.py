@@ -24,5 +24,8 @@ def label(name: str) -> str:
 def _word(word: str) -> str:
     if "/" in word:
         return "/".join(_word(part) for part in word.split("/"))
+    numbered = re.fullmatch(r"(table|figure)(\d+)", word)
+    if numbered:
+        return f"{numbered[1].capitalize()} {numbered[2]}"
     wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
     return f"WRN{wide[1]}-{wide[2]}" if wide else LABELS.get(word, word)

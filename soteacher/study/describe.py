@@ -33,10 +33,9 @@ def table_param(plan: Plan, name: str) -> str:
 def page_param(plan: Plan) -> str:
     """What the page says besides its tables."""
     roles = [run.spec["role"] for run in plan.runs.values()]
-    seeds = len(plan.study.seeds)
     facts = [
-        f"{roles.count('teacher')} teachers and {roles.count('student')} students were trained, "
-        f"{seeds} seed{'s' if seeds > 1 else ''} each, on {_data(plan)}.",
+        f"The study asks for {roles.count('teacher')} teachers and {roles.count('student')} "
+        f"students, over seeds {', '.join(map(str, plan.study.seeds))}, on {_data(plan)}.",
         "A student of seed k learns from the teacher of seed k.",
     ]
     headings = {name: _headings(plan, name) for name in plan.tables}
