@@ -1,7 +1,7 @@
 """The command line: one sub-command a rule of the workflow, and `plan`, `schema` for people.
 
 Exit codes: 0 done, 2 something asked for cannot be done (one line says what), 143 stopped by
-SIGTERM with all states saved, 1 anything else.
+a signal with all states saved, 1 anything else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from soteacher.errors import UserError
+from soteacher.errors import Stopped, UserError
 
 log = logging.getLogger("soteacher")
 
@@ -29,10 +29,13 @@ def main(arguments: list[str] | None = None) -> None:
             options.log.parent.mkdir(parents=True, exist_ok=True)
             handlers.append(logging.FileHandler(options.log))
         logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
-        sys.exit(options.command(options) or 0)
+        options.command(options)
     except UserError as error:
         log.error("soteacher: error: %s", error)
         sys.exit(2)
+    except Stopped as stopped:
+        log.warning("soteacher: %s", stopped)
+        sys.exit(143)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +118,7 @@ def _prepare(options: argparse.Namespace) -> None:
     files.write_json(options.out, prepare(options.spec, options.store))
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.data.prepared import open_prepared
     from soteacher.training.job import How, publish, run_job
@@ -131,13 +134,8 @@ def _train(options: argparse.Namespace) -> int:
     for path in options.teachers:
         teachers |= files.read_json(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
-    try:
-        manifest = run_job(options.runs, data, teachers, how)
-    except InterruptedError as stopped:
-        log.warning("soteacher: %s", stopped)
-        return 143
+    manifest = run_job(options.runs, data, teachers, how)
     publish(manifest, options.out, options.links, options.store)
-    return 0
 
 
 def _measure(options: argparse.Namespace) -> None:

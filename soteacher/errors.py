@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something asked for cannot be done; the text says what was asked, expected and what to do."""
 
 
+class Stopped(Exception):
+    """A signal asked the process to end: all states are saved, the same command goes on there."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that nobody knows: the known ones, and the nearest of them."""
     known = sorted(known)

@@ -65,8 +65,9 @@ def _make(spec: dict[str, Any], folder: Path) -> None:
     manifest: dict[str, Any] = {
         "spec": spec,
         "classes": list(images.classes),
-        "mean": list(images.mean or pixels.mean(axis=0)),
-        "std": list(images.std or pixels.std(axis=0)),
+        # four digits, as usual: the last ones of a sum differ between machines
+        "mean": [round(float(x), 4) for x in images.mean or pixels.mean(axis=0)],
+        "std": [round(float(x), 4) for x in images.std or pixels.std(axis=0)],
     }
     if true_labels is not None:
         settings = {k: v for k, v in true_labels.items() if k != "revision"}

@@ -32,7 +32,7 @@ def sha(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def fingerprint(spec: dict[str, Any], data_sha256: str, teacher: str | None) -> str:
+def fingerprint(spec: dict[str, Any], data_sha256: str, teacher: str | None = None) -> str:
     """What the store knows a run by: its spec, its prepared data, its teacher's fingerprint."""
     return sha({"spec": spec, "data": data_sha256, "teacher": teacher})
 

@@ -21,7 +21,7 @@ class Evaluator:
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
         self._test_images = self._images("test")
-        self._test_classes = torch.from_numpy(data.test_classes).to(device)
+        self._test_classes = torch.from_numpy(np.array(data.test_classes)).to(device)
 
     def top1(self, network: nn.Module) -> float:
         """Share of test images whose largest logit is their class's (argmax p* where known)."""

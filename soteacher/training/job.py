@@ -92,24 +92,23 @@ def _member(
             f"{run_id} is to be trained on {canonical(spec['data'])}, but the data manifest is of "
             f"{canonical(data.manifest['spec'])}: prepare the data again"
         )
-    teacher = None
-    if "teacher" in run:
-        entry = teachers.get(run["teacher"])
-        if entry is None or entry["spec_sha256"] != sha(spec["teacher"]):
-            raise UserError(
-                f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
-                f"{'do not hold' if entry is None else 'hold with other settings'}: "
-                "train the teachers of this study first"
-            )
-        teacher = entry["fingerprint"]
-        if entry["status"] != "done":
-            blocked_by = entry.get("blocked_by", run["teacher"])
-            own = fingerprint(spec, data.sha256, teacher)
-            folder = RunFolder(how.store, own, run_id)
-            return Member(run_id, spec, folder, blocked_by=blocked_by)
-    folder = RunFolder(how.store, fingerprint(spec, data.sha256, teacher), run_id)
-    place = RunFolder(how.store, teacher, run["teacher"]) if teacher else None
-    return Member(run_id, spec, folder, place)
+    if "teacher" not in run:
+        return Member(run_id, spec, RunFolder(how.store, fingerprint(spec, data.sha256), run_id))
+    entry = teachers.get(run["teacher"])
+    if entry is None or entry["spec_sha256"] != sha(spec["teacher"]):
+        raise UserError(
+            f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
+            f"{'do not hold' if entry is None else 'hold with other settings'}: "
+            "train the teachers of this study first"
+        )
+    own = fingerprint(spec, data.sha256, entry["fingerprint"])
+    return Member(
+        run_id,
+        spec,
+        RunFolder(how.store, own, run_id),
+        teacher=RunFolder(how.store, entry["fingerprint"], run["teacher"]),
+        blocked_by=None if entry["status"] == "done" else run["teacher"],
+    )
 
 
 def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from soteacher.data.stream import Batch, Stream
-from soteacher.errors import UserError
+from soteacher.errors import Stopped, UserError
 from soteacher.models.output import Output
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.moment import Stage
@@ -23,10 +23,6 @@ EPOCH_SAVE_SECONDS = 10.0
 """At the end of an epoch the state is saved if the last save is this long ago."""
 
 Teacher = Callable[[Batch], Output | None]
-
-
-class Stopped(InterruptedError):
-    """SIGTERM came: states are saved, the same job goes on from there when started again."""
 
 
 def run_pass(
@@ -92,21 +88,24 @@ def run_pass(
                     guarded(learner, learner.save)
                 saved = time.monotonic()
             if terminated():
-                raise Stopped("stopped by SIGTERM; states are saved, the same command goes on")
+                raise Stopped(
+                    f"stopped by {terminated()}; states are saved, the same command goes on"
+                )
     return failed
 
 
 @contextmanager
-def _terminable() -> Iterator[Callable[[], bool]]:
-    """Within it, SIGTERM does not end the process; the yielded function says whether it came."""
-    came = False
+def _terminable() -> Iterator[Callable[[], str]]:
+    """Within it, SIGTERM and Ctrl-C do not end the process; the function says which came."""
+    came = ""
 
-    def note(*_: object) -> None:
+    def note(number: int, _: object) -> None:
         nonlocal came
-        came = True
+        came = signal.Signals(number).name
 
-    before = signal.signal(signal.SIGTERM, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,8 +5,6 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998:
 
 from __future__ import annotations
 
-import numpy as np
-
 from soteacher.data.sources.base import ImageSet, Source
 from soteacher.registry import register
 
@@ -19,6 +17,7 @@ class Digits(Source):
 
     def read(self) -> ImageSet:
         """Return 8x8 images with the grey in all three channels."""
+        import numpy as np
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
