@@ -160,7 +160,7 @@ def _table(options: argparse.Namespace) -> None:
     measures = read_measures(options.measures, options.block["runs"])
     table = make_table(options.block, measures)
     files.write(options.markdown, to_markdown(options.block, table))
-    files.write(options.out, table.to_csv(index=False, float_format="%.6g"))
+    files.write(options.out, table.to_csv(index=False))
 
 
 def _page(options: argparse.Namespace) -> None:
@@ -170,7 +170,9 @@ def _page(options: argparse.Namespace) -> None:
     from soteacher.report.page import make_page
 
     tables = {
-        path.stem: pd.read_csv(path, dtype={"note": str}).fillna({"note": ""})
+        path.stem: pd.read_csv(path, dtype={"note": str}, float_precision="round_trip").fillna(
+            {"note": ""}
+        )
         for path in options.tables
     }
     files.write(options.out, make_page(options.summary, tables))

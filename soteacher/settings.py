@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from soteacher.errors import UserError, unknown
 
-_BRANCH = re.compile(r"float|int|str|constrained-.*|(dict|tuple)\[.*")
+_BRANCH = re.compile(r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal)\[.*")
 """What pydantic adds to a key's path to say which branch of a union it tried."""
 
 S = TypeVar("S", bound="Settings")

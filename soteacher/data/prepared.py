@@ -34,13 +34,14 @@ def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        making.chmod(0o755)  # a store may be shared
         try:
             _make(spec, making)
             if not (folder / "manifest.json").is_file():  # another job may have been faster
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(making, folder)
         except OSError as error:
-            raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise UserError(f"cannot make {folder}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(making, ignore_errors=True)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
@@ -72,6 +73,11 @@ def _make(spec: dict[str, Any], folder: Path) -> None:
     if true_labels is not None:
         settings = {k: v for k, v in true_labels.items() if k != "revision"}
         known = parse(TrueLabels, settings, "true_labels")
+        if len(known.split) >= n_classes:
+            raise UserError(
+                f"true_labels.split has {len(known.split)} shares, but a class of {n_classes} has "
+                f"only {n_classes - 1} others to be taken for"
+            )
         near = truth.look_alikes(
             images.train_images, images.train_labels, n_classes, len(known.split)
         )

@@ -26,7 +26,7 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """
     return temperature**2 * torch.nn.functional.kl_div(
         (student / temperature).log_softmax(dim=1),
-        (teacher / temperature).log_softmax(dim=1),
+        (teacher.detach() / temperature).log_softmax(dim=1),
         reduction="batchmean",
         log_target=True,
     )

@@ -18,12 +18,12 @@ information, since the test set chose it."""
 
 
 def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
-    """Refuse a manifest that is not of the planned runs; `planned` is id to spec hash."""
+    """Refuse a manifest that is not of the planned runs; `planned` is id to (short) spec hash."""
     for run_id, spec_sha256 in planned.items():
         entry = manifest["runs"].get(run_id)
         if entry is None:
             raise UserError(f"the manifest does not hold '{run_id}', which the study asks for")
-        if entry["spec_sha256"] != spec_sha256:
+        if not entry["spec_sha256"].startswith(spec_sha256):
             raise UserError(
                 f"the manifest holds '{run_id}' with other settings than the study asks for; "
                 "its training has to run first (the same snakemake command does that)"

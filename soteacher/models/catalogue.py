@@ -45,15 +45,14 @@ def _wrn_parameters(depth: int, width: int, n_classes: int) -> int:
     return total + 2 * channels + (channels + 1) * n_classes
 
 
-STAGES = ("stem", "stage1", "stage2", "stage3")
-PRE = ("stage1_pre", "stage2_pre", "stage3_pre")
+THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage3_pre")
 FAMILIES = (
     Family(
         module="wrn",
-        pattern=r"wrn_(\d+)_(\d+)",
+        pattern=r"wrn_([1-9]\d*)_([1-9]\d*)",
         revision=1,
-        features=(*STAGES, *PRE, "pooled"),
-        valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0 and width >= 1,
+        features=("stem", *THREE_STAGES, "pooled"),
+        valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
         parameters=_wrn_parameters,
         examples=("wrn_10_1", "wrn_10_2", "wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
     ),

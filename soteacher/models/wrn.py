@@ -62,7 +62,7 @@ class WideResNet(nn.Module):
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 x, pre = block(x)
-                if index == 0 and number > 0:
+                if index == 0 and number > 0:  # this batch norm belongs to the stage before
                     features[f"stage{number}_pre"] = pre
             features[f"stage{number + 1}"] = x
         pre = self.bn(x)

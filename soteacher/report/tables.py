@@ -17,14 +17,14 @@ PERCENT = {"top1", "top5"}
 def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
     """Measures of the planned runs, by run id; refuses those of other settings.
 
-    planned : run id to the hash of the spec that the study asks for.
+    planned : run id to the (short) hash of the spec that the study asks for.
     """
     frames = [pd.read_csv(path, dtype={"note": str}, keep_default_na=False) for path in paths]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:
             raise UserError(f"the measures do not hold '{run_id}', which the table needs")
-        if rows.loc[run_id, "spec_sha256"] != spec_sha256:
+        if not rows.loc[run_id, "spec_sha256"].startswith(spec_sha256):
             raise UserError(
                 f"the measures of '{run_id}' are of other settings than the study asks for; "
                 "run the same snakemake command again, it trains what is new"

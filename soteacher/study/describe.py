@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
+from soteacher.errors import UserError
 from soteacher.settings import canonical
-from soteacher.study.plan import Plan
+from soteacher.study.plan import LONGEST, SHORT, Plan, Run
 
 
-def planned(runs: Any) -> dict[str, str]:
+def planned(runs: Iterable[Run]) -> dict[str, str]:
     """Run id to the hash of its spec: what a result must carry to be these runs'."""
-    return {run.id: run.spec_sha256 for run in runs}
+    return {run.id: run.spec_sha256[:SHORT] for run in runs}
 
 
 def table_param(plan: Plan, name: str) -> str:
@@ -27,7 +28,13 @@ def table_param(plan: Plan, name: str) -> str:
         }
         for cell in cells
     ]
-    return canonical({"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)})
+    param = canonical({"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)})
+    if len(param) > LONGEST:
+        raise UserError(
+            f"tables.{name} asks for {len(runs)} runs: too many for one command line; "
+            "make two tables of it"
+        )
+    return param
 
 
 def page_param(plan: Plan) -> str:

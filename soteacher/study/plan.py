@@ -27,6 +27,12 @@ TRUE_LABELS = 1
 """Revision of how true label distributions are made."""
 
 
+SHORT = 16
+"""Hexadecimal digits of a spec's hash that downstream rules compare."""
+LONGEST = 100_000
+"""Characters of one job's settings: a shell command of 128 KiB or more cannot be run on Linux."""
+
+
 def sha(value: Any) -> str:
     """sha256 of a value's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
@@ -76,13 +82,22 @@ class Job:
 
     @property
     def param(self) -> str:
-        """All that the job trains, as one string: Snakemake reruns it where this changes."""
+        """All that the job trains, as one string: Snakemake reruns it where this changes.
+
+        `UserError` if that is too long for a command line.
+        """
         runs = {}
         for run in self.runs:
             runs[run.id] = {"spec": run.spec}
             if run.teacher:
                 runs[run.id]["teacher"] = run.teacher.id
-        return canonical(runs)
+        param = canonical(runs)
+        if len(param) > LONGEST:
+            raise UserError(
+                f"a job of {len(runs)} runs does not fit into one command line; "
+                "lower runs_per_job in the study"
+            )
+        return param
 
 
 @dataclass(frozen=True)
@@ -172,7 +187,8 @@ def _accuracy_cells(plan: Plan, name: str, table: AccuracyTable) -> Iterable[Cel
                             run = _student_run(plan, name, pair, distiller, run)
                         runs.append(run)
                     known = method if role == "teacher" else distiller
-                    papers = all(
+                    as_named = networks(pair, study.pairs[pair]) == tuple(pair.split("/"))
+                    papers = as_named and all(
                         is_papers(run.spec, known)
                         and (run.teacher is None or is_papers(run.teacher.spec, method))
                         for run in runs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from soteacher import registry
 from soteacher.data.sources.base import Source
@@ -22,6 +22,19 @@ NAME = r"[a-z0-9][a-z0-9_]*"
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
 """Lower-case letters, digits and underscores: names become parts of paths."""
 PairName = Annotated[str, StringConstraints(pattern=rf"^{NAME}(/{NAME})?$")]
+T = TypeVar("T")
+
+
+def _unlike(values: tuple[T, ...]) -> tuple[T, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"expected each entry once, {value!r} is there twice")
+    return values
+
+
+Listed = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(_unlike)]
+"""At least one entry, none of them twice."""
+Seeds = Listed[Annotated[int, Field(ge=0)]]
 Column = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5"]
 
 
@@ -111,11 +124,11 @@ class AccuracyTable(Settings):
     """Test accuracy, a row a teacher method: Tables 1, 2 and 7 of the paper."""
 
     kind: Literal["accuracy"]
-    pairs: Literal["all"] | tuple[str, ...] = "all"
-    teachers: tuple[str, ...] = Field(min_length=1)
-    distillers: tuple[str, ...] = Field(min_length=1)
-    columns: tuple[Column, ...] = ("student.top1", "teacher.top1")
-    seeds: tuple[int, ...] | None = None
+    pairs: Literal["all"] | Listed[str] = "all"
+    teachers: Listed[str]
+    distillers: Listed[str]
+    columns: Listed[Column] = ("student.top1", "teacher.top1")
+    seeds: Seeds | None = None
     """Where left out, the study's."""
 
 
@@ -124,7 +137,7 @@ class Head(Settings):
 
     study: Name
     """The study's name: its results lie in results/<name>."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    seeds: Seeds
     store: str = "results/store"
     """Folder of trained runs, shared by studies. No part of what a run is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -140,8 +153,8 @@ class Head(Settings):
     runs_per_job: int = Field(4, ge=1)
     """Runs trained in one process; students of one teacher share its forward pass."""
     recipes: dict[Name, Recipe]
-    pairs: dict[PairName, Pair]
-    tables: dict[Name, AccuracyTable]
+    pairs: dict[PairName, Pair] = Field(min_length=1)
+    tables: dict[Name, AccuracyTable] = Field(min_length=1)
 
 
 class DataSet(Settings):
@@ -183,6 +196,8 @@ def load(path: Path) -> Study:
         values = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise UserError(f"cannot read the study file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read the study file {path}: expected UTF-8 text") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -192,15 +207,13 @@ def load(path: Path) -> Study:
 
 def read(values: Mapping[str, Any], where: str = "study") -> Study:
     """Make a study of plain values, as YAML or Snakemake's config has them."""
-    for key in values:
-        if key not in Head.model_fields and key not in PARTS:
-            raise UserError(f"{where}: {unknown('key', key, [*Head.model_fields, *PARTS])}")
+    _check_keys(values, [*Head.model_fields, *PARTS], where)
     head = parse(Head, {k: v for k, v in values.items() if k not in PARTS}, where)
     for part in PARTS:
         if not isinstance(values.get(part), Mapping) or not values[part]:
             raise UserError(f"{where}.{part}: missing; expected a mapping of at least one name")
         for name in values[part]:
-            if not re.fullmatch(NAME, str(name)):
+            if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
     study = Study.model_construct(
         **dict(head),
@@ -229,10 +242,12 @@ def _data(values: Any, where: str) -> DataSet:
             f"{where}.source: missing; known: {', '.join(registry.names('data source'))}"
         )
     name = values.pop("source")
+    part = _part("data source", name, f"{where}.source")
     augment = parse(Augment, values.pop("augment", {}), f"{where}.augment")
     truth = values.pop("true_labels", None)
+    _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
     return DataSet.model_construct(
-        source=parse(_part("data source", name, f"{where}.source"), values, where),
+        source=parse(part, values, where),
         augment=augment,
         true_labels=None if truth is None else parse(TrueLabels, truth, f"{where}.true_labels"),
     )
@@ -249,8 +264,15 @@ def _teacher(values: Any, where: str) -> TeacherMethod:
 def _student(name: str, values: Any, where: str) -> Student:
     values = _mapping(values, where)
     method = values.pop("method", name)
-    distiller = parse(_part("distiller", method, where), values, where)
-    return Student.model_construct(method=method, distiller=distiller)
+    part = _part("distiller", method, where)
+    _check_keys(values, [*part.model_fields, "method"], where)
+    return Student.model_construct(method=method, distiller=parse(part, values, where))
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: {unknown('key', key, known)}")
 
 
 def _part(kind: str, name: str, where: str) -> Any:
@@ -267,6 +289,12 @@ def _check_references(study: Study, where: str) -> None:
         if name not in known:
             raise UserError(f"{where}.{at}: {unknown(what, name, known)}")
 
+    def check_network(network: str, at: str) -> None:
+        try:
+            catalogue.find(network)
+        except UserError as error:
+            raise UserError(f"{where}.{at}: {error}") from None
+
     for name, pair in study.pairs.items():
         check("data set", pair.data, study.data, f"pairs.{name}.data")
         for key in ("teacher_recipe", "student_recipe"):
@@ -277,10 +305,11 @@ def _check_references(study: Study, where: str) -> None:
                 "or the keys `teacher` and `student`"
             )
         for network in networks(name, pair):
-            try:
-                catalogue.find(network)
-            except UserError as error:
-                raise UserError(f"{where}.pairs.{name}: {error}") from None
+            check_network(network, f"pairs.{name}")
+    for name, recipe in study.recipes.items():
+        for network in recipe.lr if isinstance(recipe.lr, dict) else ():
+            if network != "default":
+                check_network(network, f"recipes.{name}.lr")
     for name, table in study.tables.items():
         for pair_name in () if table.pairs == "all" else table.pairs:
             check("pair", pair_name, study.pairs, f"tables.{name}.pairs")
@@ -312,8 +341,8 @@ def json_schema() -> dict[str, Any]:
         source["properties"] = {
             "source": {"const": name},
             **source.get("properties", {}),
-            "augment": schema(Augment),
-            "true_labels": schema(TrueLabels),
+            "augment": {"anyOf": [schema(Augment), {"type": "null"}]},
+            "true_labels": {"anyOf": [schema(TrueLabels), {"type": "null"}]},
         }
         source["required"] = [*source.get("required", []), "source"]
         sources.append(source)

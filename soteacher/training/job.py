@@ -62,25 +62,30 @@ def run_job(
         A manifest or the data do not match the plan, or a run failed: the others are finished.
     """
     members = [_member(run_id, run, data, teachers, how) for run_id, run in sorted(runs.items())]
-    pending = [m for m in members if m.blocked_by is None and m.folder.record() is None]
-    blocked: dict[str, str] = {m.id: m.blocked_by for m in members if m.blocked_by}
+    # runs that are the same under two names have one fingerprint, and are trained once
+    distinct = {m.folder.fingerprint: m for m in reversed(members) if m.blocked_by is None}
+    blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
+    pending = [m for _, m in sorted(distinct.items()) if m.folder.record() is None]
     if pending:
         with ExitStack() as locks:
-            for member in sorted(pending, key=lambda member: member.folder.fingerprint):
+            for member in pending:
                 locks.enter_context(member.folder.lock())
             pending = [member for member in pending if member.folder.record() is None]
             if pending:
                 from soteacher.training.train import train
 
+                pending.sort(key=lambda member: member.id)
                 failed, prevented = train(pending, data, how)
-                blocked |= prevented
+                blocked |= {
+                    m.folder.fingerprint: prevented[m.id] for m in pending if m.id in prevented
+                }
                 if failed:
                     raise UserError(
                         f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; "
                         "what went wrong stands above; the same command goes on from their last "
                         "states"
                     )
-    return {"runs": {member.id: _entry(member, blocked.get(member.id)) for member in members}}
+    return {"runs": {m.id: _entry(m, blocked.get(m.folder.fingerprint)) for m in members}}
 
 
 def _member(

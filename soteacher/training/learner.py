@@ -63,7 +63,8 @@ class Learner:
         """In the last epoch, wall-clock, company included; None before its end."""
         self._losses: dict[str, Tensor] = {}
         self._correct = torch.zeros((), dtype=torch.int64, device=stream.device)
-        self._parts = nn.ModuleDict({**modules, **(preparation.modules if preparation else {})})
+        prepared = preparation.modules if preparation else {}
+        self._parts = nn.ModuleDict({**modules, **prepared})
         if network is not None:
             self._parts["network"] = network
         first = Stage.MAIN if preparation is None else Stage.PREPARE
@@ -111,8 +112,8 @@ class Learner:
                 step = int(bad.any(dim=0).nonzero()[0])
                 terms = {name: repr(losses[i, step].item()) for i, name in enumerate(names)}
                 raise Diverged({"epoch": self.cursor.epoch + 1, "step": step + 1, "terms": terms})
-        values = [*self._parts.parameters(), *self._parts.buffers()]
-        if not all(torch.stack([value.isfinite().all() for value in values]).tolist()):
+        finite = [value.isfinite().all() for value in self._values().values()]
+        if not all(torch.stack(finite).tolist()):
             where = {"epoch": self.cursor.epoch + 1, "step": steps, "terms": {"weights": "nan"}}
             raise Diverged(where)
 
@@ -192,7 +193,7 @@ class Learner:
         """Write the state into the store; a state that is not finite is refused (`Diverged`)."""
         if self.cursor.stage != Stage.END:
             self.check_finite(self.cursor.step)
-        tensors = {f"parts.{name}": value for name, value in self._parts.state_dict().items()}
+        tensors = {f"parts.{name}": value.detach() for name, value in self._values().items()}
         for index, parameter in enumerate(self._parameters()):
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
@@ -210,11 +211,11 @@ class Learner:
         }
         self.folder.save_state(tensors, info)
 
-    def resume(self) -> bool:
-        """Go on from the last state in the store; False if there is none."""
+    def resume(self) -> None:
+        """Go on from the last state in the store, if there is one."""
         state = self.folder.load_state()
         if state is None:
-            return False
+            return
         tensors, info = state
         stage, epoch, step = info["cursor"]
         self.history, self.seconds = info["history"], info["seconds"]
@@ -226,7 +227,7 @@ class Learner:
                 self._enter(Moment(Stage[stage], 0, 0))
             self._enter(Moment(Stage[stage], epoch, step))
         with torch.no_grad():
-            for name, value in self._parts.state_dict().items():
+            for name, value in self._values().items():
                 value.copy_(tensors[f"parts.{name}"])
             for index, parameter in enumerate(self._parameters()):
                 if f"momentum.{index}" in tensors:
@@ -239,7 +240,10 @@ class Learner:
         for name, value in tensors.items():
             if name.startswith("losses."):
                 self._losses[name.removeprefix("losses.")] = value.to(self.stream.device)
-        return True
+
+    def _values(self) -> dict[str, Tensor]:
+        """Every parameter and buffer once: a preparation may train parts of the network."""
+        return dict([*self._parts.named_parameters(), *self._parts.named_buffers()])
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

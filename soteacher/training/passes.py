@@ -60,12 +60,7 @@ def run_pass(
                     running.remove(learner)
                     finish(learner, None)
         except Exception as error:
-            log.error(
-                "%s: failed; the others of this job go on: %s",
-                learner.folder.id,
-                error,
-                exc_info=not isinstance(error, UserError),
-            )
+            report_failure(learner.folder.id, error)
             failed.append(learner)
             if learner in running:
                 running.remove(learner)
@@ -92,6 +87,13 @@ def run_pass(
                     f"stopped by {terminated()}; states are saved, the same command goes on"
                 )
     return failed
+
+
+def report_failure(run_id: str, error: Exception) -> None:
+    """Log why a run failed: one line for what a user can mend, else with where it happened."""
+    unexpected = not isinstance(error, UserError)
+    text = f"{type(error).__name__}: {error}" if unexpected else error
+    log.error("%s: failed; the others of this job go on: %s", run_id, text, exc_info=unexpected)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import soteacher
-from soteacher import registry
 from soteacher.data.prepared import Prepared, check_revision
 from soteacher.data.stream import Stream
 from soteacher.errors import UserError
 from soteacher.keys import key, seeded
 from soteacher.models import catalogue
-from soteacher.settings import canonical, parse
+from soteacher.settings import parse
 from soteacher.study.plan import LOOP, STREAM, fingerprint
 from soteacher.study.schema import Augment, Recipe
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, Site
@@ -28,7 +28,8 @@ from soteacher.training import device as devices
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.job import How, Member
 from soteacher.training.learner import Diverged, Learner
-from soteacher.training.passes import run_pass
+from soteacher.training.passes import report_failure, run_pass
+from soteacher.training.specs import pass_key, preparation_spec, teacher_epochs, terms_of
 from soteacher.training.store import RunFolder
 from soteacher.training.teacher import FrozenTeacher, build
 
@@ -47,7 +48,7 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     device = devices.set_up(how.device, how.threads, precisions.pop(), how.deterministic)
     passes: dict[str, list[Member]] = {}
     for member in members:
-        passes.setdefault(_pass_key(member.spec), []).append(member)
+        passes.setdefault(pass_key(member.spec), []).append(member)
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)
@@ -56,35 +57,6 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
         failed += trainer.run()
         prevented |= trainer.prevented
     return failed, prevented
-
-
-def _pass_key(spec: dict[str, Any]) -> str:
-    """Runs with the same key see the same batches and the same teacher outputs."""
-    shared = {name: spec[name] for name in ("role", "data", "stream", "seed")}
-    shared |= {"batch": spec["recipe"]["batch"], "precision": spec.get("precision")}
-    if "teacher" in spec:
-        shared |= {"teacher": spec["teacher"], "teacher_epochs": _teacher_epochs(spec)}
-    return canonical(shared)
-
-
-def _teacher_epochs(spec: dict[str, Any]) -> tuple[int, ...]:
-    """Which epoch of the teacher serves each epoch of a student's main stage."""
-    epochs = spec["recipe"]["epochs"]
-    last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
-    [distiller] = _terms(spec)
-    return tuple(distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
-
-
-def _terms(spec: dict[str, Any]) -> list[LossTerm]:
-    """New terms from a spec, as each run needs its own."""
-    kind = "regularizer" if spec["role"] == "teacher" else "distiller"
-    terms = []
-    for name, settings in sorted(spec["terms"].items()):
-        part = registry.get(kind, name)
-        check_revision(part, settings["revision"], name)
-        settings = {k: v for k, v in settings.items() if k != "revision"}
-        terms.append(parse(part, settings, name))
-    return terms
 
 
 class _Pass:
@@ -101,6 +73,7 @@ class _Pass:
         self.members, self.data, self.how, self.device = members, data, how, device
         self.evaluator = evaluator
         self.prevented: dict[str, str] = {}
+        self.failed: list[str] = []
         spec = self.spec = members[0].spec
         if spec["loop"] != LOOP or spec["stream"]["revision"] != STREAM:
             raise UserError("plan and job must run the same version of soteacher")
@@ -118,24 +91,34 @@ class _Pass:
         if members[0].teacher is not None:
             network = self._build(spec["teacher"])
             last = spec["teacher"]["recipe"]["epochs"]
-            self.teacher = FrozenTeacher(members[0].teacher, network, _teacher_epochs(spec), last)
+            self.teacher = FrozenTeacher(members[0].teacher, network, teacher_epochs(spec), last)
             self.teacher_features = self._shapes(network)
 
     def run(self) -> list[str]:
         """Prepare what the teacher alone decides, then train; return the ids that failed."""
-        terms = {member.id: _terms(member.spec) for member in self.members}
-        failed = self._prepare(terms)
-        ready = [
-            member
-            for member in self.members
-            if member.id not in failed and member.id not in self.prevented
-        ]
-        learners = [self._learner(member, terms[member.id]) for member in ready]
-        return failed + [learner.folder.id for learner in self._train(learners)]
+        terms: dict[str, list[LossTerm]] = {}
+        for member in self.members:
+            with self._apart(member):
+                terms[member.id] = terms_of(member.spec)
+        self._prepare(terms)
+        learners = []
+        for member in self.members:
+            if member.id not in self.failed and member.id not in self.prevented:
+                with self._apart(member):
+                    learners.append(self._learner(member, terms[member.id]))
+        return self.failed + [learner.folder.id for learner in self._train(learners)]
+
+    @contextmanager
+    def _apart(self, member: Member) -> Iterator[None]:
+        """What fails in here fails for this member alone."""
+        try:
+            yield
+        except Exception as error:
+            report_failure(member.id, error)
+            self.failed.append(member.id)
 
     def _train(self, learners: list[Learner]) -> list[Learner]:
         for learner in learners:
-            learner.resume()
             at = learner.cursor
             number = learner.folder.begin_attempt(
                 {"device": self.device, "from": [at.stage.name, at.epoch, at.step]}
@@ -170,7 +153,7 @@ class _Pass:
                 preparations.append(preparation)
         if spec["role"] == "teacher":
             terms = [CrossEntropy(), *terms]
-        return Learner(
+        learner = Learner(
             member.folder,
             parse(Recipe, spec["recipe"], "recipe"),
             self.stream,
@@ -180,55 +163,53 @@ class _Pass:
             preparations[0] if preparations else None,
             self.evaluator,
         )
+        learner.resume()
+        return learner
 
-    def _prepare(self, terms: dict[str, list[LossTerm]]) -> list[str]:
+    def _prepare(self, terms: dict[str, list[LossTerm]]) -> None:
         """Train or fetch teacher-side preparations, and hand them to the terms that need them."""
-        needing: dict[str, list[tuple[Member, LossTerm]]] = {}
-        specs: dict[str, dict[str, Any]] = {}
+        users: dict[str, list[tuple[Member, LossTerm]]] = {}
+        folders: dict[str, RunFolder] = {}
         for member in self.members:
-            for term in terms[member.id]:
-                if self._preparation(member.spec, term) is not None:
-                    spec = {k: v for k, v in member.spec.items() if k not in ("role", "network")}
-                    spec["recipe"] = {
-                        k: v
-                        for k, v in spec["recipe"].items()
-                        if k not in ("epochs", "lr", "decay_at", "decay")
-                    }
-                    spec["role"] = "preparation"
-                    teacher = member.teacher.fingerprint
-                    own = fingerprint(spec, self.data.sha256, teacher)
-                    needing.setdefault(own, []).append((member, term))
-                    specs[own] = spec
-        failed: list[str] = []
+            for term in terms.get(member.id, ()):
+                with self._apart(member):
+                    if self._preparation(member.spec, term) is not None:
+                        spec = preparation_spec(member.spec)
+                        own = fingerprint(spec, self.data.sha256, member.teacher.fingerprint)
+                        name = f"{member.teacher.id}/preparation/{'-'.join(spec['terms'])}"
+                        folders[own] = RunFolder(self.how.store, own, name)
+                        users.setdefault(own, []).append((member, term))
+        broken: dict[str, Exception] = {}
         with ExitStack() as locks:
             missing = []
-            for own in sorted(needing):
-                member, term = needing[own][0]
-                name = f"{member.teacher.id}/preparation/{'-'.join(specs[own]['terms'])}"
-                folder = RunFolder(self.how.store, own, name)
+            for own, folder in sorted(folders.items()):  # the order keeps two jobs from a deadlock
                 if folder.record() is None:
                     locks.enter_context(folder.lock())
                 if folder.record() is None:
-                    folder.describe(
-                        {"id": name, "spec": specs[own], "data_sha256": self.data.sha256}
-                    )
-                    preparation = self._preparation(member.spec, term)
-                    recipe = parse(Recipe, member.spec["recipe"], "recipe")
-                    missing.append(
-                        Learner(folder, recipe, self.stream, None, [], {}, preparation, None)
-                    )
-            broken = {learner.folder.fingerprint for learner in self._train(missing)}
-        for own, users in needing.items():
-            folder = RunFolder(self.how.store, own, users[0][0].teacher.id + "/preparation")
-            record = folder.record()
-            for member, term in users:
-                if own in broken:
-                    failed.append(member.id)
-                elif record["status"] != "done":
-                    self.prevented[member.id] = record["id"]
-                else:
+                    try:
+                        missing.append(self._preparing(folder, *users[own][0]))
+                    except Exception as error:
+                        broken[own] = error
+            for learner in self._train(missing):
+                broken[learner.folder.fingerprint] = UserError("it failed, as said above")
+        for own, folder in folders.items():
+            for member, term in users[own]:
+                with self._apart(member):
+                    if own in broken:
+                        raise UserError(f"its preparation, {folder.id}: {broken[own]}")
+                    if folder.record()["status"] != "done":
+                        self.prevented[member.id] = folder.id
+                        continue
                     term.receive(self._received(folder, self._preparation(member.spec, term)))
-        return failed
+
+    def _preparing(self, folder: RunFolder, member: Member, term: LossTerm) -> Learner:
+        spec = preparation_spec(member.spec)
+        folder.describe({"id": folder.id, "spec": spec, "data_sha256": self.data.sha256})
+        recipe = parse(Recipe, member.spec["recipe"], "recipe")
+        preparation = self._preparation(member.spec, term)
+        learner = Learner(folder, recipe, self.stream, None, [], {}, preparation, None)
+        learner.resume()
+        return learner
 
     def _preparation(self, spec: dict[str, Any], term: LossTerm) -> Preparation | None:
         site = self._site(spec, None)

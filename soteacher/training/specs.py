@@ -1,0 +1,47 @@
+"""What a job reads from the specs of its runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from soteacher import registry
+from soteacher.data.prepared import check_revision
+from soteacher.settings import canonical, parse
+from soteacher.terms import LossTerm
+
+
+def pass_key(spec: dict[str, Any]) -> str:
+    """Runs with the same key see the same batches and the same teacher outputs."""
+    shared = {name: spec[name] for name in ("role", "data", "stream", "seed")}
+    shared |= {"batch": spec["recipe"]["batch"], "precision": spec.get("precision")}
+    if "teacher" in spec:
+        shared |= {"teacher": spec["teacher"], "teacher_epochs": teacher_epochs(spec)}
+    return canonical(shared)
+
+
+def teacher_epochs(spec: dict[str, Any]) -> tuple[int, ...]:
+    """Which epoch of the teacher serves each epoch of a student's main stage."""
+    epochs = spec["recipe"]["epochs"]
+    last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
+    [distiller] = terms_of(spec)
+    return tuple(distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
+
+
+def terms_of(spec: dict[str, Any]) -> list[LossTerm]:
+    """New terms from a spec, as each run needs its own."""
+    kind = "regularizer" if spec["role"] == "teacher" else "distiller"
+    terms = []
+    for name, settings in sorted(spec["terms"].items()):
+        part = registry.get(kind, name)
+        check_revision(part, settings["revision"], name)
+        settings = {k: v for k, v in settings.items() if k != "revision"}
+        terms.append(parse(part, settings, name))
+    return terms
+
+
+def preparation_spec(student: dict[str, Any]) -> dict[str, Any]:
+    """What a teacher-side preparation is: nothing of the student but its method and seed."""
+    spec = {k: v for k, v in student.items() if k not in ("role", "network", "recipe")}
+    main = ("epochs", "lr", "decay_at", "decay")
+    recipe = {k: v for k, v in student["recipe"].items() if k not in main}
+    return spec | {"role": "preparation", "recipe": recipe}

@@ -1,0 +1,359 @@
+"""Every part that a run's spec names has a revision, and a small result pinned to it.
+
+A run in the store is reused for as long as its spec stays the same. A part that computes something
+else under the same revision would pass old results off as its own, so each part's numbers are kept
+in revisions.json. `python tests/oracle/test_revisions.py` pins them anew.
+"""
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from soteacher import files, registry
+from soteacher.data.prepared import Prepared, prepare
+from soteacher.data.stream import Batch, Stream
+from soteacher.keys import generator, seeded
+from soteacher.models import catalogue
+from soteacher.settings import canonical
+from soteacher.study import plan
+from soteacher.study.schema import Augment, read
+from soteacher.terms import Site
+from soteacher.training.job import How, run_job
+from soteacher.training.moment import Moment, Stage
+from soteacher.training.store import RunFolder
+
+PINS = Path(__file__).with_name("revisions.json")
+TERMS = ("regularizer", "distiller")
+FAMILIES = {family.examples[0]: family for family in catalogue.FAMILIES}
+STUDY = {
+    "study": "pinned",
+    "seeds": [0],
+    "data": {"images": {"source": "digits", "augment": {"crop_padding": 1, "flip": 0.5}}},
+    "recipes": {"short": {"epochs": 2, "batch": 6, "lr": 0.2, "decay_at": [1]}},
+    "pairs": {
+        "wrn_10_2/wrn_10_1": {
+            "data": "images",
+            "teacher_recipe": "short",
+            "student_recipe": "short",
+        }
+    },
+    "teachers": {"soteacher": {"lipschitz": None, "consistency": None}},
+    "distillers": {"kd": None},
+    "tables": {"one": {"kind": "accuracy", "teachers": ["soteacher"], "distillers": ["kd"]}},
+}
+
+
+def parts():
+    """Kind and name of everything that has a revision."""
+    registered = [(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
+    families = [("network family", name) for name in FAMILIES]
+    study = [("study", name) for name in ("stream", "true labels", "loop")]
+    return [*registered, *families, *study]
+
+
+def revision(kind, name):
+    if kind == "study":
+        return getattr(plan, name.upper().replace(" ", "_"))
+    return (FAMILIES[name] if kind == "network family" else registry.get(kind, name)).revision
+
+
+def result(kind, name, folder):
+    """A few numbers that the part computes; `folder` is empty and theirs."""
+    if kind == "data source":
+        found = source_result(name)
+    elif kind in TERMS:
+        found = term_result(kind, name)
+    elif kind == "network family":
+        examples = FAMILIES[name].examples
+        found = {example: network_result(example) for example in (examples[0], examples[-1])}
+    else:
+        found = {
+            "stream": stream_result,
+            "true labels": true_labels_result,
+            "loop": loop_result,
+        }[name](folder)
+    return rounded(found)
+
+
+def rounded(value):
+    """Floats to six significant digits, all through."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def alike(found, pinned):
+    """Whether floats agree to 1e-4 of their size, and all else exactly."""
+    if isinstance(found, dict) and isinstance(pinned, dict):
+        same_keys = found.keys() == pinned.keys()
+        return same_keys and all(alike(found[key], pinned[key]) for key in found)
+    if isinstance(found, list) and isinstance(pinned, list):
+        return len(found) == len(pinned) and all(map(alike, found, pinned))
+    if isinstance(found, float) and isinstance(pinned, float):
+        return found == pytest.approx(pinned, rel=1e-4)
+    return type(found) is type(pinned) and found == pinned
+
+
+# -- the parts ----------------------------------------------------------------------------------
+
+
+def array_facts(array):
+    """Shape and contents of an array of whole numbers: two sums, one of which knows places."""
+    flat = np.asarray(array).reshape(-1).astype(np.int64)
+    places = np.arange(len(flat)) % 997 + 1
+    return [list(array.shape), int(flat.sum()), int((flat * places).sum())]
+
+
+def source_result(name):
+    found = registry.get("data source", name)().read()
+    arrays = ("train_images", "train_labels", "test_images", "test_labels")
+    return {
+        **{array: array_facts(getattr(found, array)) for array in arrays},
+        "classes": list(found.classes),
+        "mean": found.mean and list(found.mean),
+        "std": found.std and list(found.std),
+    }
+
+
+def network_of(name, number, n_classes=3):
+    with seeded(number):
+        return catalogue.build(name, n_classes)
+
+
+def images_of(number):
+    return torch.randn(4, 3, 8, 8, generator=generator(number))
+
+
+def norm(values):
+    return torch.stack([value.norm() for value in values if value is not None]).norm().item()
+
+
+def network_result(name):
+    """Initial weights, features, predictions in both modes, and a gradient, of one network."""
+    network = network_of(name, 0)
+    weights = list(network.parameters())
+    output = network.train()(images_of(1))
+    return {
+        "first_weights": norm(weights[:1]),
+        "weights": norm(weights),
+        "features": {key: norm([value]) for key, value in output.features.items()},
+        "train_predictions": output.logits.softmax(dim=1)[0].tolist(),
+        "gradient": norm(torch.autograd.grad(output.logits.square().sum(), weights)),
+        "eval_predictions": network.eval()(images_of(2)).logits.softmax(dim=1)[0].tolist(),
+    }
+
+
+def sharper(output):
+    return output._replace(logits=8 * output.logits)
+
+
+def shapes(output):
+    return {name: tuple(value.shape[1:]) for name, value in output.features.items()}
+
+
+def term_result(kind, name):
+    """Losses and gradients of the default settings in each of three epochs, a batch each.
+
+    Logits are scaled up, since the untrained networks' predictions would hardly differ.
+    """
+    term = registry.get(kind, name)()
+    network, teacher = network_of("wrn_10_1", 0).train(), network_of("wrn_10_2", 1).eval()
+    taught = kind == "distiller"
+    with torch.no_grad():
+        seen = shapes(teacher(images_of(1)))
+        own = shapes(network_of("wrn_10_1", 0)(images_of(1)))
+    site = Site(4, 3, 3, "cpu", own, seen if taught else None)
+    term.start(site)
+    with seeded(2):
+        modules = term.build(site)
+    parameters = [*network.parameters(), *torch.nn.ModuleDict(modules).parameters()]
+    found = []
+    for epoch in range(3):
+        order = torch.tensor([0, 1, 2, 3]).roll(epoch)
+        images, labels = images_of(10 + epoch)[order], torch.tensor([0, 2, 1, 2])[order]
+        output = sharper(network(images))
+        with torch.no_grad():
+            answer = sharper(teacher(images)) if taught else None
+        batch = Batch(images, labels, order, Moment(Stage.MAIN, epoch, 0))
+        losses = term.losses(batch, output, answer, network)
+        row = {key: loss.item() for key, loss in losses.items()}
+        if losses:
+            total = sum(losses.values())
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+            row["gradient"] = norm(gradients)
+            row["gradient_but_convolutions"] = norm(
+                g for g, value in zip(gradients, parameters, strict=True) if value.dim() != 4
+            )
+        found.append(row)
+        term.end_epoch(epoch)
+    return found
+
+
+def small_data(folder, spec, train_images):
+    """A prepared data set of three classes, as `prepare` would leave it."""
+    random = np.random.default_rng(0)
+    n = len(train_images)
+    arrays = {
+        "train_images": train_images,
+        "train_labels": np.arange(n) % 3,
+        "train_truth": random.dirichlet([4.0, 2.0, 1.0], n),
+        "test_images": random.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8),
+        "test_labels": np.arange(5) % 3,
+        "test_truth": random.dirichlet([4.0, 2.0, 1.0], 5),
+    }
+    manifest = {"spec": spec, "classes": ["a", "b", "c"], "arrays": {}}
+    manifest |= {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+        sha256 = files.sha256_of(folder / f"{name}.npy")
+        facts = {"sha256": sha256, "shape": list(array.shape), "dtype": str(array.dtype)}
+        manifest["arrays"][name] = facts
+    return Prepared(folder, manifest)
+
+
+def stream_result(folder):
+    """Order, crop offsets, flips and drawn labels of two epochs, read off the batches.
+
+    Every pixel of an image tells its row (red) and column (green), so that the middle of a batch's
+    image tells where it was cropped, and whether it was flipped.
+    """
+    row, column = np.indices((8, 8), dtype=np.uint8)
+    image = np.stack([row, column, 0 * row], axis=-1)
+    data = small_data(folder, {}, np.tile(image, (11, 1, 1, 1)))
+    found = {"labels": np.asarray(data.train_labels(3)).tolist()}
+    for role, epoch in (("teacher", 0), ("student", 1)):
+        stream = Stream(data, Augment(crop_padding=2, flip=0.5), 4, 3, role, "cpu")
+        rows = []
+        for step in range(stream.steps):
+            batch = stream.batch(Moment(Stage.MAIN, epoch, step))
+            mean = torch.tensor(data.manifest["mean"])[:, None, None]
+            std = torch.tensor(data.manifest["std"])[:, None, None]
+            pixels = ((batch.images * std + mean) * 255).round().long()
+            for index, label, seen in zip(batch.indices, batch.labels, pixels, strict=True):
+                left, right = seen[1, 4, 3].item(), seen[1, 4, 4].item()
+                flipped = int(left > right)
+                offsets = [seen[0, 4, 4].item() - 2, min(left, right) - 1]
+                rows.append([index.item(), label.item(), *offsets, flipped])
+        found[f"{role} epoch {epoch}: index, label, row, column, flip"] = rows
+    return found
+
+
+def true_labels_result(folder):
+    """Distributions of the digits, and the labels that are drawn from them."""
+    spec = {
+        "source": "digits",
+        "revision": revision("data source", "digits"),
+        "true_labels": {"revision": plan.TRUE_LABELS, "confusion": 0.3, "split": [0.6, 0.4]},
+    }
+    manifest = prepare(spec, folder)
+    [made] = (folder / "data").iterdir()
+    data = Prepared(made, manifest)
+    return {
+        "look_alikes": manifest["look_alikes"],
+        "truth": data.array("train_truth")[0].tolist(),
+        "truth_by_class": data.array("train_truth").sum(axis=0).tolist(),
+        "test_labels": array_facts(data.array("test_labels")),
+        "train_labels": array_facts(data.train_labels(0)),
+    }
+
+
+def loop_result(folder):
+    """A teacher with both regularizers, then its student: two epochs of two steps each."""
+    expanded = plan.expand(read(STUDY))
+    random = np.random.default_rng(1)
+    train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    data = small_data(folder, expanded.data_spec("images"), train_images)
+    how = How(folder / "store", "cpu", torch.get_num_threads(), False, 600.0)
+    trained, found = {}, {}
+    for role in ("teacher", "student"):
+        [job] = expanded.jobs[role].values()
+        trained = run_job(json.loads(job.param), data, trained, how)["runs"]
+        [(run_id, entry)] = trained.items()
+        run = RunFolder(how.store, entry["fingerprint"], run_id)
+        with open(run.artifact("history.csv"), newline="") as file:
+            rows = list(csv.DictReader(file))
+        weights = load_file(run.artifact("weights.safetensors"))
+        logits = np.load(run.artifact("test_logits.npy"))
+        found[role] = {
+            "rates": [float(row["lr"]) for row in rows],
+            "losses": [
+                {key: float(row[key]) for key in row if key.startswith("loss_") and row[key]}
+                for row in rows
+            ],
+            "convolutions": norm(value for value in weights.values() if value.dim() == 4),
+            "test_logits": np.linalg.norm(logits, axis=1).tolist(),
+        }
+    return found
+
+
+# -- the pins -----------------------------------------------------------------------------------
+
+
+def pinned():
+    return json.loads(PINS.read_text())
+
+
+def pin():
+    """Write revisions.json, and say whose numbers are other ones under an old revision."""
+    before = pinned() if PINS.is_file() else {}
+    after = {}
+    for kind, name in parts():
+        with tempfile.TemporaryDirectory() as folder:
+            part, found = f"{kind} {name}", result(kind, name, Path(folder))
+        after[part] = {"revision": revision(kind, name), "result": found}
+        old = before.get(part, after[part])
+        if old["revision"] == after[part]["revision"] and not alike(found, old["result"]):
+            print(f"{part}: another result, but no new revision")
+    lines = [f"{json.dumps(part)}: {canonical(entry)}" for part, entry in after.items()]
+    PINS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+@pytest.mark.parametrize(("kind", "name"), parts())
+def test_a_parts_result_is_the_one_pinned_to_its_revision(kind, name, tmp_path):
+    part = f"{kind} {name}"
+    again = "pin it again (python tests/oracle/test_revisions.py)"
+    entry = pinned().get(part)
+    assert entry is not None, f"{part} is not in {PINS.name}: {again}"
+    now = revision(kind, name)
+    assert entry["revision"] == now, f"{part} has the new revision {now}: {again}"
+    found = result(kind, name, tmp_path)
+    assert alike(found, entry["result"]), (
+        f"the result of {part} changed: give it a new revision and {again}\n"
+        "(unless it only uses a part whose result changed too: then that part is the one)\n"
+        f"pinned: {entry['result']}\nfound:  {found}"
+    )
+
+
+def test_nothing_is_pinned_that_is_not_registered():
+    assert {*pinned()} == {f"{kind} {name}" for kind, name in parts()}
+
+
+@pytest.mark.parametrize(
+    ("found", "kept", "same"),
+    [
+        ({"a": [1.0, 2]}, {"a": [1.00005, 2]}, True),
+        ({"a": [1.0, 2]}, {"a": [1.0005, 2]}, False),
+        ({"a": [1.0, 2]}, {"a": [1.0, 3]}, False),
+        ({"a": [1.0, 2]}, {"a": [1.0]}, False),
+        ({"a": 1.0}, {"b": 1.0}, False),
+        (10**9, 10**9 + 1, False),
+        (1, 1.0, False),
+        (float("nan"), float("nan"), False),
+        (None, None, True),
+        ("a", "b", False),
+    ],
+)
+def test_results_are_alike_to_four_digits_and_whole_numbers_exactly(found, kept, same):
+    assert alike(found, kept) is same
+
+
+if __name__ == "__main__":
+    pin()

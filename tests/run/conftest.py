@@ -1,0 +1,190 @@
+"""Small studies on a few real images, trained in this process, in stores of their own."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from soteacher import files, registry
+from soteacher.data.prepared import Prepared, prepare
+from soteacher.study.plan import Run, expand, fingerprint
+from soteacher.study.schema import read
+from soteacher.training.job import How, run_job
+from soteacher.training.learner import Learner
+from soteacher.training.moment import Moment
+from soteacher.training.store import RunFolder
+
+FEW_DIGITS = '''
+"""The first of the digits: two steps an epoch, the second one short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from soteacher.data.sources.base import ImageSet, Source
+from soteacher.data.sources.digits import Digits
+from soteacher.registry import register
+
+
+@register
+class FewDigits(Source):
+    """64 training and 50 test images."""
+
+    def read(self) -> ImageSet:
+        """Return the first images of both splits."""
+        digits = Digits().read()
+        return replace(
+            digits,
+            train_images=digits.train_images[:64],
+            train_labels=digits.train_labels[:64],
+            test_images=digits.test_images[:50],
+            test_labels=digits.test_labels[:50],
+        )
+'''
+
+STUDY = {
+    "study": "small",
+    "seeds": [0],
+    "device": "cpu",
+    "data": {"few": {"source": "few_digits", "augment": {"crop_padding": 1, "flip": 0.5}}},
+    "recipes": {"short": {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}},
+    "pairs": {
+        "wrn_10_2/wrn_10_1": {"data": "few", "teacher_recipe": "short", "student_recipe": "short"}
+    },
+    "teachers": {"standard": {}},
+    "distillers": {"kd": {}},
+}
+
+
+class Lab:
+    """A store, data, and what has been trained there so far."""
+
+    def __init__(self, store: Path, data: Prepared) -> None:
+        self.store, self.data = store, data
+        self.entries: dict[str, dict[str, Any]] = {}
+        """All manifests together: run id to entry."""
+
+    def plan(self, **changes: Any) -> tuple[list[Run], list[Run]]:
+        """Teachers and students of the small study, with other values for some of its keys."""
+        study = STUDY | changes
+        names = {key: list(study[key]) for key in ("teachers", "distillers")}
+        study["tables"] = {"all": {"kind": "accuracy", **names}}
+        runs = expand(read(study)).runs.values()
+        return [run for run in runs if not run.teacher], [run for run in runs if run.teacher]
+
+    def run(self, runs: Iterable[Run], save_every: float = 60.0) -> dict[str, dict[str, Any]]:
+        """Run one job; return its manifest's entries."""
+        asked = {
+            run.id: {"spec": run.spec, **({"teacher": run.teacher.id} if run.teacher else {})}
+            for run in runs
+        }
+        how = How(self.store, "cpu", threads=1, deterministic=True, save_every=save_every)
+        entries = run_job(asked, self.data, self.entries, how)["runs"]
+        self.entries |= entries
+        return entries
+
+    def copy(self) -> Lab:
+        """Another lab where all of this one's runs are, too."""
+        number = len(list(self.store.parent.iterdir()))
+        store = self.store.with_name(f"store-{number}")
+        if self.store.exists():
+            shutil.copytree(self.store, store)
+        else:
+            store.mkdir()
+        copy = Lab(store, self.data)
+        copy.entries = dict(self.entries)
+        return copy
+
+    def folder(self, run: Run) -> RunFolder:
+        """The run's place in the store."""
+        teacher = self.entries[run.teacher.id]["fingerprint"] if run.teacher else None
+        return RunFolder(self.store, fingerprint(run.spec, self.data.sha256, teacher), run.id)
+
+    def record(self, run: Run) -> dict[str, Any]:
+        """The run's `run.json`."""
+        return self.folder(run).record()
+
+    def history(self, run: Run) -> list[dict[str, str]]:
+        """The run's finished epochs."""
+        with open(self.folder(run).artifact("history.csv"), newline="") as file:
+            return list(csv.DictReader(file))
+
+    def stored(self, role: str) -> list[RunFolder]:
+        """The places of all runs of a role in the store, finished or not."""
+        found = []
+        for path in sorted(self.store.glob("runs/*/spec.json")):
+            facts = files.read_json(path, "a description")
+            if facts["spec"]["role"] == role:
+                found.append(RunFolder(self.store, path.parent.name, facts["id"]))
+        return found
+
+
+@contextmanager
+def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType]:
+    """A part added as users add one, a file; it lies in another folder of the part's package."""
+    package = importlib.import_module(registry.PACKAGES[kind])
+    (folder / name).mkdir()
+    (folder / name / f"{name}.py").write_text(code)
+    package.__path__.append(str(folder / name))
+    importlib.invalidate_caches()
+    registry.names.cache_clear()
+    try:
+        yield importlib.import_module(f"{package.__name__}.{name}")
+    finally:
+        package.__path__.remove(str(folder / name))
+        registry.names.cache_clear()
+
+
+@pytest.fixture
+def add_part(tmp_path_factory) -> Iterator[Callable[[str, str, str], ModuleType]]:
+    """A function (kind, name, code) that adds a part for one test and returns its module."""
+    folder = tmp_path_factory.mktemp("parts")
+    with ExitStack() as added:
+        yield lambda kind, name, code: added.enter_context(_added(folder, kind, name, code))
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Prepared:
+    """The few digits, prepared."""
+    folder = tmp_path_factory.mktemp("few")
+    with _added(folder, "data source", "few_digits", FEW_DIGITS):
+        manifest = prepare({"source": "few_digits", "revision": 1}, folder / "store")
+    return Prepared(next(folder.glob("store/data/*")), manifest)
+
+
+@pytest.fixture
+def lab(few, add_part, tmp_path) -> Lab:
+    """A lab with an empty store."""
+    add_part("data source", "few_digits", FEW_DIGITS)
+    return Lab(tmp_path / "store", few)
+
+
+class Killed(BaseException):
+    """Ends a job at once, as a kill does: nothing in the package catches it."""
+
+
+@pytest.fixture
+def kill(monkeypatch) -> Callable[[str, Moment], AbstractContextManager[None]]:
+    """A context (end of an id, moment): once that run has taken that step, unsaved, all is over."""
+    step = Learner.step
+
+    @contextmanager
+    def killing(name: str, moment: Moment) -> Iterator[None]:
+        def last_step(learner: Learner, batch: Any, teacher: Any) -> None:
+            step(learner, batch, teacher)
+            if learner.folder.id.endswith(name) and batch.at == moment:
+                raise Killed
+
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(Learner, "step", last_step)
+            yield
+
+    return killing

@@ -1,0 +1,273 @@
+"""A diverged run is a result and a failed one is an error; neither touches the others of a job."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from soteacher.errors import UserError
+from soteacher.training import train
+from soteacher.training.learner import Learner
+
+BRITTLE = '''
+"""A loss that is infinite for one step and adds a constant, so nothing, in all others."""
+
+from __future__ import annotations
+
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.regularizers.base import Regularizer
+
+
+@register
+class Brittle(Regularizer):
+    """0.25, but infinite in the first step of the second epoch."""
+
+    def losses(self, batch, output, teacher, network):
+        broken = (batch.at.epoch, batch.at.step) == (1, 0)
+        return {"brittle": torch.tensor(float("inf") if broken else 0.25)}
+'''
+
+OVERSHOOTING = '''
+"""A first stage on the teacher alone whose learning rate is far too large."""
+
+from __future__ import annotations
+
+from soteacher.distillers.base import Distiller
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.terms import Preparation
+
+
+@register
+class Overshooting(Distiller):
+    """Fits a linear layer to the teacher's features, and diverges."""
+
+    def preparation(self, site, network, modules):
+        layer = torch.nn.Linear(*site.teacher_features["pooled"], 1)
+
+        def loss(batch, output, teacher):
+            return {"size": layer(teacher.features["pooled"]).square().mean()}
+
+        return Preparation(2, lambda epoch: 1e30, {"layer": layer}, loss, student=False)
+'''
+
+FRAGILE = '''
+"""Distillation that fails where there is trouble."""
+
+from __future__ import annotations
+
+from soteacher.distillers.base import Distiller
+from soteacher.registry import register
+
+trouble = ""
+
+
+@register
+class Fragile(Distiller):
+    """The common losses, or an exception."""
+
+    def build(self, site):
+        if trouble == "build":
+            raise RuntimeError("there is trouble")
+        return {}
+
+    def preparation(self, site, network, modules):
+        if trouble == "preparation":
+            raise RuntimeError("there is trouble")
+
+    def method_losses(self, batch, output, teacher, network):
+        if trouble == "step" and (batch.at.epoch, batch.at.step) == (1, 1):
+            raise RuntimeError("there is trouble")
+        return {}
+'''
+
+SHORT = {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}
+RECIPES = {"short": SHORT, "wild": SHORT | {"lr": 1e30}}
+CALM = {"data": "few", "teacher_recipe": "short", "student_recipe": "short"}
+WILD_TEACHER = {
+    "wrn_10_2/wrn_10_1": CALM | {"teacher_recipe": "wild"},
+    "wrn_16_1/wrn_10_1": CALM,
+    "wrn_10_1/wrn_10_1": CALM,
+}
+WILD_STUDENT = {
+    "wrn_10_2/wrn_10_1": CALM,
+    "wrn_10_2/wrn_10_2": CALM | {"student_recipe": "wild"},
+    "wrn_10_2/wrn_16_1": CALM,
+}
+
+
+def statuses(runs, entries):
+    """The status of each network's run."""
+    return {run.spec["network"]["name"]: entries[run.id]["status"] for run in runs}
+
+
+def each_alone(lab, runs):
+    """Entries of runs, each of them trained in a copy of the lab of its own."""
+    return {run.id: lab.copy().run([run])[run.id] for run in runs}
+
+
+def weights(folder):
+    """The file, its time included: it changes where it is written anew."""
+    path = folder.artifact("weights.safetensors")
+    return path.read_bytes(), path.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("batch", "epoch", "step", "terms"),
+    [
+        (16, 1, 2, {"ce", "lipschitz"}),
+        (64, 2, 1, {"ce", "lipschitz", "consistency"}),
+    ],
+)
+def test_a_teacher_that_diverges_is_a_result_that_says_where_and_what(
+    lab, batch, epoch, step, terms
+):
+    [teacher], _ = lab.plan(
+        teachers={"soteacher": {"lipschitz": {}, "consistency": {}}},
+        recipes={"short": RECIPES["wild"] | {"batch": batch, "keep_every": 1}},
+    )
+    entry = lab.run([teacher], save_every=0)[teacher.id]
+    record = lab.record(teacher)
+    assert record["status"] == entry["status"] == "diverged"
+    assert record["diverged"] == entry["diverged"]
+    where = record["diverged"]
+    assert (where["epoch"], where["step"]) == (epoch, step)
+    assert where["terms"].keys() == terms
+    assert not all(math.isfinite(float(value)) for value in where["terms"].values())
+    assert len(lab.history(teacher)) == epoch - 1
+    checkpoints = {f"checkpoints/epoch{done:04d}.safetensors" for done in range(1, epoch)}
+    assert entry["artifacts"].keys() == {"history.csv"} | checkpoints
+    tensors, info = lab.folder(teacher).load_state()
+    assert info["cursor"] == ["MAIN", epoch - 1, step - 1]
+    assert tensors.keys() >= {"parts.network.conv.weight", "momentum.0"}
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_weights_that_are_no_longer_finite_are_divergence_though_all_losses_were(lab):
+    recipe = {"epochs": 1, "batch": 64, "lr": 1e39, "decay_at": []}
+    [teacher], _ = lab.plan(recipes={"short": recipe})
+    lab.run([teacher])
+    where = lab.record(teacher)["diverged"]
+    assert where == {"epoch": 1, "step": 1, "terms": {"weights": "nan"}}
+
+
+@pytest.mark.parametrize("save_every", [0, 60])
+def test_the_first_bad_step_is_named_with_its_own_values_whenever_it_is_found(
+    lab, add_part, save_every
+):
+    add_part("regularizer", "brittle", BRITTLE)
+    [plain, broken], _ = lab.plan(teachers={"standard": {}, "broken": {"brittle": {}}})
+    lab.run([plain, broken], save_every)
+    where = lab.record(broken)["diverged"]
+    assert (where["epoch"], where["step"]) == (2, 1)
+    assert where["terms"]["brittle"] == "inf"
+    assert 0 < float(where["terms"]["ce"]) < 10
+    [epoch] = lab.history(broken)
+    assert float(epoch["loss_brittle"]) == 0.25
+    assert epoch["loss_ce"] == lab.history(plain)[0]["loss_ce"]
+
+
+def test_beside_a_teacher_that_diverges_the_others_are_the_same_as_alone(lab):
+    teachers, _ = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+    alone = each_alone(lab, teachers)
+    entries = lab.run(teachers)
+    wanted = {"wrn_10_2": "diverged", "wrn_16_1": "done", "wrn_10_1": "done"}
+    assert statuses(teachers, entries) == wanted
+    assert entries == alone
+
+
+def test_students_of_a_teacher_that_diverged_are_blocked_and_leave_nothing(lab):
+    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+    lab.run(teachers)
+    entries = lab.run(students)
+    [blocked] = [run for run in students if run.teacher.spec["network"]["name"] == "wrn_10_2"]
+    assert entries[blocked.id]["status"] == "blocked"
+    assert entries[blocked.id]["blocked_by"] == blocked.teacher.id
+    assert entries[blocked.id]["artifacts"] == {}
+    others = [run for run in students if run is not blocked]
+    assert [entries[run.id]["status"] for run in others] == ["done", "done"]
+    assert {folder.id for folder in lab.stored("student")} == {run.id for run in others}
+    assert len(list(lab.store.glob("runs/*"))) == len(teachers) + len(others)
+
+
+def test_what_diverged_or_was_blocked_is_published_again_without_training(lab, monkeypatch):
+    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+    manifests = [lab.run(teachers), lab.run(students)]
+
+    def no_training(*_):
+        raise AssertionError("training was begun")
+
+    monkeypatch.setattr(train, "train", no_training)
+    assert [lab.run(teachers), lab.run(students)] == manifests
+    assert all(len(lab.record(teacher)["attempts"]) == 1 for teacher in teachers)
+
+
+def test_beside_a_student_that_diverges_the_others_are_the_same_as_alone(lab):
+    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_STUDENT)
+    published = lab.run(teachers)
+    alone = each_alone(lab, students)
+    entries = lab.run(students)
+    wanted = {"wrn_10_1": "done", "wrn_10_2": "diverged", "wrn_16_1": "done"}
+    assert statuses(students, entries) == wanted
+    assert entries == alone
+    [where] = [entry["diverged"] for entry in entries.values() if "diverged" in entry]
+    assert (where["epoch"], where["step"]) == (1, 2)
+    assert where["terms"].keys() == {"ce", "kd"}
+    assert lab.run(teachers) == published
+    assert statuses(teachers, published) == {"wrn_10_2": "done"}
+
+
+def test_students_of_a_preparation_that_diverged_are_blocked_and_the_others_are_not(
+    lab, add_part, monkeypatch
+):
+    add_part("distiller", "overshooting", OVERSHOOTING)
+    teachers, [kd, blocked] = lab.plan(distillers={"kd": {}, "overshooting": {}})
+    lab.run(teachers)
+    alone = each_alone(lab, [kd])
+    entries = lab.run([kd, blocked])
+    assert entries[kd.id] == alone[kd.id]
+    [preparation] = lab.stored("preparation")
+    where = preparation.record()["diverged"]
+    assert (where["epoch"], where["step"], where["terms"]) == (1, 2, {"size": "inf"})
+    assert entries[blocked.id]["status"] == "blocked"
+    assert entries[blocked.id]["blocked_by"] == preparation.id
+
+    def no_step(*_):
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(Learner, "step", no_step)
+    assert lab.run([kd, blocked]) == entries
+
+
+@pytest.mark.parametrize(
+    ("trouble", "begun"),
+    [
+        ("step", [["MAIN", 0, 0], ["MAIN", 1, 1], ["MAIN", 1, 1]]),
+        ("build", [["MAIN", 0, 0]]),
+        ("preparation", [["MAIN", 0, 0]]),
+    ],
+)
+def test_a_member_that_fails_is_named_and_the_others_finish(
+    lab, add_part, monkeypatch, trouble, begun
+):
+    fragile = add_part("distiller", "fragile", FRAGILE)
+    teachers, students = lab.plan(
+        distillers={"kd": {}, "fragile": {}, "warm": {"method": "kd", "temperature": 8.0}}
+    )
+    lab.run(teachers)
+    alone = each_alone(lab, students)
+    kd, failing, warm = students
+    monkeypatch.setattr(fragile, "trouble", trouble)
+    with pytest.raises(UserError, match=f"1 of 3 runs failed: {failing.id};"):
+        lab.run(students, save_every=0)
+    finished = [weights(lab.folder(run)) for run in (kd, warm)]
+    assert lab.record(failing) is None
+    with pytest.raises(UserError, match=f"1 of 3 runs failed: {failing.id};"):
+        lab.run(students, save_every=0)
+    monkeypatch.setattr(fragile, "trouble", "")
+    assert lab.run(students) == alone
+    assert [weights(lab.folder(run)) for run in (kd, warm)] == finished
+    attempts = [[a["from"] for a in lab.record(run)["attempts"]] for run in students]
+    assert attempts == [[["MAIN", 0, 0]], begun, [["MAIN", 0, 0]]]

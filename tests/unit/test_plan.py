@@ -1,0 +1,551 @@
+"""What a study expands into: which runs there are, what each is, and which share a process."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from itertools import pairwise
+
+import pytest
+
+from soteacher.errors import UserError
+from soteacher.study import paper
+from soteacher.study.paper import is_papers
+from soteacher.study.plan import expand
+from soteacher.study.schema import read
+
+METHODS = ("standard", "soteacher", "no_cr", "no_lr")
+
+
+def plan_of(values):
+    return expand(read(values))
+
+
+def specs(values):
+    return {run_id: run.spec for run_id, run in plan_of(values).runs.items()}
+
+
+def params(values):
+    """Role and name of every job to what Snakemake compares."""
+    plan = plan_of(values)
+    return {(role, name): job.param for role in plan.jobs for name, job in plan.jobs[role].items()}
+
+
+def changed_runs(before, after):
+    """Ids of the runs whose spec differs; both studies must have the same runs."""
+    old, new = specs(before), specs(after)
+    assert old.keys() == new.keys()
+    return {run_id for run_id in old if old[run_id] != new[run_id]}
+
+
+def role_of(run):
+    return run.spec["role"]
+
+
+def named(run_id):
+    """What a run's id says."""
+    names = ("data", "teacher", "method", "seed", "student", "distiller")
+    said = dict.fromkeys(names, "") | dict(zip(names, run_id.split("/"), strict=False))
+    return said | {"role": "student" if said["student"] else "teacher"}
+
+
+def put(values, path, value):
+    """A copy of the values, with one of them set."""
+    made = deepcopy(values)
+    *outer, key = path.split()
+    inner = made
+    for name in outer:
+        inner = inner[name]
+    inner[key] = value
+    return made
+
+
+def large_study():
+    """3 pairs of 2 teacher networks, 5 methods, 10 distillers, 3 seeds: 480 runs."""
+    pair = {"data": "digits", "teacher_recipe": "long", "student_recipe": "long"}
+    pairs = ("wrn_40_2/wrn_40_1", "wrn_40_2/wrn_16_2", "wrn_16_2/wrn_16_1")
+    methods = {"standard": {}}
+    for ramp in ("linear", "cosine", "cyclic", "piecewise"):
+        methods[ramp] = {"lipschitz": {"weight": 1e-4}, "consistency": {"ramp": ramp}}
+    distillers = {f"kd_{t}": {"method": "kd", "temperature": float(t)} for t in range(1, 11)}
+    return {
+        "study": "large",
+        "seeds": [0, 1, 2],
+        "data": {
+            "digits": {
+                "source": "digits",
+                "augment": {"crop_padding": 1, "flip": 0.5},
+                "true_labels": {"confusion": 0.2},
+            }
+        },
+        "recipes": {
+            "long": {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]},
+        },
+        "pairs": dict.fromkeys(pairs, pair),
+        "teachers": methods,
+        "distillers": distillers,
+        "tables": {
+            "all": {
+                "kind": "accuracy",
+                "teachers": list(methods),
+                "distillers": list(distillers),
+            }
+        },
+    }
+
+
+def turned_around(values):
+    """The same values, with the keys of every mapping in the opposite order."""
+    if isinstance(values, dict):
+        return {key: turned_around(values[key]) for key in reversed(values)}
+    return values
+
+
+def test_the_demo_is_twelve_teachers_and_a_student_of_each(demo):
+    plan = plan_of(demo)
+    teachers = {f"digits/wrn_10_2/{method}/seed{k}" for method in METHODS for k in range(3)}
+    students = {f"{teacher}/wrn_10_1/kd" for teacher in teachers}
+    assert {run_id for run_id, run in plan.runs.items() if role_of(run) == "teacher"} == teachers
+    assert {run_id for run_id, run in plan.runs.items() if role_of(run) == "student"} == students
+
+
+def test_every_student_learns_from_the_teacher_of_its_own_seed(wide):
+    plan = plan_of(wide)
+    students = [run for run in plan.runs.values() if role_of(run) == "student"]
+    assert {run.spec["seed"] for run in students} == {0, 1}
+    for run in students:
+        assert run.teacher is plan.runs[run.teacher.id]
+        assert run.teacher.spec["seed"] == run.spec["seed"]
+        assert run.teacher.id.endswith(f"/seed{run.spec['seed']}")
+
+
+def test_a_student_s_spec_nests_its_teacher_s(wide):
+    students = [run for run in plan_of(wide).runs.values() if role_of(run) == "student"]
+    assert students
+    for run in students:
+        assert run.spec["teacher"] == run.teacher.spec
+
+
+def test_a_run_that_two_tables_ask_for_is_there_once(wide):
+    plan = plan_of(wide)
+    asked = [{run.id for cell in cells for run in cell.runs} for cells in plan.tables.values()]
+    both = asked[0] & asked[1]
+    assert {run_id.count("/") for run_id in both} == {3, 5}  # teachers and students
+    for run_id in both:
+        assert plan.wanted[run_id] == {"first", "second"}
+        held = [
+            run
+            for cells in plan.tables.values()
+            for cell in cells
+            for run in cell.runs
+            if run.id == run_id
+        ]
+        assert all(run is plan.runs[run_id] for run in held)
+        jobs = [job for named in plan.jobs.values() for job in named.values()]
+        assert [run.id for job in jobs for run in job.runs].count(run_id) == 1
+
+
+def test_two_pairs_with_one_teacher_network_share_its_runs(wide):
+    plan = plan_of(wide)
+    teacher = plan.runs["digits/wrn_16_2/standard/seed0"]
+    students = {run.id for run in plan.runs.values() if run.teacher is teacher}
+    assert {"/".join(run_id.split("/")[4:]) for run_id in students} == {
+        "wrn_16_1/kd",
+        "wrn_16_1/kd_hot",
+        "wrn_16_1/kd_only",
+        "wrn_10_1/kd",
+    }
+
+
+def test_one_teacher_with_two_recipes_is_refused(wide):
+    wide["pairs"]["wrn_16_2/wrn_10_1"]["teacher_recipe"] = "students"
+    with pytest.raises(UserError) as caught:
+        plan_of(wide)
+    text = str(caught.value)
+    assert text.startswith("tables.first: ")
+    assert "'digits/wrn_16_2/standard/seed0'" in text
+    assert "different recipes" in text
+
+
+def test_a_table_of_teachers_alone_asks_for_no_student(demo):
+    demo["tables"]["table1"]["columns"] = ["teacher.top1"]
+    assert {role_of(run) for run in plan_of(demo).runs.values()} == {"teacher"}
+
+
+def test_a_table_of_students_alone_asks_for_their_teachers_too(demo):
+    demo["tables"]["table1"]["columns"] = ["student.top1"]
+    plan = plan_of(demo)
+    assert len(plan.runs) == 24
+    assert all(asked == {"table1"} for asked in plan.wanted.values())
+
+
+def test_a_table_s_own_seeds_take_the_place_of_the_study_s(demo):
+    demo["tables"]["table1"]["seeds"] = [7]
+    assert {run.spec["seed"] for run in plan_of(demo).runs.values()} == {7}
+
+
+# identity
+
+
+def test_the_order_of_keys_changes_no_spec_and_no_job_param(wide):
+    other = turned_around(wide)
+    assert list(other) != list(wide)
+    assert specs(other) == specs(wide)
+    assert params(other) == params(wide)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("recipes teachers decay", 0.1),
+        ("recipes teachers momentum", 0.9),
+        ("recipes teachers weight_decay", 0.0005),
+        ("recipes teachers keep_every", 0),
+        ("recipes teachers lr", {"default": 0.05, "wrn_40_2": 0.1}),
+        ("data digits augment flip", 0),
+        ("data digits true_labels", None),
+        ("data noisy augment", {"crop_padding": 0}),
+        ("data noisy true_labels split", [0.7, 0.3]),
+        ("teachers soteacher consistency weight", 1),
+        ("teachers soteacher consistency ramp", "linear"),
+        ("teachers soteacher consistency mode", "official"),
+        ("teachers soteacher lipschitz weight", {"digits": 1e-4, "noisy": 1e-4}),
+        ("distillers kd temperature", 4),
+        ("distillers kd ce", 0.5),
+        ("distillers kd method", "kd"),
+        ("tables first pairs", "all"),
+        ("pairs wrn_16_2/wrn_16_1 teacher", "wrn_16_2"),
+        ("precision", "float32"),
+    ],
+)
+def test_a_default_that_is_written_out_changes_nothing(wide, path, value):
+    other = put(wide, path, value)
+    assert other != wide
+    assert specs(other) == specs(wide)
+    assert params(other) == params(wide)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "touches"),
+    [
+        ("teachers soteacher lipschitz weight", 1e-3, lambda run: run["method"] == "soteacher"),
+        ("teachers no_lr consistency ramp", "cosine", lambda run: run["method"] == "no_lr"),
+        ("recipes teachers batch", 32, lambda run: True),
+        (
+            "recipes teachers lr",
+            {"default": 0.05, "wrn_10_2": 0.1},
+            lambda run: run["teacher"] == "wrn_10_2",
+        ),
+        ("recipes students epochs", 11, lambda run: run["role"] == "student"),
+        (
+            "recipes students lr",
+            {"default": 0.05, "wrn_16_1": 0.1},
+            lambda run: run["student"] == "wrn_16_1",
+        ),
+        ("distillers kd_hot temperature", 9, lambda run: run["distiller"] == "kd_hot"),
+        ("data digits augment flip", 0.5, lambda run: run["data"] == "digits"),
+        ("data noisy true_labels confusion", 0.2, lambda run: run["data"] == "noisy"),
+        ("precision", "tf32", lambda run: True),
+    ],
+)
+def test_a_changed_setting_changes_the_specs_of_exactly_the_runs_it_touches(
+    wide, path, value, touches
+):
+    touched = {run_id for run_id in specs(wide) if touches(named(run_id))}
+    assert touched
+    assert changed_runs(wide, put(wide, path, value)) == touched
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study", "another"),
+        ("store", "elsewhere"),
+        ("device", "cuda"),
+        ("threads", 3),
+        ("deterministic", False),
+        ("save_every", 5.0),
+        ("runs_per_job", 2),
+    ],
+)
+def test_how_runs_are_trained_is_no_part_of_what_they_are(wide, key, value):
+    assert changed_runs(wide, put(wide, key, value)) == set()
+
+
+def test_what_no_table_asks_for_changes_nothing(wide):
+    other = put(wide, "teachers unused", {"consistency": {}})
+    other = put(other, "distillers unused", {"method": "kd"})
+    assert params(other) == params(wide)
+
+
+def test_new_seeds_methods_and_distillers_leave_the_runs_that_were_there(wide):
+    other = put(wide, "seeds", [0, 1, 2])
+    other = put(other, "distillers kd_cold", {"method": "kd", "temperature": 1.0})
+    other = put(other, "tables second distillers", ["kd", "kd_hot", "kd_only", "kd_cold"])
+    other = put(other, "teachers cosine", {"consistency": {"ramp": "cosine"}})
+    other = put(other, "tables first teachers", [*METHODS, "cosine"])
+    old, new = specs(wide), specs(other)
+    assert old.items() <= new.items()
+    added = [named(run_id) for run_id in new.keys() - old.keys()]
+    assert added
+    assert all(
+        run["seed"] == "seed2" or run["distiller"] == "kd_cold" or run["method"] == "cosine"
+        for run in added
+    )
+
+
+def test_checkpoints_belong_to_the_teacher_s_spec_and_not_to_the_student_s(wide):
+    kept = put(wide, "recipes teachers keep_every", 5)
+    for run in plan_of(kept).runs.values():
+        teacher = run.spec if role_of(run) == "teacher" else run.spec["teacher"]
+        assert teacher["recipe"]["keep_every"] == 5
+    assert changed_runs(wide, kept) == set(specs(wide))
+    assert changed_runs(wide, put(wide, "recipes students keep_every", 5)) == set()
+
+
+def test_a_spec_s_hash_is_another_exactly_where_the_spec_is(wide):
+    hashes = {json.dumps(run.spec): run.spec_sha256 for run in plan_of(wide).runs.values()}
+    assert len(set(hashes.values())) == len(hashes)
+
+
+# jobs
+
+
+def test_every_run_is_in_exactly_one_job_of_its_role_and_data_set(wide):
+    plan = plan_of(wide)
+    held = []
+    for role, jobs in plan.jobs.items():
+        for name, job in jobs.items():
+            assert (job.name, job.role) == (name, role)
+            assert {role_of(run) for run in job.runs} == {role}
+            assert {run.data for run in job.runs} == {job.data}
+            held += [run.id for run in job.runs]
+    assert sorted(held) == sorted(plan.runs)
+
+
+def test_the_jobs_of_a_table_hold_no_run_that_it_does_not_ask_for(wide):
+    plan = plan_of(wide)
+    for cells in plan.tables.values():
+        runs = {run.id: run for cell in cells for run in cell.runs}
+        runs |= {run.teacher.id: run.teacher for run in runs.values() if run.teacher}
+        jobs = plan.jobs_of(runs.values())
+        assert sorted(run.id for job in jobs for run in job.runs) == sorted(runs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_no_job_has_more_runs_than_the_study_allows(wide, size):
+    jobs = plan_of(put(wide, "runs_per_job", size)).jobs
+    sizes = [len(job.runs) for named_jobs in jobs.values() for job in named_jobs.values()]
+    assert max(sizes) == min(size, 12)
+
+
+@pytest.mark.parametrize("size", [3, 5, 6])
+def test_students_of_one_teacher_that_the_same_tables_ask_for_share_a_job(wide, size):
+    plan = plan_of(put(wide, "runs_per_job", size))
+    families = {}
+    for run in plan.runs.values():
+        if run.teacher:
+            key = (run.teacher.id, frozenset(plan.wanted[run.id]))
+            families.setdefault(key, set()).add(plan.job_of[run.id].name)
+    assert all(len(names) == 1 for names in families.values())
+
+
+def test_students_stand_beside_those_of_the_same_teacher(wide):
+    for job in plan_of(put(wide, "runs_per_job", 4)).jobs["student"].values():
+        teachers = [run.teacher.id for run in job.runs]
+        changes = sum(a != b for a, b in pairwise(teachers))
+        assert changes == len(set(teachers)) - 1
+
+
+def test_a_job_s_param_says_all_that_it_trains_and_fits_a_command_line():
+    plan = plan_of(large_study())
+    for job in (job for named_jobs in plan.jobs.values() for job in named_jobs.values()):
+        said = json.loads(job.param)
+        assert list(said) == [run.id for run in job.runs]
+        for run in job.runs:
+            assert said[run.id]["spec"] == run.spec
+            assert said[run.id].get("teacher") == (run.teacher.id if run.teacher else None)
+        assert len(job.param.encode()) < 100_000
+
+
+def test_a_job_s_name_stays_and_its_param_changes_with_a_setting(wide):
+    old, new = params(wide), params(put(wide, "recipes teachers batch", 32))
+    assert old.keys() == new.keys()
+    assert all(old[job] != new[job] for job in old)
+
+
+# speed
+
+MEASURED = """
+import json, sys, time
+began = time.process_time()
+from soteacher.study.plan import expand
+from soteacher.study.schema import read
+from soteacher.study import describe, paper
+plan = expand(read(json.load(sys.stdin)))
+jobs = plan.jobs
+seconds = time.process_time() - began
+print(json.dumps({"runs": len(plan.runs), "seconds": seconds, "torch": "torch" in sys.modules}))
+"""
+
+
+def test_a_study_of_hundreds_of_runs_is_planned_in_half_a_second_without_torch(root):
+    attempts = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED],
+            input=json.dumps(large_study()),
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        attempts.append(json.loads(done.stdout))
+    assert {attempt["runs"] for attempt in attempts} == {30 + 450}
+    assert not any(attempt["torch"] for attempt in attempts)
+    assert min(attempt["seconds"] for attempt in attempts) < 0.5
+
+
+# the paper's own runs
+
+
+def papers_teacher(**changes):
+    """The spec of the paper's Standard teacher on CIFAR-100, or with parts of it replaced."""
+    return {
+        "role": "teacher",
+        "loop": 1,
+        "data": {"source": "cifar100", "revision": 1},
+        "stream": {"revision": 1, "crop_padding": 4, "flip": 0.5},
+        "network": {"name": "wrn_40_2", "revision": 1},
+        "recipe": {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]},
+        "terms": {},
+        "seed": 0,
+    } | changes
+
+
+def papers_student(**changes):
+    """The spec of a student of it by KD."""
+    student = {"network": {"name": "wrn_40_1", "revision": 1}, "terms": {"kd": {"revision": 1}}}
+    return papers_teacher(role="student", teacher=papers_teacher()) | student | changes
+
+
+TERMS = {
+    "standard": {},
+    "soteacher": {"lipschitz": {"revision": 1}, "consistency": {"revision": 1}},
+    "no_cr": {"lipschitz": {"revision": 1}},
+    "no_lr": {"consistency": {"revision": 1}},
+}
+OTHER_PARTS = [
+    {"data": {"source": "digits", "revision": 1}},
+    {"data": {"source": "cifar100", "revision": 1, "true_labels": {"confusion": 0.3}}},
+    {"data": {"source": "cifar100", "revision": 1, "size": 16}},
+    {"stream": {"revision": 1, "crop_padding": 4}},
+    {"stream": {"revision": 1, "flip": 0.5}},
+    {"stream": {"revision": 1, "crop_padding": 2, "flip": 0.5}},
+    {"precision": "tf32"},
+]
+OTHER_RECIPES = [
+    {"epochs": 200},
+    {"batch": 128},
+    {"lr": 0.1},
+    {"decay_at": [150, 180]},
+    {"decay": 0.2},
+    {"momentum": 0.8},
+    {"weight_decay": 1e-4},
+]
+OTHER_PARTS += [{"recipe": papers_teacher()["recipe"] | recipe} for recipe in OTHER_RECIPES]
+OTHER_TERMS = [
+    ("standard", TERMS["no_cr"]),
+    ("soteacher", TERMS["standard"]),
+    ("soteacher", TERMS["no_cr"]),
+    ("soteacher", TERMS["soteacher"] | {"dropout": {"revision": 1}}),
+    ("soteacher", TERMS["no_lr"] | {"lipschitz": {"revision": 1, "weight": 1e-4}}),
+    ("soteacher", TERMS["no_cr"] | {"consistency": {"revision": 1, "ramp": "cosine"}}),
+    ("no_lr", {"consistency": {"revision": 1, "mode": "paper"}}),
+    ("plain", TERMS["standard"]),
+]
+OTHER_STUDENTS = [
+    ("kd", {"kd": {"revision": 1, "temperature": 3.0}}),
+    ("kd", {"kd": {"revision": 1, "ce": 0.1}}),
+    ("kd", {"at": {"revision": 1}}),
+    ("kd", {}),
+    ("kd_hot", {"kd": {"revision": 1}}),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", [0, 41])
+def test_a_teacher_of_the_paper_s_settings_is_the_paper_s(method, seed):
+    assert is_papers(papers_teacher(terms=TERMS[method], seed=seed), method)
+
+
+def test_a_student_of_the_paper_s_settings_is_the_paper_s():
+    assert is_papers(papers_student(), "kd")
+
+
+def test_kept_checkpoints_make_no_other_experiment():
+    recipe = papers_teacher()["recipe"] | {"keep_every": 10}
+    assert is_papers(papers_teacher(recipe=recipe), "standard")
+
+
+@pytest.mark.parametrize("part", OTHER_PARTS)
+def test_a_run_with_one_other_part_is_not_the_paper_s(part):
+    assert not is_papers(papers_teacher(**part), "standard")
+    assert not is_papers(papers_student(**part), "kd")
+
+
+@pytest.mark.parametrize(("method", "terms"), OTHER_TERMS)
+def test_a_teacher_with_other_regularizers_than_its_name_says_is_not_the_paper_s(method, terms):
+    assert not is_papers(papers_teacher(terms=terms), method)
+
+
+@pytest.mark.parametrize(("distiller", "terms"), OTHER_STUDENTS)
+def test_a_student_with_another_distiller_than_its_name_says_is_not_the_paper_s(distiller, terms):
+    assert not is_papers(papers_student(terms=terms), distiller)
+
+
+@pytest.fixture
+def papers_digits(monkeypatch, wide):
+    """A study, in a world where the paper's experiment is one on digits."""
+    recipe = wide["recipes"]["teachers"]
+    monkeypatch.setitem(paper.STREAMS, "digits", {"crop_padding": 1})
+    monkeypatch.setitem(
+        paper.RECIPES, "digits", {key: recipe[key] for key in ("epochs", "batch", "decay_at")}
+    )
+    monkeypatch.setitem(paper.LR, "digits", recipe["lr"])
+    wide = put(wide, "recipes students", recipe)
+    wide = put(wide, "teachers soteacher lipschitz", {})
+    return put(wide, "teachers no_cr lipschitz", {})
+
+
+def papers_cells(values, table="first"):
+    return {(cell.row, cell.column): cell.papers for cell in plan_of(values).tables[table]}
+
+
+def test_a_cell_is_the_paper_s_where_all_its_runs_are(papers_digits):
+    for (row, column), papers in papers_cells(papers_digits).items():
+        assert papers == (not column.startswith("small")), (row, column)
+
+
+def test_a_student_s_cell_is_not_the_paper_s_where_its_teacher_is_not(papers_digits):
+    other = put(papers_digits, "teachers no_lr", {"consistency": {"ramp": "cosine"}})
+    cells = papers_cells(other)
+    pair = "wrn_16_2/wrn_16_1"
+    assert not cells["no_lr", f"{pair} teacher.top1"]
+    assert not cells["no_lr", f"{pair} student.top1"]
+    assert cells["soteacher", f"{pair} student.top1"]
+
+
+def test_a_student_s_cell_with_another_distiller_is_not_the_paper_s(papers_digits):
+    cells = papers_cells(papers_digits, "second")
+    pair = "wrn_16_2/wrn_16_1"
+    assert cells["standard kd", f"{pair} student.top1"]
+    assert not cells["standard kd_hot", f"{pair} student.top1"]
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_other_networks_under_a_pair_s_name_are_not_the_paper_s(papers_digits, role):
+    pair = "wrn_16_2/wrn_16_1"
+    other = put(papers_digits, f"pairs {pair} {role}", "wrn_10_1")
+    assert papers_cells(papers_digits)["standard", f"{pair} student.top1"]
+    assert not papers_cells(other)["standard", f"{pair} student.top1"]

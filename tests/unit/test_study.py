@@ -1,0 +1,398 @@
+"""A study file is read, or refused in one line that says which key to mend and how."""
+
+import json
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import yaml
+
+from soteacher.errors import UserError
+from soteacher.study.plan import expand
+from soteacher.study.schema import json_schema, load, read
+
+PAIR = "wrn_10_2/wrn_10_1"
+NEW_PAIR = {"data": "digits", "teacher_recipe": "demo", "student_recipe": "demo"}
+NAME = "[a-z0-9][a-z0-9_]*"
+
+# where a name is put, what it holds, the key that is named, what is unknown, the nearest name
+UNKNOWN_NAMES = [
+    ("recepies", {}, "", "key 'recepies'", "recipes"),
+    ("recipes demo epoch", 3, ".recipes.demo", "key 'epoch'", "epochs"),
+    (
+        "recipes demo lr",
+        {"default": 0.1, "wrn_10_x": 0.1},
+        ".recipes.demo.lr",
+        "network 'wrn_10_x'",
+        "wrn_10_2",
+    ),
+    ("data digits source", "digit", ".data.digits.source", "data source 'digit'", "digits"),
+    ("data digits augmnt", {}, ".data.digits", "key 'augmnt'", "augment"),
+    ("data digits augment flop", 1, ".data.digits.augment", "key 'flop'", "flip"),
+    (
+        "data digits true_labels",
+        {"confusoin": 0.3},
+        ".data.digits.true_labels",
+        "key 'confusoin'",
+        "confusion",
+    ),
+    (f"pairs {PAIR} data", "digit", f".pairs.{PAIR}.data", "data set 'digit'", "digits"),
+    (
+        f"pairs {PAIR} teacher_recipe",
+        "dmo",
+        f".pairs.{PAIR}.teacher_recipe",
+        "recipe 'dmo'",
+        "demo",
+    ),
+    (f"pairs {PAIR} student", "wrn_10_x", f".pairs.{PAIR}", "network 'wrn_10_x'", "wrn_10_2"),
+    (f"pairs {PAIR} teacher", "wrn_41_2", f".pairs.{PAIR}", "network 'wrn_41_2'", "wrn_40_2"),
+    (
+        "teachers standard",
+        {"lipshitz": {}},
+        ".teachers.standard",
+        "regularizer 'lipshitz'",
+        "lipschitz",
+    ),
+    (
+        "teachers soteacher lipschitz",
+        {"wieght": 1},
+        ".teachers.soteacher.lipschitz",
+        "key 'wieght'",
+        "weight",
+    ),
+    ("distillers kd", {"temprature": 4}, ".distillers.kd", "key 'temprature'", "temperature"),
+    ("distillers kd", {"metod": "kd"}, ".distillers.kd", "key 'metod'", "method"),
+    ("distillers kd2", {}, ".distillers.kd2", "distiller 'kd2'", "kd"),
+    ("distillers hot", {"method": "kdd"}, ".distillers.hot", "distiller 'kdd'", "kd"),
+    (
+        "tables table1 teachers",
+        ["standart"],
+        ".tables.table1.teachers",
+        "teacher method 'standart'",
+        "standard",
+    ),
+    ("tables table1 distillers", ["kdd"], ".tables.table1.distillers", "distiller 'kdd'", "kd"),
+    (
+        "tables table1 pairs",
+        ["wrn_10_2/wrn_10_2"],
+        ".tables.table1.pairs",
+        "pair 'wrn_10_2/wrn_10_2'",
+        PAIR,
+    ),
+    ("tables table1 colums", [], ".tables.table1", "key 'colums'", "columns"),
+]
+
+# where a value is put, the value, the key that is named, what was expected
+BAD_VALUES = [
+    ("study", "My Study", ".study", f"""expected '^{NAME}$'; got "My Study\""""),
+    ("seeds", [], ".seeds", "at least 1 item"),
+    ("seeds", [0, -1], ".seeds.1", "expected greater than or equal to 0; got -1"),
+    ("threads", "two", ".threads", "expected a valid integer"),
+    ("device", "gpu", ".device", """expected 'auto', 'cpu' or 'cuda'; got "gpu\""""),
+    ("precision", "tf23", ".precision", """expected 'float32' or 'tf32'; got "tf23\""""),
+    ("runs_per_job", 2.5, ".runs_per_job", "expected a valid integer"),
+    ("recipes demo", "long", ".recipes.demo", "expected a valid dictionary"),
+    ("recipes demo lr", "fast", ".recipes.demo.lr", "expected a valid number"),
+    ("recipes demo lr", 0, ".recipes.demo", "expected a learning rate above 0 in `lr`"),
+    ("recipes demo lr", {"wrn_10_2": 0.1}, ".recipes.demo", "expected a `default` in `lr`"),
+    ("recipes demo momentum", 1.0, ".recipes.demo.momentum", "expected less than 1; got 1.0"),
+    (
+        "recipes demo decay_at",
+        [10, 16],
+        ".recipes.demo",
+        "expected epochs between 1 and 15 in `decay_at`",
+    ),
+    ("recipes demo decay_at", [12, 10], ".recipes.demo", "expected rising epochs in `decay_at`"),
+    ("recipes Slow", {}, ".recipes.Slow", NAME),
+    ("data digits", "digits", ".data.digits", "expected a mapping; got 'digits'"),
+    (
+        "data digits augment flip",
+        1.5,
+        ".data.digits.augment.flip",
+        "expected less than or equal to 1; got 1.5",
+    ),
+    (
+        "data digits true_labels confusion",
+        0.5,
+        ".data.digits.true_labels.confusion",
+        "expected less than 0.5; got 0.5",
+    ),
+    (
+        "data digits true_labels split",
+        [0.5, 0.3],
+        ".data.digits.true_labels",
+        "expected positive shares in `split` that sum to 1",
+    ),
+    (
+        "pairs small",
+        NEW_PAIR,
+        ".pairs.small",
+        "expected a name of the form teacher/student, or the keys `teacher` and `student`",
+    ),
+    ("pairs a/b/c", NEW_PAIR, ".pairs.a/b/c", NAME),
+    ("teachers", [], ".teachers", "expected a mapping of at least one name"),
+    ("teachers SoTeacher", {}, ".teachers", f"expected names like {NAME}; got 'SoTeacher'"),
+    ("teachers standard", ["lipschitz"], ".teachers.standard", "expected a mapping; got ["),
+    (
+        "teachers soteacher lipschitz weight",
+        -1,
+        ".teachers.soteacher.lipschitz.weight",
+        "expected greater than or equal to 0; got -1",
+    ),
+    (
+        "teachers soteacher consistency",
+        {"ramp": "linar"},
+        ".teachers.soteacher.consistency.ramp",
+        "expected 'linear', 'cosine', 'cyclic' or 'piecewise'",
+    ),
+    ("tables table1 kind", "acuracy", ".tables.table1.kind", "expected 'accuracy'"),
+    (
+        "tables table1 columns",
+        ["student.top2"],
+        ".tables.table1.columns.0",
+        "expected 'student.top1', 'student.top5', 'teacher.top1' or 'teacher.top5'",
+    ),
+    ("tables table1 pairs", "al", ".tables.table1.pairs", "expected 'all'"),
+    ("tables table1 seeds", [-1], ".tables.table1.seeds.0", "expected greater than or equal to 0"),
+]
+
+REQUIRED = [
+    "study",
+    "seeds",
+    "data",
+    "recipes",
+    "pairs",
+    "teachers",
+    "distillers",
+    "tables",
+    "data digits source",
+    "data digits true_labels confusion",
+    "recipes demo epochs",
+    "recipes demo batch",
+    "recipes demo lr",
+    "recipes demo decay_at",
+    f"pairs {PAIR} data",
+    f"pairs {PAIR} teacher_recipe",
+    f"pairs {PAIR} student_recipe",
+    "tables table1 kind",
+    "tables table1 teachers",
+    "tables table1 distillers",
+]
+
+NOTHING_IN_IT = [("pairs", {}), ("tables", {}), ("tables table1 pairs", [])]
+NOTHING_IN_IT += [("tables table1 seeds", []), ("tables table1 columns", [])]
+TWICE = [("seeds", [0, 0]), ("tables table1 seeds", [1, 1]), ("tables table1 pairs", [PAIR, PAIR])]
+TWICE += [("tables table1 teachers", ["standard", "standard"])]
+TWICE += [("tables table1 distillers", ["kd", "kd"])]
+TWICE += [("tables table1 columns", ["student.top1", "student.top1"])]
+
+MISSPELT_KEYS = [
+    "devise",
+    "recipes demo epoch",
+    "data digits augmnt",
+    "data digits augment crop_pading",
+    "data digits true_labels confusoin",
+    f"pairs {PAIR} recipe",
+    "teachers soteacher lipshitz",
+    "teachers soteacher lipschitz wieght",
+    "distillers kd temprature",
+    "tables table1 colums",
+]
+
+
+def last_mapping(values, path):
+    """The mapping that holds the last key of a path, and that key."""
+    *outer, key = path.split()
+    for name in outer:
+        values = values[name]
+    return values, key
+
+
+def put(values, path, value):
+    """The values, with one of them set."""
+    mapping, key = last_mapping(values, path)
+    mapping[key] = value
+    return values
+
+
+def refusal(values):
+    """The one line with which a study is refused."""
+    with pytest.raises(UserError) as caught:
+        expand(read(values, "bad.yaml"))
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def plan_command(root, path):
+    return subprocess.run(
+        [sys.executable, "-m", "soteacher", "plan", str(path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("path", "value", "key", "unknown", "nearest"), UNKNOWN_NAMES)
+def test_an_unknown_name_is_refused_with_its_key_and_the_nearest_known_name(
+    demo, path, value, key, unknown, nearest
+):
+    text = refusal(put(demo, path, value))
+    assert text.startswith(f"bad.yaml{key}: unknown {unknown}; known: ")
+    assert text.endswith(f"; did you mean '{nearest}'?")
+
+
+def test_an_unknown_name_that_is_near_no_other_is_refused_with_the_known_ones(demo):
+    text = refusal(put(demo, "teachers standard", {"dropout": {}}))
+    assert text == (
+        "bad.yaml.teachers.standard: unknown regularizer 'dropout'; known: consistency, lipschitz"
+    )
+
+
+@pytest.mark.parametrize(("path", "value", "key", "expected"), BAD_VALUES)
+def test_a_bad_value_is_refused_with_its_key_and_what_was_expected(
+    demo, path, value, key, expected
+):
+    text = refusal(put(demo, path, value))
+    assert text.startswith(f"bad.yaml{key}: ")
+    assert expected in text
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_a_missing_key_is_refused_by_its_name(demo, path):
+    mapping, key = last_mapping(demo, path)
+    del mapping[key]
+    assert refusal(demo).startswith(f"bad.yaml.{path.replace(' ', '.')}: missing; ")
+
+
+@pytest.mark.parametrize(("path", "value"), NOTHING_IN_IT)
+def test_a_list_or_mapping_with_nothing_in_it_is_refused_by_its_name(demo, path, value):
+    assert refusal(put(demo, path, value)).startswith(f"bad.yaml.{path.replace(' ', '.')}: ")
+
+
+@pytest.mark.parametrize(("path", "value"), TWICE)
+def test_a_name_or_seed_listed_twice_is_refused_by_the_name_of_its_list(demo, path, value):
+    assert refusal(put(demo, path, value)).startswith(f"bad.yaml.{path.replace(' ', '.')}: ")
+
+
+@pytest.mark.parametrize("part", ["data", "teachers", "distillers"])
+def test_a_number_is_no_name(demo, part):
+    demo[part][5] = {}
+    text = refusal(demo)
+    assert text.startswith(f"bad.yaml.{part}: expected names like {NAME}; got 5")
+
+
+def test_more_shares_of_the_confusion_than_other_classes_are_refused(demo, tmp_path):
+    from soteacher.data.prepared import prepare
+
+    demo["data"]["digits"]["true_labels"]["split"] = [0.1] * 10
+    with pytest.raises(UserError, match="split"):
+        prepare(expand(read(demo)).data_spec("digits"), tmp_path)
+
+
+def test_a_weight_by_data_set_that_lacks_one_is_refused_with_the_data_set(demo):
+    put(demo, "teachers soteacher lipschitz weight", {"digts": 1e-4})
+    text = refusal(demo)
+    assert "teachers.soteacher.lipschitz.weight: unknown data set 'digits'" in text
+    assert text.endswith("; did you mean 'digts'?")
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(demo):
+    text = yaml.safe_dump(demo).replace("weight: 0.0001", "weight: 1e-4").replace("0.05", "5e-2")
+    values = yaml.safe_load(text)
+    assert values["teachers"]["no_cr"]["lipschitz"]["weight"] == "1e-4"
+    assert values["recipes"]["demo"]["lr"] == "5e-2"
+    study = read(values)
+    assert study.teachers["no_cr"].regularizers["lipschitz"].weight == 1e-4
+    assert study.recipes["demo"].lr == 0.05
+
+
+def test_an_empty_key_is_an_empty_mapping(demo):
+    demo["teachers"]["standard"] = None
+    demo["teachers"]["no_lr"]["consistency"] = None
+    demo["distillers"]["kd"] = None
+    study = read(demo)
+    assert study.teachers["standard"].regularizers == {}
+    assert study.teachers["no_lr"].regularizers["consistency"].weight == 1.0
+    assert study.distillers["kd"].distiller.temperature == 4.0
+
+
+def test_the_demo_is_read_as_it_is_written(root):
+    study = load(root / "config" / "demo.yaml")
+    assert study.study == "demo"
+    assert study.seeds == (0, 1, 2)
+    assert list(study.teachers) == ["standard", "soteacher", "no_cr", "no_lr"]
+    assert study.teachers["soteacher"].regularizers["lipschitz"].weight == 1e-4
+    assert study.recipes["demo"].decay_at == (10, 12, 14)
+    assert study.data["digits"].true_labels.confusion == 0.3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"study: demo\nseedz: [0]\n", "bad.yaml: unknown key 'seedz'"),
+        (b"study: [demo\n", "bad.yaml is no YAML: "),
+        (b"- study\n- demo\n", "bad.yaml: expected a mapping of study keys"),
+        (b"", "bad.yaml: expected a mapping of study keys"),
+        (b"study: d\xe9mo\n", "bad.yaml"),
+        (None, "cannot read the study file "),
+    ],
+    ids=["misspelt key", "broken YAML", "a list", "empty", "not UTF-8", "no file"],
+)
+def test_the_plan_command_refuses_a_bad_file_with_one_line_and_exit_code_2(
+    root, tmp_path, content, said
+):
+    path = tmp_path / "bad.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    done = plan_command(root, path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "soteacher: error: " in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_plan_command_says_what_the_demo_would_train(root):
+    done = plan_command(root, "config/demo.yaml")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "12 teachers in 2 jobs",
+        "12 students in 2 jobs",
+        "table1: 8 cells from 24 runs",
+    ]
+
+
+def test_the_schema_file_is_what_the_code_says(root):
+    path = root / "config" / "study.schema.json"
+    known = json.loads(path.read_text()) if path.is_file() else None
+    assert known == json_schema(), (
+        "config/study.schema.json is not up to date: "
+        "python -m soteacher schema > config/study.schema.json"
+    )
+
+
+def test_the_schema_is_a_valid_one_that_accepts_the_demo(demo):
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
+
+
+@pytest.mark.parametrize("path", MISSPELT_KEYS)
+def test_the_schema_refuses_a_misspelt_key_at_its_place(demo, path):
+    put(demo, path, 1)
+    errors = list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo))
+    assert len(errors) == 1
+    at = ".".join(errors[0].absolute_path)
+    assert path.replace(" ", ".").startswith(at)
+
+
+def test_the_schema_accepts_what_may_be_left_empty(demo):
+    demo["teachers"]["standard"] = None
+    demo["teachers"]["no_lr"]["consistency"] = None
+    demo["distillers"]["kd"] = None
+    demo["data"]["digits"]["true_labels"] = None
+    demo["data"]["digits"]["augment"] = None
+    read(demo)
+    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
