@@ -1,0 +1,15 @@
+"""How near predictions are to the true label distribution: the quantity of Eq. (2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import softmax
+
+
+def distance(logits: np.ndarray, truth: np.ndarray, order: int = 2) -> float:
+    """Mean over images of the l1 or l2 norm of softmax(logits) - p*.
+
+    logits, truth : (N, K).   order : 1 or 2.
+    """
+    difference = softmax(logits.astype(np.float64), axis=1) - truth
+    return float(np.linalg.norm(difference, ord=order, axis=1).mean())

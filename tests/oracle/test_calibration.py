@@ -1,0 +1,139 @@
+"""NLL, ECE, temperature scaling, agreement, predictive KL and distance to the true distribution.
+
+Oracles: torch's cross-entropy, plain loops over the definitions, scipy's entropy, a grid search,
+and numbers worked out by hand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+
+from soteacher.measures import calibration, fidelity, truth
+
+
+@pytest.fixture
+def logits() -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=3, size=(400, 7)).astype(np.float32)
+
+
+@pytest.fixture
+def labels(logits) -> np.ndarray:
+    """Labels drawn at temperature 2.5: the logits, as they are, are too sure of themselves."""
+    random = np.random.default_rng(1)
+    return np.array([random.choice(7, p=p) for p in softmax(logits / 2.5)])
+
+
+def softmax(logits) -> np.ndarray:
+    return torch.tensor(logits, dtype=torch.float64).softmax(dim=1).numpy()
+
+
+def by_probabilities(*rows: list[float]) -> np.ndarray:
+    return np.log(np.array(rows))
+
+
+def test_nll_is_torchs_cross_entropy(logits, labels):
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
+    )
+    assert calibration.nll(logits, labels) == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_ece_of_four_images_by_hand():
+    """Bins of width 1/15: 0.6 is the upper end of the ninth, 0.61 and 0.65 lie in the tenth."""
+    predicted = by_probabilities([0.6, 0.4], [0.61, 0.39], [0.35, 0.65], [0.1, 0.9])
+    labels = np.array([0, 0, 0, 1])
+    ninth = 1 * abs(0.6 - 1)
+    tenth = 2 * abs((0.61 + 0.65) / 2 - 1 / 2)
+    fourteenth = 1 * abs(0.9 - 1)
+    expected = (ninth + tenth + fourteenth) / 4
+    assert calibration.ece(predicted, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower_one():
+    table = calibration.reliability(np.array([[0.0, 0.0]]), np.array([0]), n_bins=2)
+    assert table.tolist() == [[1, 0.5, 1.0], [0, 0, 0]]
+
+
+def test_certainty_counts_to_the_highest_bin():
+    table = calibration.reliability(np.array([[1000.0, 0.0]]), np.array([1]))
+    assert table[-1].tolist() == [1, 1.0, 0.0]
+    assert table[:-1].sum() == 0
+
+
+@pytest.mark.parametrize("n_bins", [1, 10, 15])
+def test_ece_is_the_loop_over_its_definition(logits, labels, n_bins):
+    probabilities = softmax(logits)
+    confidence, found = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    expected = 0.0
+    for b in range(n_bins):
+        inside = (confidence > b / n_bins) & (confidence <= (b + 1) / n_bins)
+        if inside.any():
+            accuracy = (found[inside] == labels[inside]).mean()
+            expected += inside.mean() * abs(confidence[inside].mean() - accuracy)
+    assert calibration.ece(logits, labels, n_bins) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_best_temperature_is_that_of_a_fine_grid(logits, labels):
+    grid = np.exp(np.linspace(np.log(0.5), np.log(10), 4001))
+    losses = [calibration.nll(logits / t, labels) for t in grid]
+    found = calibration.best_temperature(logits, labels)
+    assert found == pytest.approx(grid[np.argmin(losses)], rel=1e-3)
+    assert calibration.nll(logits / np.float64(found), labels) <= min(losses)
+    assert found == pytest.approx(2.5, abs=0.5)  # where the labels were drawn
+
+
+def test_logits_times_three_have_three_times_the_temperature(logits, labels):
+    once = calibration.best_temperature(logits, labels)
+    assert calibration.best_temperature(3 * logits, labels) == pytest.approx(3 * once, rel=1e-5)
+
+
+def test_halves_are_disjoint_stratified_and_the_same_each_time():
+    labels = np.repeat(np.arange(5), [10, 11, 7, 1, 3])
+    second = calibration.halves(labels)
+    assert np.array_equal(second, calibration.halves(labels))
+    counts = np.bincount(labels[second], minlength=5), np.bincount(labels[~second], minlength=5)
+    assert np.abs(counts[0] - counts[1]).max() <= 1
+    assert abs(int(second.sum()) - int((~second).sum())) <= 1
+
+
+def test_each_image_is_scaled_with_the_temperature_of_the_other_half(logits, labels):
+    second = calibration.halves(labels)
+    scaled, (of_first, of_second) = calibration.scale(logits, labels)
+    assert of_first == calibration.best_temperature(logits[~second], labels[~second])
+    assert of_second == calibration.best_temperature(logits[second], labels[second])
+    assert of_first != of_second
+    np.testing.assert_allclose(scaled[second], logits[second] / of_first)
+    np.testing.assert_allclose(scaled[~second], logits[~second] / of_second)
+
+
+def test_scaling_mends_overconfidence_and_changes_no_prediction(logits, labels):
+    scaled, temperatures = calibration.scale(logits, labels)
+    assert min(temperatures) > 1
+    assert calibration.ece(scaled, labels) < calibration.ece(logits, labels)
+    assert calibration.nll(scaled, labels) < calibration.nll(logits, labels)
+    assert np.array_equal(scaled.argmax(axis=1), logits.argmax(axis=1))
+
+
+def test_agreement_by_hand():
+    teacher = np.array([[2, 1, 0], [0, 1, 2], [0, 3, 2], [1, 0, 0]])
+    student = np.array([[9, 1, 0], [0, 2, 1], [0, 3, 2], [0, 0, 1]])
+    assert fidelity.agreement(teacher, student) == 0.5
+
+
+def test_predictive_kl_is_scipys_entropy_of_teacher_to_student(logits):
+    student = logits[::-1] * 0.5
+    expected = np.mean(
+        [entropy(p, q) for p, q in zip(softmax(logits), softmax(student), strict=True)]
+    )
+    assert fidelity.predictive_kl(logits, student) == pytest.approx(expected, rel=1e-10)
+    assert fidelity.predictive_kl(logits, logits) == 0
+
+
+def test_distance_to_the_true_distribution_by_hand():
+    predicted = by_probabilities([0.5, 0.3, 0.2], [0.1, 0.8, 0.1])
+    known = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
+    assert truth.distance(predicted, known) == pytest.approx(np.sqrt(0.04 + 0.01 + 0.01) / 2)
+    assert truth.distance(predicted, known, order=1) == pytest.approx(0.4 / 2)
