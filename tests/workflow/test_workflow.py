@@ -292,5 +292,5 @@ def test_profiles_and_the_environment_file_name_what_the_package_needs():
     project = (ROOT / "pyproject.toml").read_text()
     needed = set(re.findall(r'^  "([\w-]+)==', project, flags=re.MULTILINE))
     renamed = {"torch": "pytorch", "snakemake": "snakemake-minimal"}
-    only_tests = {"pytest", "pytest-xdist", "torchvision", "jsonschema", "scipy"}
+    only_tests = {"pytest", "pytest-xdist", "torchvision", "jsonschema"}
     assert {renamed.get(name, name) for name in needed - only_tests} <= named
