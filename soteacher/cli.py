@@ -170,9 +170,7 @@ def _page(options: argparse.Namespace) -> None:
     from soteacher.report.page import make_page
 
     tables = {
-        path.stem: pd.read_csv(path, dtype={"note": str}, float_precision="round_trip").fillna(
-            {"note": ""}
-        )
+        path.stem: pd.read_csv(path, dtype={"note": str}).fillna({"note": ""})
         for path in options.tables
     }
     files.write(options.out, make_page(options.summary, tables))

@@ -32,6 +32,7 @@ class Site:
     n_images: int
     n_classes: int
     epochs: int
+    """Of the main stage; 0 for a preparation that depends on the teacher alone."""
     device: str
     student_features: FeatureShapes | None
     """Feature name to shape without the batch dimension; None where no student is trained."""

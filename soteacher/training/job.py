@@ -45,6 +45,13 @@ class Member:
     blocked_by: str | None = None
     """The id of what diverged, so that this run cannot be trained."""
 
+    @property
+    def taught_by(self) -> dict[str, Any]:
+        """Whose student the run is, for manifests and the store; empty for teachers."""
+        if self.teacher is None:
+            return {}
+        return {"teacher": {"id": self.teacher.id, "fingerprint": self.teacher.fingerprint}}
+
 
 def run_job(
     runs: dict[str, Any], data: Prepared, teachers: dict[str, Any], how: How
@@ -122,6 +129,7 @@ def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:
         "spec": member.spec,
         "spec_sha256": sha(member.spec),
         "fingerprint": member.folder.fingerprint,
+        **member.taught_by,
     }
     if blocked_by:
         return entry | {"status": "blocked", "blocked_by": blocked_by, "artifacts": {}}

@@ -80,6 +80,8 @@ class Learner:
 
     def step(self, batch: Batch, teacher: Output | None) -> None:
         """Take one training step; nothing here waits for the device."""
+        if self._images == 0:  # a learner may wait for others before its epoch begins
+            self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
         if batch.at.stage == Stage.PREPARE:
             losses = self.preparation.loss(batch, output, teacher)
@@ -166,7 +168,7 @@ class Learner:
         if moment.epoch == 0 and moment.step == 0:
             self.optimizer = self._make_optimizer(moment.stage)
         self.cursor = moment
-        self._started, self._images = time.perf_counter(), 0
+        self._images = 0
         preparing = moment.stage == Stage.PREPARE
         lr = self.preparation.lr if preparing else self.recipe.lr_at
         for group in self.optimizer.param_groups:

@@ -6,6 +6,7 @@ from typing import Any
 
 from soteacher import registry
 from soteacher.data.prepared import check_revision
+from soteacher.distillers.base import Distiller
 from soteacher.settings import canonical, parse
 from soteacher.terms import LossTerm
 
@@ -40,8 +41,15 @@ def terms_of(spec: dict[str, Any]) -> list[LossTerm]:
 
 
 def preparation_spec(student: dict[str, Any]) -> dict[str, Any]:
-    """What a teacher-side preparation is: nothing of the student but its method and seed."""
+    """What a teacher-side preparation is: nothing of the student but its method and seed.
+
+    The method's weights of the common losses have no part in it either.
+    """
     spec = {k: v for k, v in student.items() if k not in ("role", "network", "recipe")}
     main = ("epochs", "lr", "decay_at", "decay")
     recipe = {k: v for k, v in student["recipe"].items() if k not in main}
-    return spec | {"role": "preparation", "recipe": recipe}
+    terms = {
+        name: {k: v for k, v in settings.items() if k not in Distiller.model_fields}
+        for name, settings in spec["terms"].items()
+    }
+    return spec | {"role": "preparation", "recipe": recipe, "terms": terms}

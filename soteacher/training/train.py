@@ -137,7 +137,7 @@ class _Pass:
 
     def _learner(self, member: Member, terms: list[LossTerm]) -> Learner:
         spec = member.spec
-        member.folder.describe({"id": member.id, "spec": spec, "data_sha256": self.data.sha256})
+        self._describe(member.folder, spec, member)
         with seeded(key(spec["seed"], spec["role"], "initial weights")):
             network = self._build(spec)
         site = self._site(spec, self._shapes(network))
@@ -204,7 +204,7 @@ class _Pass:
 
     def _preparing(self, folder: RunFolder, member: Member, term: LossTerm) -> Learner:
         spec = preparation_spec(member.spec)
-        folder.describe({"id": folder.id, "spec": spec, "data_sha256": self.data.sha256})
+        self._describe(folder, spec, member)
         recipe = parse(Recipe, member.spec["recipe"], "recipe")
         preparation = self._preparation(member.spec, term)
         learner = Learner(folder, recipe, self.stream, None, [], {}, preparation, None)
@@ -225,6 +225,10 @@ class _Pass:
         modules.load_state_dict(load_file(folder.artifact("weights.safetensors")))
         modules.eval().requires_grad_(False)
         return preparation.modules
+
+    def _describe(self, folder: RunFolder, spec: dict[str, Any], member: Member) -> None:
+        facts = {"id": folder.id, "spec": spec, "data_sha256": self.data.sha256}
+        folder.describe(facts | member.taught_by)
 
     def _finish(self, learner: Learner, divergence: Diverged | None) -> None:
         folder = learner.folder
@@ -251,7 +255,7 @@ class _Pass:
         return Site(
             n_images=self.stream.n_images,
             n_classes=self.data.n_classes,
-            epochs=spec["recipe"]["epochs"],
+            epochs=0 if student is None else spec["recipe"]["epochs"],
             device=self.device,
             student_features=student,
             teacher_features=self.teacher_features,

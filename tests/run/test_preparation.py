@@ -260,6 +260,15 @@ def test_other_settings_are_another_preparation(lab, squeezed):
     assert shapes == {(128, 4), (128, 2)}
 
 
+def test_other_weights_of_the_common_losses_are_no_other_preparation(lab, squeezed):
+    students = students_of_a_trained_teacher(
+        lab, distillers={"squeezed": {}, "warm": {"method": "squeezed", "temperature": 8, "kd": 2}}
+    )
+    entries = lab.run(students)
+    assert len({entry["fingerprint"] for entry in entries.values()}) == 2
+    assert len(lab.stored("preparation")) == 1
+
+
 def test_what_was_prepared_is_frozen_while_students_train(lab, squeezed):
     lab.run(students_of_a_trained_teacher(lab, pairs=TWO_STUDENTS, distillers={"squeezed": {}}))
     [folder] = lab.stored("preparation")

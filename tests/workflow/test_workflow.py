@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -119,6 +120,22 @@ def test_records_say_how_a_run_was_trained(place):
         "consistency": {"revision": 1},
         "lipschitz": {"revision": 1, "weight": 1e-4},
     }
+
+
+def test_measures_are_those_of_the_logits_in_the_store(place):
+    run_id = "digits/wrn_10_1/soteacher/seed0/wrn_10_1/kd"
+    [measures] = (place.path / "results/tiny/measures/students").glob("*.csv")
+    [row] = [row for row in csv.DictReader(measures.open()) if row["run"] == run_id]
+    student = np.load(place.path / f"results/tiny/students/{run_id}/test_logits.npy")
+    teacher = np.load(
+        place.path / "results/tiny/teachers/digits/wrn_10_1/soteacher/seed0/test_logits.npy"
+    )
+    [labels] = (place.path / "results/store/data").glob("*/test_labels.npy")
+    found = student.argmax(axis=1)
+    assert float(row["top1"]) == (found == np.load(labels)).mean()
+    assert float(row["agreement"]) == (found == teacher.argmax(axis=1)).mean()
+    assert float(row["ece_scaled"]) >= 0 and float(row["temperature_first"]) > 0
+    assert row["test_distance"] == ""  # these images have no known true distribution
 
 
 def test_manifests_hold_no_time_host_or_path(place, empty):
