@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from soteacher.errors import Stopped, UserError
+from soteacher.errors import RunsFailed, Stopped, UserError
 
 log = logging.getLogger("soteacher")
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.command(options)
     except UserError as error:
         log.error("soteacher: error: %s", error)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, RunsFailed) else 2)
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)

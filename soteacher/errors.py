@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something asked for cannot be done; the text says what was asked, expected and what to do."""
 
 
+class RunsFailed(UserError):
+    """Some runs of a job ended with an exception; the others are finished."""
+
+
 class Stopped(Exception):
     """A signal asked the process to end: all states are saved, the same command goes on there."""
 

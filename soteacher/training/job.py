@@ -14,7 +14,7 @@ from typing import Any
 
 from soteacher import files
 from soteacher.data.prepared import Prepared
-from soteacher.errors import UserError
+from soteacher.errors import RunsFailed, UserError
 from soteacher.settings import canonical
 from soteacher.study.plan import fingerprint, sha
 from soteacher.training.store import RunFolder
@@ -66,7 +66,9 @@ def run_job(
     Raises
     ------
     UserError
-        A manifest or the data do not match the plan, or a run failed: the others are finished.
+        A manifest or the data do not match the plan.
+    RunsFailed
+        Some runs failed: the others are finished.
     """
     members = [_member(run_id, run, data, teachers, how) for run_id, run in sorted(runs.items())]
     # runs that are the same under two names have one fingerprint, and are trained once
@@ -87,7 +89,7 @@ def run_job(
                     m.folder.fingerprint: prevented[m.id] for m in pending if m.id in prevented
                 }
                 if failed:
-                    raise UserError(
+                    raise RunsFailed(
                         f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; "
                         "what went wrong stands above; the same command goes on from their last "
                         "states"
