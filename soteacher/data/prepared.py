@@ -117,8 +117,12 @@ class Prepared:
 
     @property
     def sha256(self) -> str:
-        """What the fingerprints of runs on these data contain."""
-        return sha(self.manifest)
+        """What the fingerprints of runs on these data contain: all that training reads.
+
+        Whatever else a manifest tells, now or later, changes no fingerprint.
+        """
+        arrays = {name: facts["sha256"] for name, facts in self.manifest["arrays"].items()}
+        return sha({"arrays": arrays, "mean": self.manifest["mean"], "std": self.manifest["std"]})
 
     @property
     def n_classes(self) -> int:
