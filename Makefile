@@ -1,6 +1,6 @@
 # Each target does all its own set-up in .venv: it needs Python 3.11 or newer, git and make.
-#   make demo PIP_FLAGS="--index-url URL"    takes packages from another index, say one of CPU wheels
-#   make test WORKERS=1                      runs the tests in one process
+#   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
+#   make test WORKERS=1                           runs the tests in one process
 
 PYTHON ?= python3
 PIP_FLAGS ?=

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from soteacher.errors import UserError
+
+log = logging.getLogger("soteacher")
+
+AGAIN = "`snakemake --forcerun prepare teach distill` makes anew what the store lacks"
 
 
 @contextmanager
@@ -40,6 +47,33 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Own a folder. If another process does, say which, and wait until it has ended.
+
+    The lock is the kernel's: it ends with its process, however that ends. Parts of files that a
+    killed owner left behind are removed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")  # closed below, and with it the lock
+    except OSError as error:
+        raise UserError(f"cannot use the store: {folder}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            log.info("%s: waiting for %s, which makes it", what, file.read() or "a process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        for left in folder.rglob(".part-*"):
+            left.unlink(missing_ok=True)
+        yield
 
 
 def _sync_folder(folder: Path) -> None:
@@ -81,11 +115,11 @@ def sha256_of(path: Path) -> str:
 def checked(path: Path, sha256: str, what: str) -> Path:
     """The path, if the file's hash is the recorded one; otherwise a `UserError`."""
     if not path.is_file():
-        raise UserError(f"{what} is missing: {path}")
+        raise UserError(f"{what} is missing: {path}; {AGAIN}")
     found = sha256_of(path)
     if found != sha256:
         raise UserError(
             f"{what} has changed since it was recorded: {path} has sha256 {found[:16]}..., "
-            f"expected {sha256[:16]}...; delete its folder and run the same command again"
+            f"expected {sha256[:16]}...; delete it, then {AGAIN}"
         )
     return path

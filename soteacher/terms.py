@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
+from soteacher.keys import generator, key
 from soteacher.lazy import torch
 from soteacher.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from soteacher.data.stream import Batch
     from soteacher.models.output import Output
+    from soteacher.training.moment import Moment
 
 FeatureShapes = dict[str, tuple[int, ...]]
 
@@ -37,6 +39,17 @@ class Site:
     student_features: FeatureShapes | None
     """Feature name to shape without the batch dimension; None where no student is trained."""
     teacher_features: FeatureShapes | None
+    seed: int
+    role: str
+
+    def random(self, purpose: str, at: Moment) -> torch.Generator:
+        """A generator on the device for one draw of a term; never draw from the global one.
+
+        It depends on the run's seed and role, the purpose and the moment: a resumed run, or one in
+        company, draws the same.
+        """
+        number = key(self.seed, self.role, purpose, at.stage.name, at.epoch, at.step)
+        return generator(number, self.device)
 
 
 @dataclass(frozen=True)

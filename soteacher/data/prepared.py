@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,19 +28,10 @@ def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
     or path, so that equal data have equal manifests.
     """
     folder = folder_of(spec, store)
-    if not (folder / "manifest.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-        making.chmod(0o755)  # a store may be shared
-        try:
-            _make(spec, making)
-            if not (folder / "manifest.json").is_file():  # another job may have been faster
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(making, folder)
-        except OSError as error:
-            raise UserError(f"cannot make {folder}: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
+    if not _whole(folder):
+        with files.locked(folder, folder.name):
+            if not _whole(folder):  # another process may have made it meanwhile
+                _make(spec, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     Prepared(folder, manifest).check()
     return manifest
@@ -52,6 +40,14 @@ def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
 def folder_of(spec: dict[str, Any], store: Path) -> Path:
     """Where the store keeps the arrays of a data spec."""
     return Path(store) / "data" / f"{spec['source']}-{sha(spec)[:16]}"
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the manifest, which is written last, is there, and every array that it names."""
+    if not (folder / "manifest.json").is_file():
+        return False
+    manifest = files.read_json(folder / "manifest.json", "the data manifest")
+    return all((folder / f"{name}.npy").is_file() for name in manifest["arrays"])
 
 
 def _make(spec: dict[str, Any], folder: Path) -> None:
@@ -90,13 +86,17 @@ def _make(spec: dict[str, Any], folder: Path) -> None:
         manifest["look_alikes"] = near.tolist()
     manifest["arrays"] = {}
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+        files.write(folder / f"{name}.npy", partial(_save, array=array))
         manifest["arrays"][name] = {
             "sha256": files.sha256_of(folder / f"{name}.npy"),
             "shape": list(array.shape),
             "dtype": str(array.dtype),
         }
     files.write_json(folder / "manifest.json", manifest)
+
+
+def _save(file: BinaryIO, array: np.ndarray) -> None:
+    np.save(file, array)
 
 
 def check_revision(part: type, revision: int, name: str) -> None:
@@ -164,8 +164,5 @@ def open_prepared(manifest_path: Path, store: Path) -> Prepared:
     manifest = files.read_json(manifest_path, "the data manifest")
     prepared = Prepared(folder_of(manifest["spec"], store), manifest)
     if not prepared.folder.is_dir():
-        raise UserError(
-            f"prepared data are not in the store: {prepared.folder}; delete {manifest_path} and "
-            "run the same command again"
-        )
+        raise UserError(f"prepared data are not in the store: {prepared.folder}; {files.AGAIN}")
     return prepared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +56,12 @@ class Stream:
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
         self.n_images = len(self._images)
         self.steps = -(-self.n_images // batch)  # the last, short batch is kept
-        self._epoch = lru_cache(maxsize=2)(self._draw)
+        self._drawn: dict[tuple[Stage, int], _Epoch] = {}
+
+    def _epoch(self, stage: Stage, epoch: int) -> _Epoch:
+        if (stage, epoch) not in self._drawn:
+            self._drawn = {(stage, epoch): self._draw(stage, epoch)}
+        return self._drawn[stage, epoch]
 
     def _draw(self, stage: Stage, epoch: int) -> _Epoch:
         def draw(purpose: str) -> torch.Generator:

@@ -61,11 +61,13 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> list[dict[
             "status": entry["status"],
         }
         if entry["status"] == "blocked":
-            row["note"] = f"blocked by {entry['blocked_by']}"
+            row["note"] = f"{run_id}: blocked by {entry['blocked_by']}"
         elif entry["status"] == "diverged":
             where = entry["diverged"]
-            terms = ", ".join(f"{name}={value}" for name, value in where["terms"].items())
-            row["note"] = f"diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
+            terms = ", ".join(f"{k}={float(v):.3g}" for k, v in where["terms"].items())
+            row["note"] = (
+                f"{run_id}: diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
+            )
         else:
             row |= _measured(run_id, entry, data, store)
         rows.append(row)

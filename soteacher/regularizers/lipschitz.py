@@ -53,6 +53,10 @@ class Lipschitz(Regularizer):
     weight: Weight | dict[str, Weight] = 1e-5
     """lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet); may be a map by data set."""
 
+    def data_sets(self) -> tuple[str, ...]:
+        """The keys of the weight, if it is a map."""
+        return tuple(self.weight) if isinstance(self.weight, dict) else ()
+
     def for_data(self, data: str, where: str) -> Self:
         """The weight of that data set, if the weight is a map."""
         if not isinstance(self.weight, dict):

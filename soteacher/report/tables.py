@@ -61,6 +61,7 @@ def make_table(block: dict[str, Any], measures: pd.DataFrame) -> pd.DataFrame:
                 "sd": values.std(ddof=1) * scale,
                 "n": len(values),
                 "n_planned": len(runs),
+                "papers": cell["papers"],
                 "note": "; ".join(dict.fromkeys(runs["note"][runs["note"] != ""])),
                 "paper_mean": paper.loc[where, "mean"] if known else float("nan"),
                 "paper_sd": paper.loc[where, "sd"] if known else float("nan"),
@@ -105,12 +106,14 @@ def notes(block: dict[str, Any], table: pd.DataFrame) -> list[str]:
     ]
     for note in dict.fromkeys(table["note"][table["note"] != ""]):
         said.append(f"Missing: {note}.")
-    if table["paper_mean"].isna().all():
+    if not table["papers"].any():
         said.append(block["disclaimer"])
+    elif not table["papers"].all():
+        said.append("Cells without the paper's value beside them are not the paper's experiment.")
     return said
 
 
 def to_markdown(block: dict[str, Any], table: pd.DataFrame) -> str:
     """The whole table as Markdown: heading, grid, notes."""
-    lines = [f"## {label(block['table'])}", "", grid(table).to_markdown(), ""]
+    lines = [f"## {label(block['table'])}", "", grid(table).to_markdown(disable_numparse=True), ""]
     return "\n".join([*lines, *(f"{note}\n" for note in notes(block, table))])

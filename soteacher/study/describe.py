@@ -29,7 +29,8 @@ def table_param(plan: Plan, name: str) -> str:
         for cell in cells
     ]
     param = canonical({"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)})
-    if len(param) > LONGEST:
+    paths = 150 * len(plan.jobs_of(runs.values()))  # the measures stand in the command, too
+    if len(param) + paths > LONGEST:
         raise UserError(
             f"tables.{name} asks for {len(runs)} runs: too many for one command line; "
             "make two tables of it"

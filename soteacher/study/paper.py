@@ -15,7 +15,7 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "no_lr": {"consistency": {}},
 }
 """Settings that differ from our defaults, which are the paper's for CIFAR-100."""
-DISTILLERS: dict[str, dict[str, Any]] = {"kd": {}}
+DISTILLERS: dict[str, dict[str, Any]] = {"kd": {"kd": {}}}
 
 
 def is_papers(spec: dict[str, Any], method: str) -> bool:
@@ -30,12 +30,11 @@ def is_papers(spec: dict[str, Any], method: str) -> bool:
         return False
     recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
     terms = {name: _settings(term) for name, term in spec["terms"].items()}
-    wanted = {name: {} for name in [method]} if spec["role"] == "student" else {}
     return (
         _settings(spec["data"]) == {"source": source}
         and _settings(spec["stream"]) == STREAMS[source]
         and recipe == RECIPES[source] | {"lr": LR[source]}
-        and terms == (wanted or expected[method])
+        and terms == expected[method]
         and "teacher_epoch" not in spec
     )
 

@@ -1,8 +1,8 @@
 """A study expanded: which networks are trained, which of them share a process, who asks for them.
 
 A run's *spec* says all that makes it what it is: settings that differ from their defaults and the
-revision of each part. It is known before anything runs. Its *fingerprint* adds the sha256 of the
-prepared data and the teacher's fingerprint; it is made in the job and keys the store.
+revision of each part, and for a student its teacher's spec. It is known before anything runs. Its
+*fingerprint* adds the sha256 of the prepared data; it is made in the job and keys the store.
 """
 
 from __future__ import annotations
@@ -38,9 +38,15 @@ def sha(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def fingerprint(spec: dict[str, Any], data_sha256: str, teacher: str | None = None) -> str:
-    """What the store knows a run by: its spec, its prepared data, its teacher's fingerprint."""
-    return sha({"spec": spec, "data": data_sha256, "teacher": teacher})
+def fingerprint(spec: dict[str, Any], data_sha256: str) -> str:
+    """What the store knows a run by: its spec, with its teacher's in it, and its prepared data."""
+    return sha({"spec": spec, "data": data_sha256})
+
+
+def as_teacher(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a student's spec says of its teacher: which checkpoints are kept changes no student."""
+    recipe = {name: value for name, value in spec["recipe"].items() if name != "keep_every"}
+    return spec | {"recipe": recipe}
 
 
 @dataclass(frozen=True)
@@ -215,10 +221,9 @@ def _student_run(plan: Plan, table: str, pair_name: str, distiller: str, teacher
     _, network = networks(pair_name, pair)
     student = study.distillers[distiller]
     recipe = study.recipes[pair.student_recipe].for_network(network).spec()
-    recipe.pop("keep_every", None)  # checkpoints are the teachers'
     terms = {student.method: _term_spec(student.distiller)}
     spec = _spec(study, "student", pair.data, network, recipe, terms, teacher.spec["seed"])
-    spec["teacher"] = teacher.spec
+    spec = as_teacher(spec) | {"teacher": as_teacher(teacher.spec)}  # checkpoints: teachers' only
     return _add(plan, table, Run(f"{teacher.id}/{network}/{distiller}", pair.data, spec, teacher))
 
 

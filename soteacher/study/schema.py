@@ -187,6 +187,8 @@ class Study(Head):
     distillers: dict[str, Student]
 
 
+RULES = ("all", "prepare", "teach", "distill", "measure", "table", "page")
+"""What a table may not be called: each table is a target beside the workflow's rules."""
 PARTS = ("data", "teachers", "distillers")
 
 
@@ -306,11 +308,23 @@ def _check_references(study: Study, where: str) -> None:
             )
         for network in networks(name, pair):
             check_network(network, f"pairs.{name}")
+    for name, method in study.teachers.items():
+        for part, regularizer in method.regularizers.items():
+            for data in regularizer.data_sets():
+                check("data set", data, study.data, f"teachers.{name}.{part}.weight")
     for name, recipe in study.recipes.items():
         for network in recipe.lr if isinstance(recipe.lr, dict) else ():
             if network != "default":
                 check_network(network, f"recipes.{name}.lr")
+    results, store = (Path(p).resolve() for p in (f"results/{study.study}", study.store))
+    if results.is_relative_to(store) or store.is_relative_to(results):
+        raise UserError(
+            f"{where}.store: expected a folder that is neither in nor around the study's results, "
+            f"results/{study.study}; got {study.store}"
+        )
     for name, table in study.tables.items():
+        if name in RULES:
+            raise UserError(f"{where}.tables: '{name}' is the name of a rule; take another")
         for pair_name in () if table.pairs == "all" else table.pairs:
             check("pair", pair_name, study.pairs, f"tables.{name}.pairs")
         for method in table.teachers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 from soteacher.errors import UserError
@@ -37,9 +38,7 @@ def facts(device: str, precision: str) -> dict[str, Any]:
     import torch
 
     return {
-        "device": torch.cuda.get_device_name()
-        if device == "cuda"
-        else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "device_type": device,
         "threads": torch.get_num_threads(),
         "precision": precision,
@@ -58,8 +57,23 @@ def facts(device: str, precision: str) -> dict[str, Any]:
     }
 
 
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def reset_peak_memory(device: str) -> None:
+    """Begin to measure anew, on the GPU; a process's own peak on the CPU cannot be reset."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_mb(device: str) -> float:
-    """Most memory held so far: of the GPU by torch, or of the process on the CPU; in MB."""
+    """Most memory held by all learners of a pass on the GPU, or by the process on the CPU; MB."""
     import torch
 
     if device == "cuda":

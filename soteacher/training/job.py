@@ -16,7 +16,7 @@ from soteacher import files
 from soteacher.data.prepared import Prepared
 from soteacher.errors import RunsFailed, UserError
 from soteacher.settings import canonical
-from soteacher.study.plan import fingerprint, sha
+from soteacher.study.plan import as_teacher, fingerprint, sha
 from soteacher.training.store import RunFolder
 
 log = logging.getLogger("soteacher")
@@ -74,12 +74,12 @@ def run_job(
     # runs that are the same under two names have one fingerprint, and are trained once
     distinct = {m.folder.fingerprint: m for m in reversed(members) if m.blocked_by is None}
     blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
-    pending = [m for _, m in sorted(distinct.items()) if m.folder.record() is None]
+    pending = [m for _, m in sorted(distinct.items()) if not m.folder.finished()]
     if pending:
         with ExitStack() as locks:
             for member in pending:
                 locks.enter_context(member.folder.lock())
-            pending = [member for member in pending if member.folder.record() is None]
+            pending = [member for member in pending if not member.folder.finished()]
             if pending:
                 from soteacher.training.train import train
 
@@ -109,17 +109,16 @@ def _member(
     if "teacher" not in run:
         return Member(run_id, spec, RunFolder(how.store, fingerprint(spec, data.sha256), run_id))
     entry = teachers.get(run["teacher"])
-    if entry is None or entry["spec_sha256"] != sha(spec["teacher"]):
+    if entry is None or as_teacher(entry["spec"]) != spec["teacher"]:
         raise UserError(
             f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
             f"{'do not hold' if entry is None else 'hold with other settings'}: "
             "train the teachers of this study first"
         )
-    own = fingerprint(spec, data.sha256, entry["fingerprint"])
     return Member(
         run_id,
         spec,
-        RunFolder(how.store, own, run_id),
+        RunFolder(how.store, fingerprint(spec, data.sha256), run_id),
         teacher=RunFolder(how.store, entry["fingerprint"], run["teacher"]),
         blocked_by=None if entry["status"] == "done" else run["teacher"],
     )

@@ -105,7 +105,7 @@ class Learner:
             self._end_epoch(batch.at)
 
     def check_finite(self, steps: int) -> None:
-        """Raise `Diverged` if a loss of this epoch's first `steps` steps, or a weight, is not."""
+        """Raise `Diverged` if a loss of this epoch's first `steps` steps is not finite."""
         if self._losses:
             names = list(self._losses)
             losses = torch.stack([self._losses[name][:steps] for name in names]).cpu()
@@ -114,13 +114,17 @@ class Learner:
                 step = int(bad.any(dim=0).nonzero()[0])
                 terms = {name: repr(losses[i, step].item()) for i, name in enumerate(names)}
                 raise Diverged({"epoch": self.cursor.epoch + 1, "step": step + 1, "terms": terms})
+
+    def finite_weights(self) -> bool:
+        """Whether all weights are finite: if not, the next loss will tell, or the epoch's end."""
         finite = [value.isfinite().all() for value in self._values().values()]
-        if not all(torch.stack(finite).tolist()):
-            where = {"epoch": self.cursor.epoch + 1, "step": steps, "terms": {"weights": "nan"}}
-            raise Diverged(where)
+        return all(torch.stack(finite).tolist())
 
     def _end_epoch(self, at: Moment) -> None:
         self.check_finite(self.stream.steps)
+        if not self.finite_weights():
+            where = {"epoch": at.epoch + 1, "step": self.stream.steps, "terms": {"weights": "nan"}}
+            raise Diverged(where)
         row: dict[str, Any] = {
             "stage": at.stage.name.lower(),
             "epoch": at.epoch + 1,
@@ -192,9 +196,14 @@ class Learner:
     # -- state ------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the state into the store; a state that is not finite is refused (`Diverged`)."""
-        if self.cursor.stage != Stage.END:
-            self.check_finite(self.cursor.step)
+        """Write the state into the store, unless it is not finite: the last good one is kept.
+
+        When a state is saved depends on the clock, what is recorded of a divergence must not: a
+        loss that is not finite raises `Diverged`, weights alone wait for the loss they make.
+        """
+        self.check_finite(self.cursor.step)
+        if not self.finite_weights():
+            return
         tensors = {f"parts.{name}": value.detach() for name, value in self._values().items()}
         for index, parameter in enumerate(self._parameters()):
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
@@ -214,20 +223,18 @@ class Learner:
         self.folder.save_state(tensors, info)
 
     def resume(self) -> None:
-        """Go on from the last state in the store, if there is one."""
+        """Go on from the last state in the store; where there is none, save the first."""
         state = self.folder.load_state()
         if state is None:
+            self.save()
             return
         tensors, info = state
         stage, epoch, step = info["cursor"]
         self.history, self.seconds = info["history"], info["seconds"]
         self.images_per_second = info["images_per_second"]
-        if Stage[stage] == Stage.END:
-            self.cursor = Moment(Stage.END, 0, 0)
-        else:
-            if Stage[stage] != self.cursor.stage:
-                self._enter(Moment(Stage[stage], 0, 0))
-            self._enter(Moment(Stage[stage], epoch, step))
+        if Stage[stage] != self.cursor.stage:
+            self._enter(Moment(Stage[stage], 0, 0))
+        self._enter(Moment(Stage[stage], epoch, step))
         with torch.no_grad():
             for name, value in self._values().items():
                 value.copy_(tensors[f"parts.{name}"])

@@ -66,8 +66,6 @@ def run_pass(
                 running.remove(learner)
 
     with _terminable() as terminated:
-        for learner in learners:
-            guarded(learner, lambda: None)  # one resumed at its end has only to be finished
         while running:
             at = min(learner.cursor for learner in running)
             batch = stream.batch(at)
@@ -80,13 +78,23 @@ def run_pass(
             due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
             if terminated() or time.monotonic() - saved >= due:
                 for learner in list(running):
-                    guarded(learner, learner.save)
+                    guarded(learner, partial(_save, learner, final=bool(terminated())))
                 saved = time.monotonic()
             if terminated():
                 raise Stopped(
                     f"stopped by {terminated()}; states are saved, the same command goes on"
                 )
     return failed
+
+
+def _save(learner: Learner, final: bool) -> None:
+    """Save a state; what cannot be written now may be at the next time, if there is one."""
+    try:
+        learner.save()
+    except UserError as error:
+        if final:
+            raise
+        log.warning("%s: its state is not saved, training goes on: %s", learner.folder.id, error)
 
 
 def report_failure(run_id: str, error: Exception) -> None:

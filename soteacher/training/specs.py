@@ -9,6 +9,7 @@ from soteacher.data.prepared import check_revision
 from soteacher.distillers.base import Distiller
 from soteacher.settings import canonical, parse
 from soteacher.terms import LossTerm
+from soteacher.training.moment import Stage
 
 
 def pass_key(spec: dict[str, Any]) -> str:
@@ -16,16 +17,17 @@ def pass_key(spec: dict[str, Any]) -> str:
     shared = {name: spec[name] for name in ("role", "data", "stream", "seed")}
     shared |= {"batch": spec["recipe"]["batch"], "precision": spec.get("precision")}
     if "teacher" in spec:
-        shared |= {"teacher": spec["teacher"], "teacher_epochs": teacher_epochs(spec)}
+        shared |= {"teacher": spec["teacher"], "teacher_epochs": [*teacher_epochs(spec).values()]}
     return canonical(shared)
 
 
-def teacher_epochs(spec: dict[str, Any]) -> tuple[int, ...]:
-    """Which epoch of the teacher serves each epoch of a student's main stage."""
+def teacher_epochs(spec: dict[str, Any]) -> dict[Stage, tuple[int, ...]]:
+    """Which 1-based epochs of the teacher serve a student: one to prepare, one a main epoch."""
     epochs = spec["recipe"]["epochs"]
     last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
     [distiller] = terms_of(spec)
-    return tuple(distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
+    main = (distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
+    return {Stage.PREPARE: (last,), Stage.MAIN: tuple(main)}
 
 
 def terms_of(spec: dict[str, Any]) -> list[LossTerm]:

@@ -8,14 +8,13 @@ state. Nothing here imports torch, but for reading and writing states.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,24 +48,14 @@ class RunFolder:
         """What `describe` wrote."""
         return files.read_json(self.path / "spec.json", "the run's description")
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Own the run. If another process does, say which, and wait until it has ended.
+    def finished(self) -> bool:
+        """Whether the run has its record and every artifact that the record names."""
+        record = self.record()
+        return record is not None and all((self.path / n).is_file() for n in record["artifacts"])
 
-        The lock is the kernel's: it ends with its process, however that ends.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                log.info("%s: waiting for %s, which trains it", self.id, file.read() or "a process")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Own the run: taken before it is trained."""
+        return files.locked(self.path, self.id)
 
     def begin_attempt(self, facts: dict[str, Any]) -> int:
         """Note who trains from now on; return the attempt's number, 1 at first."""
@@ -155,7 +144,7 @@ class RunFolder:
         """The path of an artifact whose hash is as recorded; `UserError` otherwise."""
         record = self.record()
         if record is None or name not in record["artifacts"]:
-            raise UserError(f"{self.id} has no '{name}' in the store: {self.path}")
+            raise UserError(f"{self.id} has no '{name}' in the store: {self.path}; {files.AGAIN}")
         return files.checked(self.path / name, record["artifacts"][name], f"{name} of {self.id}")
 
 

@@ -17,26 +17,28 @@ class FrozenTeacher:
     """A trained network in eval mode, without gradients, at the epoch that each batch asks for."""
 
     def __init__(
-        self, folder: RunFolder, network: nn.Module, epochs: tuple[int, ...], last: int
+        self,
+        folder: RunFolder,
+        network: nn.Module,
+        epochs: dict[Stage, tuple[int, ...]],
+        final: int,
     ) -> None:
-        self._folder, self._network = folder, network.eval().requires_grad_(False)
-        self._epochs, self._last = epochs, last
+        self._folder, self.network = folder, network.eval().requires_grad_(False)
+        self._epochs, self._final = epochs, final
         self._loaded: int | None = None
-        self.load(last)
 
     def __call__(self, batch: Batch) -> Output:
-        """Predict a batch; `epochs` says whose weights serve which epoch of the main stage."""
-        main = batch.at.stage == Stage.MAIN
-        self.load(self._epochs[batch.at.epoch] if main else self._last)
-        return self._network(batch.images)
+        """Predict a batch; `epochs` says whose weights serve which stage and epoch."""
+        epochs = self._epochs[batch.at.stage]
+        self._load(epochs[min(batch.at.epoch, len(epochs) - 1)])
+        return self.network(batch.images)
 
-    def load(self, epoch: int) -> nn.Module:
-        """The network with its weights after a 1-based epoch of its own training."""
+    def _load(self, epoch: int) -> None:
         if epoch != self._loaded:
-            name = "weights.safetensors" if epoch == self._last else checkpoint_name(epoch)
-            self._network.load_state_dict(load_file(self._folder.artifact(name)))
+            final = epoch == self._final
+            name = "weights.safetensors" if final else checkpoint_name(epoch)
+            self.network.load_state_dict(load_file(self._folder.artifact(name)))
             self._loaded = epoch
-        return self._network
 
 
 def build(network: str, n_classes: int, device: str) -> nn.Module:

@@ -17,7 +17,7 @@ from torch import nn
 import soteacher
 from soteacher.data.prepared import Prepared, check_revision
 from soteacher.data.stream import Stream
-from soteacher.errors import UserError
+from soteacher.errors import Stopped, UserError
 from soteacher.keys import key, seeded
 from soteacher.models import catalogue
 from soteacher.settings import parse
@@ -53,9 +53,18 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)
     for together in passes.values():
-        trainer = _Pass(together, data, how, device, evaluator)
-        failed += trainer.run()
-        prevented |= trainer.prevented
+        devices.reset_peak_memory(device)
+        try:
+            trainer = _Pass(together, data, how, device, evaluator)
+            failed += trainer.run()
+            prevented |= trainer.prevented
+            del trainer  # its networks make room for the next one's
+        except Stopped:
+            raise
+        except Exception as error:  # in what all of the pass share: the teacher, the stream
+            lost = [member.id for member in together if not member.folder.finished()]
+            report_failure(", ".join(lost), error)
+            failed += lost
     return failed, prevented
 
 
@@ -90,8 +99,9 @@ class _Pass:
         self.teacher_features: FeatureShapes | None = None
         if members[0].teacher is not None:
             network = self._build(spec["teacher"])
-            last = spec["teacher"]["recipe"]["epochs"]
-            self.teacher = FrozenTeacher(members[0].teacher, network, teacher_epochs(spec), last)
+            final = spec["teacher"]["recipe"]["epochs"]
+            epochs = teacher_epochs(spec)
+            self.teacher = FrozenTeacher(members[0].teacher, network, epochs, final)
             self.teacher_features = self._shapes(network)
 
     def run(self) -> list[str]:
@@ -145,7 +155,8 @@ class _Pass:
         preparations: list[Preparation] = []
         for term in terms:
             term.start(site)
-            with seeded(key(spec["seed"], spec["role"], "initial modules")):
+            name = type(term).__module__.rpartition(".")[2]
+            with seeded(key(spec["seed"], spec["role"], f"initial modules of {name}")):
                 modules |= self._placed(term.build(site))
                 preparation = term.preparation(site, network, modules)
             if preparation is not None and preparation.student:
@@ -175,7 +186,7 @@ class _Pass:
                 with self._apart(member):
                     if self._preparation(member.spec, term) is not None:
                         spec = preparation_spec(member.spec)
-                        own = fingerprint(spec, self.data.sha256, member.teacher.fingerprint)
+                        own = fingerprint(spec, self.data.sha256)
                         name = f"{member.teacher.id}/preparation/{'-'.join(spec['terms'])}"
                         folders[own] = RunFolder(self.how.store, own, name)
                         users.setdefault(own, []).append((member, term))
@@ -183,9 +194,9 @@ class _Pass:
         with ExitStack() as locks:
             missing = []
             for own, folder in sorted(folders.items()):  # the order keeps two jobs from a deadlock
-                if folder.record() is None:
+                if not folder.finished():
                     locks.enter_context(folder.lock())
-                if folder.record() is None:
+                if not folder.finished():
                     try:
                         missing.append(self._preparing(folder, *users[own][0]))
                     except Exception as error:
@@ -255,6 +266,8 @@ class _Pass:
         return Site(
             n_images=self.stream.n_images,
             n_classes=self.data.n_classes,
+            seed=spec["seed"],
+            role=spec["role"],
             epochs=0 if student is None else spec["recipe"]["epochs"],
             device=self.device,
             student_features=student,

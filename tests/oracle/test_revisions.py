@@ -170,7 +170,7 @@ def term_result(kind, name):
     with torch.no_grad():
         seen = shapes(teacher(images_of(1)))
         own = shapes(network_of("wrn_10_1", 0)(images_of(1)))
-    site = Site(4, 3, 3, "cpu", own, seen if taught else None)
+    site = Site(4, 3, 3, "cpu", own, seen if taught else None, 0, "student")
     term.start(site)
     with seeded(2):
         modules = term.build(site)

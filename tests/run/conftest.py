@@ -76,7 +76,7 @@ class Lab:
         """Teachers and students of the small study, with other values for some of its keys."""
         study = STUDY | changes
         names = {key: list(study[key]) for key in ("teachers", "distillers")}
-        study["tables"] = {"all": {"kind": "accuracy", **names}}
+        study["tables"] = {"every": {"kind": "accuracy", **names}}
         runs = expand(read(study)).runs.values()
         return [run for run in runs if not run.teacher], [run for run in runs if run.teacher]
 
@@ -105,8 +105,7 @@ class Lab:
 
     def folder(self, run: Run) -> RunFolder:
         """The run's place in the store."""
-        teacher = self.entries[run.teacher.id]["fingerprint"] if run.teacher else None
-        return RunFolder(self.store, fingerprint(run.spec, self.data.sha256, teacher), run.id)
+        return RunFolder(self.store, fingerprint(run.spec, self.data.sha256), run.id)
 
     def record(self, run: Run) -> dict[str, Any]:
         """The run's `run.json`."""

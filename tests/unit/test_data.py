@@ -134,15 +134,17 @@ def test_a_damaged_array_is_refused_by_name_with_what_to_do(prepare_data, tmp_pa
         prepare_data(tmp_path, "noisy")
     text = str(caught.value)
     assert text.startswith(f"prepared array {name} has changed since it was recorded: {path} ")
-    assert "delete its folder and run the same command again" in text
+    assert "delete it, then" in text and "--forcerun prepare teach distill" in text
     assert "\n" not in text
 
 
-def test_a_missing_array_is_refused_by_name(prepare_data, tmp_path):
-    path = prepare_data(tmp_path, "digits").folder / "test_labels.npy"
-    path.unlink()
+def test_a_missing_array_is_refused_by_name_and_made_again_by_preparing(prepare_data, tmp_path):
+    whole = prepare_data(tmp_path, "digits")
+    (whole.folder / "test_labels.npy").unlink()
     with pytest.raises(UserError, match="prepared array test_labels is missing"):
-        prepare_data(tmp_path, "digits")
+        whole.check()
+    assert prepare_data(tmp_path, "digits").sha256 == whole.sha256
+    whole.check()
 
 
 def test_a_preparation_that_was_cut_short_is_done_again(prepare_data, tmp_path):

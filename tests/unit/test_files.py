@@ -132,13 +132,14 @@ def test_a_changed_file_is_refused_with_both_hashes_and_what_to_do(kept):
     text = str(caught.value)
     assert text.startswith(f"weights of a teacher has changed since it was recorded: {kept} ")
     assert recorded[:16] in text and files.sha256_of(kept)[:16] in text
-    assert "run the same command again" in text
+    assert text.endswith(f"delete it, then {files.AGAIN}")
 
 
 def test_a_missing_file_is_refused_by_what_it_is_and_where(tmp_path):
     with pytest.raises(UserError) as caught:
         files.checked(tmp_path / "gone", "0" * 64, "weights of a teacher")
-    assert str(caught.value) == f"weights of a teacher is missing: {tmp_path / 'gone'}"
+    text = str(caught.value)
+    assert text == f"weights of a teacher is missing: {tmp_path / 'gone'}; {files.AGAIN}"
 
 
 # names

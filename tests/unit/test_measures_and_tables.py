@@ -91,8 +91,8 @@ def test_a_finished_run_is_measured_from_its_logits(measured, digits):
 
 def test_runs_without_a_result_have_a_note_and_no_number(measured):
     _, _, rows, _ = measured
-    assert rows["bad"]["note"] == "diverged in epoch 3, step 7 (ce=nan, kd=0.5)"
-    assert rows["child"]["note"] == "blocked by bad"
+    assert rows["bad"]["note"] == "bad: diverged in epoch 3, step 7 (ce=nan, kd=0.5)"
+    assert rows["child"]["note"] == "child: blocked by bad"
     for run in ("bad", "child"):
         assert (rows[run]["top1"], rows[run]["top5"], rows[run]["best_top1"]) == ("", "", "")
 
@@ -215,7 +215,7 @@ def test_one_seed_has_no_deviation(tabulate):
 
 def test_a_diverged_run_is_left_out_and_told(tabulate):
     block = block_of(cell("standard", SEEDS))
-    note = "diverged in epoch 3, step 7 (ce=nan)"
+    note = "bad: diverged in epoch 3, step 7 (ce=nan)"
     found = tabulate(block, row("s0", 0.7), lost("s1", "diverged", note), row("s2", 0.8))
     assert shown(only(found)) == "75.00 ± 7.07 (n = 2 of 3)"
     assert f"Missing: {note}." in notes(block, found)
@@ -280,7 +280,22 @@ def test_what_the_paper_does_not_print_has_no_value_of_the_paper(tabulate, table
     block = block_of(cell(name, ["s0"], column, papers=True), table=table)
     found = tabulate(block, row("s0", 0.7))
     assert np.isnan(only(found)["paper_mean"])
-    assert DISCLAIMER in notes(block, found)
+    assert DISCLAIMER not in notes(block, found)  # its runs are the paper's own experiment
+
+
+def test_a_table_with_some_cells_of_the_paper_s_experiment_says_which(tabulate):
+    block = block_of(
+        cell("standard", ["s0"], f"{PAIR} teacher.top1", papers=True), cell("ours", ["t0"])
+    )
+    found = tabulate(block, row("s0", 0.76), row("t0", 0.7))
+    assert "Cells without the paper's value" in notes(block, found)[-1]
+    assert list(found["papers"]) == [True, False]
+
+
+def test_a_round_value_keeps_its_decimals(tabulate):
+    block = block_of(cell("standard", ["s0"]), cell("soteacher", ["t0"]))
+    text = to_markdown(block, tabulate(block, row("s0", 0.16), row("t0", 0.1622)))
+    assert "| 16.00" in text and "| 16.22" in text
 
 
 def test_a_table_without_any_value_of_the_paper_says_whose_experiment_it_is(tabulate):
@@ -389,7 +404,7 @@ def mixed():
         cell("soteacher", ["b0"]),
     )
     second = block_of(cell("standard", ["c0", "c1"]), table="<other>")
-    note = "diverged in epoch 3, step 7 (ce=nan)"
+    note = "bad: diverged in epoch 3, step 7 (ce=nan)"
     rows = [row(run, share) for run, share in (("s0", 0.76), ("s1", 0.77), ("a0", 0.5))]
     rows += [row("t0", 0.74), lost("t1", "diverged", note), row("t2", 0.75)]
     rows += [lost("b0", "blocked", "blocked by <t1>"), row("c0", 0.90), row("c1", 0.91)]
@@ -469,4 +484,4 @@ def test_the_csv_of_a_table_has_its_numbers(mixed, write_measures, tmp_path):
     lacking = found.loc[("soteacher", f"{PAIR} teacher.top1")]
     assert (lacking["n"], lacking["n_planned"]) == (2, 3)
     assert np.isnan(lacking["paper_mean"])
-    assert lacking["note"] == "diverged in epoch 3, step 7 (ce=nan)"
+    assert lacking["note"] == "bad: diverged in epoch 3, step 7 (ce=nan)"

@@ -294,8 +294,8 @@ def test_more_shares_of_the_confusion_than_other_classes_are_refused(demo, tmp_p
 def test_a_weight_by_data_set_that_lacks_one_is_refused_with_the_data_set(demo):
     put(demo, "teachers soteacher lipschitz weight", {"digts": 1e-4})
     text = refusal(demo)
-    assert "teachers.soteacher.lipschitz.weight: unknown data set 'digits'" in text
-    assert text.endswith("; did you mean 'digts'?")
+    assert "teachers.soteacher.lipschitz.weight: unknown data set 'digts'" in text
+    assert text.endswith("; did you mean 'digits'?")
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number(demo):
@@ -396,3 +396,15 @@ def test_the_schema_accepts_what_may_be_left_empty(demo):
     demo["data"]["digits"]["augment"] = None
     read(demo)
     assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
+
+
+@pytest.mark.parametrize("name", ["all", "teach", "table"])
+def test_a_table_named_as_a_rule_is_refused(demo, name):
+    demo["tables"][name] = demo["tables"]["table1"]
+    assert refusal(demo) == f"bad.yaml.tables: '{name}' is the name of a rule; take another"
+
+
+@pytest.mark.parametrize("store", ["results", "results/demo", "results/demo/store", "."])
+def test_a_store_in_or_around_the_results_is_refused(demo, store):
+    demo["store"] = store
+    assert refusal(demo).startswith("bad.yaml.store: expected a folder that is neither in nor")

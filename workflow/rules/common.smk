@@ -6,6 +6,8 @@ from soteacher.study.schema import read
 
 try:
     PLAN = expand(read(config, "config"))
+    JOBS = {role: {name: job.param for name, job in PLAN.jobs[role].items()} for role in PLAN.jobs}
+    TABLES = {name: table_param(PLAN, name) for name in PLAN.tables}
 except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
@@ -19,11 +21,15 @@ HOW = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.sa
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 
 
+# of a GPU's slots: none where the study, or this machine, has no GPU
+GPU = int(STUDY.device == "cuda" or STUDY.device == "auto" and Path("/dev/nvidia0").exists())
+
+
 wildcard_constraints:
-    data="[a-z0-9_]+",
+    data="|".join(STUDY.data),
     role="teacher|student",
-    job="[a-z0-9_]+-[0-9a-f]+",
-    table="[a-z0-9_]+",
+    job="|".join(name for named in JOBS.values() for name in named),
+    table="|".join(TABLES),
 
 
 def data_of(job):

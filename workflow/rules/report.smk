@@ -27,7 +27,7 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        block=lambda wildcards: table_param(PLAN, wildcards.table),
+        block=lambda wildcards: TABLES[wildcards.table],
     shell:
         "python -m soteacher table --block {params.block:q} --measures {input:q}"
         " --markdown {output.markdown:q} --log {log:q} --out {output.csv:q}"

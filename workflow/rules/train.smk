@@ -11,9 +11,9 @@ rule teach:
         "../../environment.yml"
     threads: STUDY.threads
     resources:
-        gpu=0 if STUDY.device == "cpu" else 1,
+        gpu=GPU,
     params:
-        runs=lambda wildcards: PLAN.jobs["teacher"][wildcards.job].param,
+        runs=lambda wildcards: JOBS["teacher"][wildcards.job],
         links=f"{RESULTS}/teachers",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: HOW,
@@ -37,9 +37,9 @@ rule distill:
         "../../environment.yml"
     threads: STUDY.threads
     resources:
-        gpu=0 if STUDY.device == "cpu" else 1,
+        gpu=GPU,
     params:
-        runs=lambda wildcards: PLAN.jobs["student"][wildcards.job].param,
+        runs=lambda wildcards: JOBS["student"][wildcards.job],
         links=f"{RESULTS}/students",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: HOW,
