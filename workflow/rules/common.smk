@@ -1,3 +1,5 @@
+import shutil
+
 from soteacher.errors import UserError
 from soteacher.settings import canonical
 from soteacher.study.describe import page_param, planned, table_param
@@ -21,8 +23,10 @@ HOW = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.sa
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 
 
-# of a GPU's slots: none where the study, or this machine, has no GPU
-GPU = int(STUDY.device == "cuda" or STUDY.device == "auto" and Path("/dev/nvidia0").exists())
+# a slot of a GPU, where the study asks for one or this machine has one
+GPU = int(
+    STUDY.device == "cuda" or STUDY.device == "auto" and shutil.which("nvidia-smi") is not None
+)
 
 
 wildcard_constraints:
