@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(options: argparse.Namespace) -> None:
     from soteacher.study.plan import expand
-    from soteacher.study.schema import load
+    from soteacher.study.reader import load
 
     plan = expand(load(options.study))
     for role, jobs in plan.jobs.items():
@@ -106,7 +106,7 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _schema(options: argparse.Namespace) -> None:
-    from soteacher.study.schema import json_schema
+    from soteacher.study.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=1))
 

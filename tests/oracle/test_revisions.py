@@ -22,7 +22,8 @@ from soteacher.keys import generator, seeded
 from soteacher.models import catalogue
 from soteacher.settings import canonical
 from soteacher.study import plan
-from soteacher.study.schema import Augment, read
+from soteacher.study.reader import read
+from soteacher.study.schema import Augment
 from soteacher.terms import Site
 from soteacher.training.job import How, run_job
 from soteacher.training.moment import Moment, Stage

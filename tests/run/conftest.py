@@ -16,7 +16,7 @@ import pytest
 from soteacher import files, registry
 from soteacher.data.prepared import Prepared, prepare
 from soteacher.study.plan import Run, expand, fingerprint
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 from soteacher.training.job import How, run_job
 from soteacher.training.learner import Learner
 from soteacher.training.moment import Moment

@@ -15,7 +15,7 @@ import pytest
 from soteacher.data.prepared import prepare
 from soteacher.files import read_json, write_json
 from soteacher.study.plan import Job, expand
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 
 STUDY = {
     "study": "killed",

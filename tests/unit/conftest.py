@@ -6,7 +6,7 @@ import yaml
 
 from soteacher.data.prepared import Prepared, folder_of, prepare
 from soteacher.study.plan import expand
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 
 ROOT = Path(__file__).parents[2]
 PAIR = {"data": "digits", "teacher_recipe": "teachers", "student_recipe": "students"}

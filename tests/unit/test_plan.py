@@ -12,7 +12,7 @@ from soteacher.errors import UserError
 from soteacher.study import paper
 from soteacher.study.paper import is_papers
 from soteacher.study.plan import expand
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
 
@@ -379,7 +379,7 @@ MEASURED = """
 import json, sys, time
 began = time.process_time()
 from soteacher.study.plan import expand
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 from soteacher.study import describe, paper
 plan = expand(read(json.load(sys.stdin)))
 jobs = plan.jobs

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from soteacher.errors import UserError
+from soteacher.study.json_schema import json_schema
 from soteacher.study.plan import expand
-from soteacher.study.schema import json_schema, load, read
+from soteacher.study.reader import load, read
 
 PAIR = "wrn_10_2/wrn_10_1"
 NEW_PAIR = {"data": "digits", "teacher_recipe": "demo", "student_recipe": "demo"}

@@ -4,7 +4,7 @@ from soteacher.errors import UserError
 from soteacher.settings import canonical
 from soteacher.study.describe import page_param, planned, table_param
 from soteacher.study.plan import expand
-from soteacher.study.schema import read
+from soteacher.study.reader import read
 
 try:
     PLAN = expand(read(config, "config"))
