@@ -9,6 +9,7 @@ CORES ?= all
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
 .PHONY: demo test lint format clean
 
