@@ -18,7 +18,6 @@ from soteacher.study.plan import sha
 from soteacher.study.schema import TrueLabels
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-TRUTHS = ("train_truth", "test_truth")
 
 
 def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
