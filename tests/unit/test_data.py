@@ -56,6 +56,15 @@ def test_the_digits_are_1347_and_450_grey_images_of_eight_by_eight(digits):
     assert digits.n_classes == 10
 
 
+def test_the_outline_of_the_digits_is_that_of_what_is_read(digits):
+    outline = registry.get("data source", "digits")().outline()
+    arrays = digits.manifest["arrays"]
+    size = (outline.height, outline.width, 3)
+    assert arrays["train_images"]["shape"] == [outline.n_train, *size]
+    assert arrays["test_images"]["shape"] == [outline.n_test, *size]
+    assert len(digits.manifest["classes"]) == outline.n_classes
+
+
 def test_the_digits_are_split_by_class_in_equal_shares(digits):
     train = np.bincount(digits.array("train_labels"), minlength=10)
     test = np.bincount(digits.array("test_labels"), minlength=10)

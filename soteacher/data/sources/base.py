@@ -28,11 +28,26 @@ class ImageSet:
     std: tuple[float, float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Outline:
+    """The sizes of a data set, told before its images are read."""
+
+    n_train: int
+    n_test: int
+    height: int
+    width: int
+    n_classes: int
+
+
 class Source(Settings):
     """A place that images come from. Its file's name is the `source` of a study's `data` entry."""
 
     revision: ClassVar[int] = 1
     """Part of every spec: a new number where the same settings give other images."""
+
+    def outline(self) -> Outline:
+        """Return the sizes of what `read` returns, without reading it: plans are counted so."""
+        raise NotImplementedError
 
     def read(self) -> ImageSet:
         """Fetch what is missing, check it, and return all images."""

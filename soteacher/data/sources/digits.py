@@ -5,15 +5,19 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998:
 
 from __future__ import annotations
 
-from soteacher.data.sources.base import ImageSet, Source
+from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.registry import register
 
-N_TEST = 450
+N_TRAIN, N_TEST = 1347, 450
 
 
 @register
 class Digits(Source):
     """1,347 training and 450 test images of ten classes, split once, stratified by class."""
+
+    def outline(self) -> Outline:
+        """Return the sizes above, and 8x8 pixels of ten classes."""
+        return Outline(N_TRAIN, N_TEST, height=8, width=8, n_classes=10)
 
     def read(self) -> ImageSet:
         """Return 8x8 images with the grey in all three channels."""
