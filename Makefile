@@ -17,8 +17,8 @@ demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo
 	@cat results/demo/tables/table1.md
-	@echo "The page: $(CURDIR)/results/demo/report.html"
-	@echo "The table: $(CURDIR)/results/demo/tables/table1.md (.csv)"
+	@echo "Tables and figures: $(CURDIR)/results/demo/tables, $(CURDIR)/results/demo/figures"
+	@echo "The page to open:   $(CURDIR)/results/demo/report.html"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -27,6 +27,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 format: $(INSTALLED)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from soteacher import people
 from soteacher.errors import RunsFailed, Stopped, UserError
 
 log = logging.getLogger("soteacher")
@@ -47,13 +48,24 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=function)
         return made
 
-    plan = command("plan", _plan, "Check a study file and say what it would train.")
+    plan = command("plan", _plan, "Check a study file and say what it would train and cost.")
     plan.add_argument("study", type=Path)
+    plan.add_argument("--rate", type=float, help="TFLOP/s that one training process sustains")
+    plan.add_argument("--parallel", type=int, default=1, help="training processes at once")
+    plan.add_argument("--json", action="store_true")
+
+    tables = command("tables", _tables, "Print all tables of a study as far as its runs go by now.")
+    tables.add_argument("study", type=Path)
+
+    verify = command("verify", _verify, "Make every number of a study's results again and compare.")
+    verify.add_argument("results", type=Path, help="results/<study>")
+    verify.add_argument("--store", type=Path, default=Path("results/store"))
 
     command("schema", _schema, "Print the JSON schema of study files.")
 
     prepare = command("prepare", _prepare, "Make the arrays of a data set in the store.")
     prepare.add_argument("--spec", type=json.loads, required=True)
+    prepare.add_argument("--location", type=json.loads, default={}, help="where its images are")
 
     for name, text in (
         ("teach", "Train the teachers of a job, or publish those that the store has."),
@@ -67,42 +79,77 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         train.add_argument("--threads", type=int, default=1)
         train.add_argument("--nondeterministic", action="store_true")
+        train.add_argument("--job", default="1 of 1", help="which of how many, for the log")
         train.add_argument("--save-every", type=float, default=60.0, help="seconds")
 
     measure = command("measure", _measure, "Measure the runs of a job.")
     measure.add_argument("--planned", type=json.loads, required=True)
     measure.add_argument("--manifest", type=Path, required=True)
     measure.add_argument("--data", type=Path, required=True)
+    measure.add_argument("--epochs", type=Path, required=True)
+    measure.add_argument("--reliability", type=Path, required=True)
 
-    table = command("table", _table, "Make one table, as CSV and Markdown.")
+    table = command("table", _table, "Make one table, as CSV, Markdown and LaTeX.")
     table.add_argument("--block", type=json.loads, required=True)
     table.add_argument("--measures", type=Path, nargs="+", required=True)
     table.add_argument("--markdown", type=Path, required=True)
+    table.add_argument("--latex", type=Path, required=True)
+
+    figure = command("figure", _figure, "Make one figure, as PNG, PDF and the CSV behind it.")
+    figure.add_argument("--block", type=json.loads, required=True)
+    figure.add_argument("--measures", type=Path, nargs="+", required=True)
+    figure.add_argument("--epochs", type=Path, nargs="+", required=True)
+    figure.add_argument("--reliability", type=Path, nargs="+", required=True)
+    figure.add_argument("--pdf", type=Path, required=True)
+    figure.add_argument("--csv", type=Path, required=True)
 
     page = command("page", _page, "Make the page of a study.")
     page.add_argument("--summary", type=json.loads, required=True)
     page.add_argument("--tables", type=Path, nargs="+", required=True)
+    page.add_argument(
+        "--figures", type=Path, nargs="*", default=[], help="PNG files, each with its CSV beside it"
+    )
 
     for name, made in commands.choices.items():
         if name in ("prepare", "teach", "distill", "measure"):
             made.add_argument("--store", type=Path, required=True)
-        if name not in ("plan", "schema"):
+        if name not in ("plan", "schema", "tables", "verify"):
             made.add_argument("--out", type=Path, required=True)
             made.add_argument("--log", type=Path)
+    people.add_commands(command)
     return parser
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from soteacher.report.forecast import to_text
+    from soteacher.study.plan import expand
+    from soteacher.study.reader import load
+    from soteacher.training.forecast import Forecast
+
+    if options.parallel < 1 or (options.rate is not None and not options.rate > 0):
+        raise UserError("--rate must be above 0 and --parallel a whole number above 0")
+    rate = None if options.rate is None else options.rate * 1e12
+    facts = Forecast(expand(load(options.study)), rate, options.parallel).facts()
+    print(json.dumps(facts, indent=1) if options.json else to_text(facts))
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from soteacher.report.so_far import tables_so_far
     from soteacher.study.plan import expand
     from soteacher.study.reader import load
 
-    plan = expand(load(options.study))
-    for role, jobs in plan.jobs.items():
-        runs = sum(len(job.runs) for job in jobs.values())
-        print(f"{runs} {role}s in {len(jobs)} jobs")
-    for name, cells in plan.tables.items():
-        runs = {run.id for cell in cells for run in cell.runs}
-        print(f"{name}: {len(cells)} cells from {len(runs)} runs")
+    print(tables_so_far(expand(load(options.study))))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from soteacher.report.verify import verify
+
+    differing = verify(options.results, options.store)
+    for line in differing:
+        log.error("%s", line)
+    if differing:
+        raise UserError(f"{len(differing)} values are not what the records of their runs give")
+    log.info("all values are what the records of their runs give")
 
 
 def _schema(options: argparse.Namespace) -> None:
@@ -115,7 +162,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.data.prepared import prepare
 
-    files.write_json(options.out, prepare(options.spec, options.store))
+    files.write_json(options.out, prepare(options.spec, options.store, options.location))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -134,6 +181,7 @@ def _train(options: argparse.Namespace) -> None:
     for path in options.teachers:
         teachers |= files.read_json(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
+    log.info("job of %s: %s", options.job, ", ".join(sorted(options.runs)))
     manifest = run_job(options.runs, data, teachers, how)
     publish(manifest, options.out, options.links, options.store)
 
@@ -141,26 +189,50 @@ def _train(options: argparse.Namespace) -> None:
 def _measure(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.data.prepared import open_prepared
-    from soteacher.measures.collect import COLUMNS, check_planned, measure
+    from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 
     manifest = files.read_json(options.manifest, "the manifest")
     check_planned(manifest, options.planned)
-    rows = measure(manifest, open_prepared(options.data, options.store), options.store)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write(options.out, text.getvalue())
+    found = measure(manifest, open_prepared(options.data, options.store), options.store)
+    for path, columns, rows in (
+        (options.epochs, EPOCHS, found.epochs),
+        (options.reliability, RELIABILITY, found.reliability),
+        (options.out, COLUMNS, found.runs),
+    ):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write(path, text.getvalue())
 
 
 def _table(options: argparse.Namespace) -> None:
     from soteacher import files
-    from soteacher.report.tables import make_table, read_measures, to_markdown
+    from soteacher.report.tables import make_table, read_measures, to_latex, to_markdown
 
     measures = read_measures(options.measures, options.block["runs"])
     table = make_table(options.block, measures)
     files.write(options.markdown, to_markdown(options.block, table))
+    files.write(options.latex, to_latex(options.block, table))
     files.write(options.out, table.to_csv(index=False))
+
+
+def _figure(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from soteacher import files
+    from soteacher.report.figures import make_figure, save
+    from soteacher.report.tables import read_measures
+
+    measures = read_measures(options.measures, options.block["runs"])
+    epochs, reliability = (
+        pd.concat([pd.read_csv(path) for path in paths])
+        for paths in (options.epochs, options.reliability)
+    )
+    figure, drawn = make_figure(options.block, measures, epochs, reliability)
+    files.write(options.csv, drawn.to_csv(index=False))
+    save(figure, options.pdf)
+    save(figure, options.out)
 
 
 def _page(options: argparse.Namespace) -> None:
@@ -168,9 +240,11 @@ def _page(options: argparse.Namespace) -> None:
 
     from soteacher import files
     from soteacher.report.page import make_page
+    from soteacher.report.tables import read_table
 
-    tables = {
-        path.stem: pd.read_csv(path, dtype={"note": str}).fillna({"note": ""})
-        for path in options.tables
+    tables = {path.stem: read_table(path) for path in options.tables}
+    figures = {
+        path.stem: (path.read_bytes(), pd.read_csv(path.with_suffix(".csv")))
+        for path in options.figures
     }
-    files.write(options.out, make_page(options.summary, tables))
+    files.write(options.out, make_page(options.summary, tables, figures))

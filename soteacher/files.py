@@ -10,9 +10,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from soteacher.errors import UserError
 
@@ -34,7 +34,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
             temporary = Path(file.name)
             os.fchmod(file.fileno(), 0o644)
-            yield file
+            yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -50,30 +50,71 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
+def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
     """Own a folder. If another process does, say which, and wait until it has ended.
 
     The lock is the kernel's: it ends with its process, however that ends. Parts of files that a
-    killed owner left behind are removed.
+    killed owner left behind are removed. `UserError` instead of a wait if `wait` is False.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")  # closed below, and with it the lock
-    except OSError as error:
-        raise UserError(f"cannot use the store: {folder}: {error.strerror or error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            log.info("%s: waiting for %s, which makes it", what, file.read() or "a process")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with _lock(folder, what, wait) as file:
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(process())
         file.flush()
         for left in folder.rglob(".part-*"):
             left.unlink(missing_ok=True)
         yield
+
+
+def _lock(folder: Path, what: str, wait: bool) -> TextIO:
+    """The folder's lock file, open and owned: whoever closes it gives the lock back."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / "lock").open("a+")
+        except FileNotFoundError:  # the folder was deleted in between
+            continue
+        except OSError as error:
+            raise UserError(f"cannot use the store: {folder}: {error.strerror or error}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait:
+                file.seek(0)
+                log.info("%s: waiting for %s, which makes it", what, file.read() or "a process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                file.close()
+                if holder := held_by(folder):
+                    raise UserError(f"{what} is in use by {holder}") from None
+                continue  # it was only asked for, see `held_by`
+        with suppress(FileNotFoundError):
+            # who waited may own the lock of a folder that was deleted, and made anew by others
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
+                return file
+        file.close()
+
+
+def held_by(folder: Path) -> str | None:
+    """Who owns a folder at this moment, as `locked` noted it, or None.
+
+    Whoever asks holds a shared lock for an instant, and no longer. That harms nobody: askers do
+    not hinder each other, and an owner-to-be that meets one waits that instant out.
+    """
+    try:
+        file = (folder / "lock").open()
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read() or "a process"
+    return None
+
+
+def process(pid: int | None = None, host: str | None = None) -> str:
+    """What locks and notes call a process: this one, or the one with these two facts."""
+    return f"process {pid or os.getpid()} on {host or socket.gethostname()}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -98,11 +139,16 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read JSON; a missing or broken file is a `UserError` that names it and says what it is."""
+def read_json(path: Path, what: str, missing_ok: bool = False) -> Any:
+    """Read JSON; a missing or broken file is a `UserError` that names it and says what it is.
+
+    With `missing_ok`, None where there is no such file.
+    """
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return None
         raise UserError(f"cannot read {what} {path}: {error}; make it anew") from None
 
 

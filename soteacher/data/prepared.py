@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,34 +12,41 @@ import numpy as np
 
 from soteacher import files, registry
 from soteacher.data import truth
+from soteacher.data.sources.base import Source
 from soteacher.errors import UserError, unknown
 from soteacher.keys import key
 from soteacher.settings import parse
-from soteacher.study.plan import sha
+from soteacher.study.plan import Plan, sha
 from soteacher.study.schema import TrueLabels
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def prepare(spec: dict[str, Any], store: Path) -> dict[str, Any]:
+def prepare(
+    spec: dict[str, Any], store: Path, location: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Make the arrays of a data spec in the store, unless they are there; return the manifest.
 
     The manifest tells shapes, classes, normalisation and the sha256 of every array; no time, host
-    or path, so that equal data have equal manifests.
+    or path, so that equal data have equal manifests. `location` has the settings that say where
+    the images are found; what is found there is looked at every time.
     """
-    folder = folder_of(spec, store)
+    source = _source(spec, location or {})
+    content = source.content_key()
+    folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have made it meanwhile
-                _make(spec, folder)
+                _make(spec, source, content, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     Prepared(folder, manifest).check()
     return manifest
 
 
-def folder_of(spec: dict[str, Any], store: Path) -> Path:
-    """Where the store keeps the arrays of a data spec."""
-    return Path(store) / "data" / f"{spec['source']}-{sha(spec)[:16]}"
+def folder_of(spec: dict[str, Any], store: Path, content: str | None = None) -> Path:
+    """Where the store keeps the arrays of a data spec, and of its content where it may vary."""
+    name = f"{spec['source']}-{sha(spec)[:16]}"
+    return Path(store) / "data" / (name if content is None else f"{name}-{content[:16]}")
 
 
 def _whole(folder: Path) -> bool:
@@ -49,24 +57,29 @@ def _whole(folder: Path) -> bool:
     return all((folder / f"{name}.npy").is_file() for name in manifest["arrays"])
 
 
-def _make(spec: dict[str, Any], folder: Path) -> None:
-    settings = dict(spec)
-    part = registry.get("data source", settings.pop("source"))
-    check_revision(part, settings.pop("revision"), spec["source"])
-    true_labels = settings.pop("true_labels", None)
-    images = parse(part, settings, "data").read()
+def _source(spec: dict[str, Any], location: dict[str, Any]) -> Source:
+    part = registry.get("data source", spec["source"])
+    check_revision(part, spec["revision"], spec["source"])
+    settings = {k: v for k, v in spec.items() if k not in ("source", "revision", "true_labels")}
+    return parse(part, settings | location, "data")
+
+
+def _make(spec: dict[str, Any], source: Source, content: str | None, folder: Path) -> None:
+    images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
-    pixels = images.train_images.reshape(-1, 3).astype(np.float64) / 255
+    mean, std = _mean_and_std(images.train_images)
     manifest: dict[str, Any] = {
         "spec": spec,
         "classes": list(images.classes),
         # four digits, as usual: the last ones of a sum differ between machines
-        "mean": [round(float(x), 4) for x in images.mean or pixels.mean(axis=0)],
-        "std": [round(float(x), 4) for x in images.std or pixels.std(axis=0)],
+        "mean": [round(float(x), 4) for x in images.mean or mean],
+        "std": [round(float(x), 4) for x in images.std or std],
     }
-    if true_labels is not None:
-        settings = {k: v for k, v in true_labels.items() if k != "revision"}
+    if content is not None:
+        manifest["content"] = content
+    if "true_labels" in spec:
+        settings = {k: v for k, v in spec["true_labels"].items() if k != "revision"}
         known = parse(TrueLabels, settings, "true_labels")
         if len(known.split) >= n_classes:
             raise UserError(
@@ -94,11 +107,19 @@ def _make(spec: dict[str, Any], folder: Path) -> None:
     files.write_json(folder / "manifest.json", manifest)
 
 
+def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each channel, pixels in [0, 1], without a copy of the images as floats."""
+    n = images.size // 3
+    mean = np.einsum("nhwc->c", images, dtype=np.float64) / n
+    square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.float64) / n  # sums are exact
+    return mean / 255, np.sqrt(square - mean**2) / 255
+
+
 def _save(file: BinaryIO, array: np.ndarray) -> None:
     np.save(file, array)
 
 
-def check_revision(part: type, revision: int, name: str) -> None:
+def check_revision(part: Any, revision: int, name: str) -> None:
     """A spec is carried out only by the revision of each part that it names."""
     if part.revision != revision:
         raise UserError(
@@ -161,7 +182,20 @@ class Prepared:
 def open_prepared(manifest_path: Path, store: Path) -> Prepared:
     """The data set that a manifest describes; its arrays must be in the store."""
     manifest = files.read_json(manifest_path, "the data manifest")
-    prepared = Prepared(folder_of(manifest["spec"], store), manifest)
+    folder = folder_of(manifest["spec"], store, manifest.get("content"))
+    prepared = Prepared(folder, manifest)
     if not prepared.folder.is_dir():
         raise UserError(f"prepared data are not in the store: {prepared.folder}; {files.AGAIN}")
     return prepared
+
+
+def prepared_of(plan: Plan) -> dict[str, Prepared]:
+    """The data sets of a study that are prepared as it asks for, by name."""
+    found = {}
+    for name in plan.study.data:
+        with suppress(UserError):  # not prepared yet, or no longer in the store
+            manifest = Path(f"results/{plan.study.study}/data/{name}.json")
+            data = open_prepared(manifest, Path(plan.study.store))
+            if data.manifest["spec"] == plan.data_spec(name):
+                found[name] = data
+    return found

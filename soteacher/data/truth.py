@@ -11,8 +11,10 @@ import numpy as np
 
 def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:
     """The `n` nearest other classes of each class, by distance of mean images; (K, n) int64."""
-    flat = images.reshape(len(images), -1).astype(np.float64)
-    means = np.stack([flat[labels == k].mean(axis=0) for k in range(n_classes)])  # (K, H*W*3)
+    flat = images.reshape(len(images), -1)
+    means = np.stack(
+        [flat[labels == k].mean(axis=0, dtype=np.float64) for k in range(n_classes)]
+    )  # (K, H*W*3)
     distances = np.linalg.norm(means[:, None] - means[None], axis=-1)  # (K, K)
     np.fill_diagonal(distances, np.inf)
     return np.argsort(distances, axis=1, kind="stable")[:, :n]

@@ -88,6 +88,6 @@ def scale(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, tuple[flo
     second half.
     """
     second = halves(labels)
-    fitted = tuple(best_temperature(logits[half], labels[half]) for half in (~second, second))
-    temperature = np.where(second, fitted[0], fitted[1])
-    return logits / temperature[:, None], fitted
+    first_t, second_t = (best_temperature(logits[h], labels[h]) for h in (~second, second))
+    temperature = np.where(second, first_t, second_t)
+    return logits / temperature[:, None], (first_t, second_t)

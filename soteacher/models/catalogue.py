@@ -30,6 +30,8 @@ class Family:
     valid: Callable[..., bool]
     parameters: Callable[..., int]
     """(sizes..., n_classes) to the number of trainable parameters."""
+    flops: Callable[..., int]
+    """(sizes..., height, width, n_classes) to what `flops` below counts."""
     examples: tuple[str, ...]
 
 
@@ -45,6 +47,25 @@ def _wrn_parameters(depth: int, width: int, n_classes: int) -> int:
     return total + 2 * channels + (channels + 1) * n_classes
 
 
+def _wrn_flops(depth: int, widen: int, height: int, width: int, n_classes: int) -> int:
+    blocks = (depth - 4) // 6
+    total, channels = _convolution(3, 16, 3, height, width), 16
+    for out, stride in ((16 * widen, 1), (32 * widen, 2), (64 * widen, 2)):
+        height, width = -(-height // stride), -(-width // stride)
+        for block in range(blocks):
+            into = channels if block == 0 else out
+            total += _convolution(into, out, 3, height, width)
+            total += _convolution(out, out, 3, height, width)
+            total += _convolution(into, out, 1, height, width) if into != out else 0
+        channels = out
+    return total + 2 * channels * n_classes
+
+
+def _convolution(into: int, out: int, kernel: int, height: int, width: int) -> int:
+    """FLOP of a convolution whose output has this height and width."""
+    return 2 * into * out * kernel * kernel * height * width
+
+
 THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage3_pre")
 FAMILIES = (
     Family(
@@ -54,6 +75,7 @@ FAMILIES = (
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
         parameters=_wrn_parameters,
+        flops=_wrn_flops,
         examples=("wrn_10_1", "wrn_10_2", "wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
     ),
 )
@@ -75,6 +97,15 @@ def parameters(name: str, n_classes: int) -> int:
     """Number of trainable parameters."""
     family, sizes = find(name)
     return family.parameters(*sizes, n_classes)
+
+
+def flops(name: str, height: int, width: int, n_classes: int) -> int:
+    """FLOP of one image's forward pass: 2 a multiply-add of its convolutions and linear layers.
+
+    Nothing else counts, no bias, norm or activation: the usual way to state a network's cost.
+    """
+    family, sizes = find(name)
+    return family.flops(*sizes, height, width, n_classes)
 
 
 def build(name: str, n_classes: int) -> nn.Module:

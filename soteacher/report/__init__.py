@@ -1,1 +1,1 @@
-"""Tables and the page: from measures only."""
+"""Tables, figures and the page: from measures only."""

@@ -13,6 +13,15 @@ LABELS = {
     "teacher.top1": "Teacher",
     "student.top5": "Student (Top-5)",
     "teacher.top5": "Teacher (Top-5)",
+    "student.agreement": "Agreement",
+    "student.predictive_kl": "Predictive KL",
+    "ece": "ECE",
+    "nll": "NLL",
+    "ece_scaled": "ECE, scaled",
+    "nll_scaled": "NLL, scaled",
+    "truth": "Distance to the true label distribution",
+    "curves": "Training curves",
+    "reliability": "Reliability diagrams",
 }
 
 
@@ -27,5 +36,9 @@ def _word(word: str) -> str:
     numbered = re.fullmatch(r"(table|figure)(\d+)", word)
     if numbered:
         return f"{numbered[1].capitalize()} {numbered[2]}"
+    distance = re.fullmatch(r"(teacher|student)\.(train|test)_distance(_l1)?", word)
+    if distance:
+        whose = "Student, " if distance[1] == "student" else ""
+        return f"{whose}{distance[2]}, {'l1' if distance[3] else 'l2'}".capitalize()
     wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
     return f"WRN{wide[1]}-{wide[2]}" if wide else LABELS.get(word, word)

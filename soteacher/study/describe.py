@@ -1,12 +1,43 @@
-"""What a plan says to its reports: the cells of each table, and sentences about the study."""
+"""What a plan says to its reports: cells of tables, parts of figures, and their headings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from soteacher.errors import UserError
 from soteacher.settings import canonical
 from soteacher.study.plan import LONGEST, SHORT, Plan, Run
+
+TITLES = {
+    "accuracy": "Test accuracy in percent, of teachers and of the students distilled from them",
+    "agreement": "Agreement of students with their teachers on test images",
+    "calibration": "Calibration of teachers on test images",
+    "truth_distance": "Distance of predictions to the true label distributions",
+    "checkpoints": "Students distilled from their teacher's weights of different epochs",
+    "curves": "Accuracy over the epochs of training",
+    "reliability": "Reliability of teachers' confidence on test images",
+}
+MEANINGS = {
+    "accuracy": "The paper's claim is that a teacher trained for its student (SoTeacher) gives a "
+    "better student, whatever its own accuracy. Accuracy counts the last epoch's predictions.",
+    "agreement": "Agreement is the percentage of test images for which student and teacher predict "
+    "the same class. A teacher that is easier to follow is matched more often.",
+    "calibration": "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, "
+    "nats) say how far confidence can be trusted; lower is better. Scaled: after temperature "
+    "scaling, each image with the temperature fitted on the half of the test set it is not in.",
+    "truth_distance": "Labels of these data are drawn from known distributions, so the quantity of "
+    "the paper's Eq. (2) can be measured: the mean over images of the distance (l2, or l1) between "
+    "predicted probabilities and the true label distribution. Lower is nearer.",
+    "checkpoints": "Each point is a student trained from nothing by a teacher as it was after that "
+    "many epochs. Where the teacher's line rises and the student's does not, more teacher training "
+    "does not help the student.",
+    "curves": "Training accuracy counts against the labels trained on, test accuracy against the "
+    "test images' classes.",
+    "reliability": "A point on the diagonal means that of the images predicted with, say, 80 % "
+    "confidence, 80 % are right; below it the teacher is too confident. Before and after "
+    "temperature scaling.",
+}
 
 
 def planned(runs: Iterable[Run]) -> dict[str, str]:
@@ -16,52 +47,121 @@ def planned(runs: Iterable[Run]) -> dict[str, str]:
 
 def table_param(plan: Plan, name: str) -> str:
     """All that a table is made of besides measures: Snakemake remakes it where this changes."""
+    return _param(plan, name, table_block(plan, name))
+
+
+def table_block(plan: Plan, name: str) -> dict[str, Any]:
+    """A table's cells, the runs they need with the hashes of their specs, and what to say."""
     cells = plan.tables[name]
-    runs = {run.id: run for cell in cells for run in cell.runs}
-    shown = [
-        {
-            "row": cell.row,
-            "column": cell.column,
-            "measure": cell.measure,
-            "runs": [run.id for run in cell.runs],
-            "papers": cell.papers,
-        }
-        for cell in cells
-    ]
-    param = canonical({"cells": shown, "runs": planned(runs.values()), **_headings(plan, name)})
-    paths = 150 * len(plan.jobs_of(runs.values()))  # the measures stand in the command, too
-    if len(param) + paths > LONGEST:
-        raise UserError(
-            f"tables.{name} asks for {len(runs)} runs: too many for one command line; "
-            "make two tables of it"
-        )
-    return param
+    return {
+        "table": name,
+        "cells": [
+            {
+                "row": cell.row,
+                "column": cell.column,
+                "measure": cell.measure,
+                "role": cell.runs[0].spec["role"],
+                "runs": [run.id for run in cell.runs],
+                "papers": not cell.deviations,
+            }
+            for cell in cells
+        ],
+        "runs": planned(plan.runs_of(name)),
+        **_headings(plan, name),
+    }
+
+
+def figure_param(plan: Plan, name: str) -> str:
+    """All that a figure is made of besides measures: Snakemake remakes it where this changes."""
+    shown = []
+    for part in plan.figures[name]:
+        entry: dict[str, Any] = {"panel": part.panel, "series": part.series}
+        ids = [run.id for run in part.runs]
+        if part.epoch is None:
+            entry["runs"] = ids
+        else:
+            teachers = [run.id for run in part.teachers]
+            entry |= {"epoch": part.epoch, "students": ids, "teachers": teachers}
+        shown.append(entry)
+    block = {"figure": name, "parts": shown, "runs": planned(plan.runs_of(name))}
+    return _param(plan, name, block | _headings(plan, name))
+
+
+def caption(plan: Plan, name: str) -> str:
+    """What a table or figure shows and what it means."""
+    kind = plan.study.blocks[name].kind
+    return f"{TITLES[kind]}. {MEANINGS[kind]}"
 
 
 def page_param(plan: Plan) -> str:
-    """What the page says besides its tables."""
+    """What the page says besides its tables and figures."""
     roles = [run.spec["role"] for run in plan.runs.values()]
+    seeds = sorted({run.spec["seed"] for run in plan.runs.values()})
+    study = plan.study
     facts = [
-        f"The study asks for {roles.count('teacher')} teachers and {roles.count('student')} "
-        f"students, over seeds {', '.join(map(str, plan.study.seeds))}, on {_data(plan)}.",
-        "A student of seed k learns from the teacher of seed k.",
+        f"{roles.count('teacher')} teachers and {roles.count('student')} students were asked for, "
+        f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}.",
+        "A student of seed k learns from the teacher of seed k. All numbers are of the last epoch.",
     ]
-    headings = {name: _headings(plan, name) for name in plan.tables}
-    return canonical({"study": plan.study.study, "facts": facts, "tables": headings})
-
-
-def _headings(plan: Plan, name: str) -> dict[str, str]:
-    return {
-        "table": name,
-        "title": "Test accuracy in percent, of teachers and of the students distilled from them.",
-        "disclaimer": f"This is the study “{plan.study.study}” on {_data(plan)}, not the paper's "
-        "experiment; the paper's numbers stand only beside its own data, networks and recipe.",
+    methods = {
+        name: " + ".join(_part(*term) for term in sorted(method.regularizers.items()))
+        or "cross-entropy alone"
+        for name, method in study.teachers.items()
     }
+    distillers = {
+        name: _part(student.method, student.distiller) for name, student in study.distillers.items()
+    }
+    recipes = {
+        name: ", ".join(f"{k} {v}" for k, v in recipe.spec().items())
+        for name, recipe in study.recipes.items()
+    }
+    return _short(
+        "the page",
+        {
+            "study": study.study,
+            "facts": facts,
+            "teachers": methods,
+            "distillers": distillers,
+            "recipes": recipes,
+            "tables": {name: _headings(plan, name) for name in study.tables},
+            "figures": {
+                name: _headings(plan, name)
+                | {"runs": [f"{run.spec['role']}s/{run.id}" for run in plan.runs_of(name)]}
+                for name in study.figures
+            },
+        },
+    )
+
+
+def _part(name: str, settings: Any) -> str:
+    said = ", ".join(f"{key} {value}" for key, value in settings.spec().items())
+    return f"{name} ({said})" if said else name
+
+
+def _param(plan: Plan, name: str, block: dict[str, Any]) -> str:
+    paths = 450 * len(plan.jobs_of(plan.runs_of(name)))  # the measures stand in the command, too
+    return _short(f"{name}, of {len(block['runs'])} runs,", block, paths)
+
+
+def _short(what: str, said: dict[str, Any], more: int = 0) -> str:
+    """What is said, as one string that fits, with `more` characters, into a command line."""
+    param = canonical(said)
+    if len(param) + more > LONGEST:
+        raise UserError(f"{what} does not fit into one command line; make two of it in the study")
+    return param
+
+
+def _headings(plan: Plan, name: str) -> dict[str, Any]:
+    kind = plan.study.blocks[name].kind
+    cells = plan.tables.get(name, ())
+    differing = dict.fromkeys(text for cell in cells for text in cell.deviations)
+    headings = {"kind": kind, "title": TITLES[kind], "meaning": MEANINGS[kind]}
+    return headings | {"deviations": list(differing)}
 
 
 def _data(plan: Plan) -> str:
     texts = []
-    for name, data in plan.study.data.items():
+    for name, data in sorted(plan.study.data.items()):
         text = name
         if data.true_labels is not None:
             text += (

@@ -6,7 +6,7 @@ from typing import Any
 
 from soteacher import registry
 from soteacher.settings import Settings
-from soteacher.study.schema import PARTS, Augment, Head, TrueLabels
+from soteacher.study.schema import FIGURES, PARTS, TABLES, Augment, Head, TrueLabels
 
 
 def json_schema() -> dict[str, Any]:
@@ -38,7 +38,15 @@ def json_schema() -> dict[str, Any]:
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))
         distillers[name]["properties"]["method"] = {"enum": list(registry.names("distiller"))}
-    top["properties"] |= {
+    blocks = {
+        part: {
+            "type": "object",
+            "additionalProperties": {"anyOf": [schema(block) for block in kinds.values()]},
+        }
+        for part, kinds in (("tables", TABLES), ("figures", FIGURES))
+    }
+    blocks["figures"]["type"] = ["object", "null"]  # a study may have none
+    top["properties"] |= blocks | {
         "data": {"type": "object", "additionalProperties": {"anyOf": sources}},
         "teachers": {
             "type": "object",
@@ -53,7 +61,7 @@ def json_schema() -> dict[str, Any]:
             "additionalProperties": {"anyOf": [*distillers.values(), {"type": "null"}]},
         },
     }
-    top["required"] = [*top["required"], *PARTS]
+    top["required"] = [*top["required"], *(part for part in PARTS if part != "figures")]
     top["title"] = "soteacher study"
     top["$defs"] = definitions
     return top

@@ -16,8 +16,8 @@ from typing import Any
 from soteacher.errors import UserError
 from soteacher.models import catalogue
 from soteacher.settings import canonical
-from soteacher.study.paper import is_papers
-from soteacher.study.schema import AccuracyTable, DataSet, Study, networks
+from soteacher.study.blocks import Cell, Part, cells, parts
+from soteacher.study.schema import DataSet, Study, networks
 
 LOOP = 1
 """Revision of the training loop: a new number where the same settings train to other bits."""
@@ -66,18 +66,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One number of a table: the mean of a measure over runs, one a seed."""
-
-    row: str
-    column: str
-    measure: str
-    runs: tuple[Run, ...]
-    papers: bool
-    """Whether all runs are the paper's own experiment."""
-
-
-@dataclass(frozen=True)
 class Job:
     """Runs trained in one process; their one output is a manifest."""
 
@@ -92,7 +80,7 @@ class Job:
 
         `UserError` if that is too long for a command line.
         """
-        runs = {}
+        runs: dict[str, dict[str, Any]] = {}
         for run in self.runs:
             runs[run.id] = {"spec": run.spec}
             if run.teacher:
@@ -111,14 +99,15 @@ class Plan:
     """Everything a study asks for."""
 
     study: Study
-    tables: dict[str, tuple[Cell, ...]]
+    tables: dict[str, tuple[Cell, ...]] = field(default_factory=dict)
+    figures: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     wanted: dict[str, set[str]] = field(default_factory=dict)
-    """Run id to the names of the tables that ask for it, through its students too."""
+    """Run id to the names of the tables and figures that ask for it, through its students too."""
     runs: dict[str, Run] = field(default_factory=dict)
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
-        """Role to name to job. Runs that other tables ask for are never in one job."""
+        """Role to name to job. Runs that other blocks ask for are never in one job."""
         return {
             role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")
         }
@@ -132,6 +121,58 @@ class Plan:
     def data_spec(self, name: str) -> dict[str, Any]:
         """What the prepared images of a data set are."""
         return _data_spec(self.study.data[name])
+
+    def runs_of(self, block: str) -> list[Run]:
+        """The runs whose measures a table or figure shows, each once."""
+        shown = [run for cell in self.tables.get(block, ()) for run in cell.runs]
+        for part in self.figures.get(block, ()):
+            shown += part.teachers + part.runs
+        return list({run.id: run for run in shown}.values())
+
+    def teacher(self, block: str, pair_name: str, method: str, seed: int) -> Run:
+        """The run of a pair's teacher, which from now on the block asks for."""
+        study = self.study
+        pair = study.pairs[pair_name]
+        network, _ = networks(pair_name, pair)
+        terms = {
+            name: _term_spec(term.for_data(pair.data, f"teachers.{method}.{name}"))
+            for name, term in study.teachers[method].regularizers.items()
+        }
+        recipe = study.recipes[pair.teacher_recipe].for_network(network)
+        spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
+        return self._add(block, Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec))
+
+    def student(
+        self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
+    ) -> Run:
+        """The run of a pair's student of that teacher, or of its weights of an earlier epoch."""
+        study = self.study
+        pair = study.pairs[pair_name]
+        _, network = networks(pair_name, pair)
+        student = study.distillers[distiller]
+        recipe = study.recipes[pair.student_recipe].for_network(network).spec()
+        terms = {student.method: _term_spec(student.distiller)}
+        spec = _spec(study, "student", pair.data, network, recipe, terms, teacher.spec["seed"])
+        spec = as_teacher(spec) | {"teacher": as_teacher(teacher.spec)}
+        home = teacher.id
+        if epoch is not None and epoch != teacher.spec["recipe"]["epochs"]:
+            spec["teacher_epoch"] = epoch
+            home = f"{teacher.id}/epoch{epoch:03d}"
+        return self._add(block, Run(f"{home}/{network}/{distiller}", pair.data, spec, teacher))
+
+    def _add(self, block: str, run: Run) -> Run:
+        known = self.runs.setdefault(run.id, run)
+        if known.spec != run.spec:
+            raise UserError(
+                f"{block}: two pairs of the study train '{run.id}' with different recipes; "
+                "a network of one data set and method has one recipe in a study"
+            )
+        self.wanted.setdefault(run.id, set()).add(block)
+        return known
+
+    def data_location(self, name: str) -> dict[str, Any]:
+        """Where the images of a data set are found: no part of what a run is."""
+        return self.study.data[name].source.location()
 
     def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
         """The jobs that train these runs, each once, in a fixed order."""
@@ -170,61 +211,12 @@ def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
 
 def expand(study: Study) -> Plan:
     """Expand a study into runs, cells and jobs. `UserError` where two runs would share an id."""
-    plan = Plan(study, tables={})
+    plan = Plan(study)
     for name, table in study.tables.items():
-        plan.tables[name] = tuple(_accuracy_cells(plan, name, table))
+        plan.tables[name] = tuple(cells(plan, name, table))
+    for name, figure in study.figures.items():
+        plan.figures[name] = tuple(parts(plan, name, figure))
     return plan
-
-
-def _accuracy_cells(plan: Plan, name: str, table: AccuracyTable) -> Iterable[Cell]:
-    study = plan.study
-    pairs = tuple(study.pairs) if table.pairs == "all" else table.pairs
-    seeds = study.seeds if table.seeds is None else table.seeds
-    for method in table.teachers:
-        for distiller in table.distillers:
-            row = method if len(table.distillers) == 1 else f"{method} {distiller}"
-            for pair in pairs:
-                for column in table.columns:
-                    role, measure = column.split(".")
-                    runs = []
-                    for seed in seeds:
-                        run = _teacher_run(plan, name, pair, method, seed)
-                        if role == "student":
-                            run = _student_run(plan, name, pair, distiller, run)
-                        runs.append(run)
-                    known = method if role == "teacher" else distiller
-                    as_named = networks(pair, study.pairs[pair]) == tuple(pair.split("/"))
-                    papers = as_named and all(
-                        is_papers(run.spec, known)
-                        and (run.teacher is None or is_papers(run.teacher.spec, method))
-                        for run in runs
-                    )
-                    yield Cell(row, f"{pair} {column}", measure, tuple(runs), papers)
-
-
-def _teacher_run(plan: Plan, table: str, pair_name: str, method: str, seed: int) -> Run:
-    study = plan.study
-    pair = study.pairs[pair_name]
-    network, _ = networks(pair_name, pair)
-    terms = {
-        name: _term_spec(term.for_data(pair.data, f"teachers.{method}.{name}"))
-        for name, term in study.teachers[method].regularizers.items()
-    }
-    recipe = study.recipes[pair.teacher_recipe].for_network(network)
-    spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
-    return _add(plan, table, Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec))
-
-
-def _student_run(plan: Plan, table: str, pair_name: str, distiller: str, teacher: Run) -> Run:
-    study = plan.study
-    pair = study.pairs[pair_name]
-    _, network = networks(pair_name, pair)
-    student = study.distillers[distiller]
-    recipe = study.recipes[pair.student_recipe].for_network(network).spec()
-    terms = {student.method: _term_spec(student.distiller)}
-    spec = _spec(study, "student", pair.data, network, recipe, terms, teacher.spec["seed"])
-    spec = as_teacher(spec) | {"teacher": as_teacher(teacher.spec)}  # checkpoints: teachers' only
-    return _add(plan, table, Run(f"{teacher.id}/{network}/{distiller}", pair.data, spec, teacher))
 
 
 def _spec(
@@ -237,7 +229,7 @@ def _spec(
     seed: int,
 ) -> dict[str, Any]:
     family, _ = catalogue.find(network)
-    spec = {
+    spec: dict[str, Any] = {
         "role": role,
         "loop": LOOP,
         "data": _data_spec(study.data[data]),
@@ -253,7 +245,7 @@ def _spec(
 
 
 def _data_spec(data: DataSet) -> dict[str, Any]:
-    spec = {"source": type(data.source).__module__.rpartition(".")[2]}
+    spec: dict[str, Any] = {"source": type(data.source).__module__.rpartition(".")[2]}
     spec |= {"revision": data.source.revision, **data.source.spec()}
     if data.true_labels is not None:
         spec["true_labels"] = {"revision": TRUE_LABELS, **data.true_labels.spec()}
@@ -262,14 +254,3 @@ def _data_spec(data: DataSet) -> dict[str, Any]:
 
 def _term_spec(term: Any) -> dict[str, Any]:
     return {"revision": term.revision, **term.spec()}
-
-
-def _add(plan: Plan, table: str, run: Run) -> Run:
-    known = plan.runs.setdefault(run.id, run)
-    if known.spec != run.spec:
-        raise UserError(
-            f"tables.{table}: two pairs of the study train '{run.id}' with different recipes; "
-            "a network of one data set and method has one recipe in a study"
-        )
-    plan.wanted.setdefault(run.id, set()).add(table)
-    return known

@@ -14,11 +14,18 @@ from soteacher.errors import UserError, unknown
 from soteacher.models import catalogue
 from soteacher.settings import parse
 from soteacher.study.schema import (
+    FIGURES,
     NAME,
     PARTS,
+    TABLES,
     Augment,
+    Block,
+    CheckpointsFigure,
     DataSet,
+    DistanceTable,
     Head,
+    NetworkBlock,
+    PairBlock,
     Student,
     Study,
     TeacherMethod,
@@ -26,8 +33,8 @@ from soteacher.study.schema import (
     networks,
 )
 
-RULES = ("all", "prepare", "teach", "distill", "measure", "table", "page")
-"""What a table may not be called: each table is a target beside the workflow's rules."""
+RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page")
+"""What no table or figure may be called: each is a target beside the workflow's rules."""
 
 
 def load(path: Path) -> Study:
@@ -49,8 +56,10 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
     """Make a study of plain values, as YAML or Snakemake's config has them."""
     _check_keys(values, [*Head.model_fields, *PARTS], where)
     head = parse(Head, {k: v for k, v in values.items() if k not in PARTS}, where)
+    values = {**values, "figures": _mapping(values.get("figures"), f"{where}.figures")}
     for part in PARTS:
-        if not isinstance(values.get(part), Mapping) or not values[part]:
+        needed = part != "figures"
+        if needed and (not isinstance(values.get(part), Mapping) or not values[part]):
             raise UserError(f"{where}.{part}: missing; expected a mapping of at least one name")
         for name in values[part]:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
@@ -61,6 +70,10 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         teachers={k: _teacher(v, f"{where}.teachers.{k}") for k, v in values["teachers"].items()},
         distillers={
             k: _student(k, v, f"{where}.distillers.{k}") for k, v in values["distillers"].items()
+        },
+        tables={k: _block(TABLES, v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
+        figures={
+            k: _block(FIGURES, v, f"{where}.figures.{k}") for k, v in values["figures"].items()
         },
     )
     _check_references(study, where)
@@ -107,6 +120,16 @@ def _student(name: str, values: Any, where: str) -> Student:
     part = _part("distiller", method, where)
     _check_keys(values, [*part.model_fields, "method"], where)
     return Student.model_construct(method=method, distiller=parse(part, values, where))
+
+
+def _block(kinds: dict[str, type[Block]], values: Any, where: str) -> Block:
+    values = _mapping(values, where)
+    if "kind" not in values:
+        raise UserError(f"{where}.kind: missing; known: {', '.join(kinds)}")
+    kind = values["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"{where}.kind: {unknown('kind', kind, kinds)}")
+    return parse(kinds[kind], values, where)
 
 
 def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
@@ -160,12 +183,44 @@ def _check_references(study: Study, where: str) -> None:
             f"{where}.store: expected a folder that is neither in nor around the study's results, "
             f"results/{study.study}; got {study.store}"
         )
-    for name, table in study.tables.items():
-        if name in RULES:
-            raise UserError(f"{where}.tables: '{name}' is the name of a rule; take another")
-        for pair_name in () if table.pairs == "all" else table.pairs:
-            check("pair", pair_name, study.pairs, f"tables.{name}.pairs")
-        for method in table.teachers:
-            check("teacher method", method, study.teachers, f"tables.{name}.teachers")
-        for distiller in table.distillers:
-            check("distiller", distiller, study.distillers, f"tables.{name}.distillers")
+    teachers = {networks(name, pair)[0] for name, pair in study.pairs.items()}
+    for part in ("tables", "figures"):
+        for name, block in getattr(study, part).items():
+            at = f"{part}.{name}"
+            if name in RULES:
+                raise UserError(f"{where}.{part}: '{name}' is the name of a rule; take another")
+            for method in block.teachers:
+                check("teacher method", method, study.teachers, f"{at}.teachers")
+            if isinstance(block, PairBlock):
+                for pair_name in () if block.pairs == "all" else block.pairs:
+                    check("pair", pair_name, study.pairs, f"{at}.pairs")
+                for distiller in block.distillers:
+                    check("distiller", distiller, study.distillers, f"{at}.distillers")
+            elif isinstance(block, NetworkBlock):
+                for network in () if block.networks == "all" else block.networks:
+                    check("teacher network", network, teachers, f"{at}.networks")
+            _check_possible(study, block, f"{where}.{at}")
+    for name in study.figures:
+        if name in study.tables:
+            raise UserError(f"{where}.figures: '{name}' is a table, too; take another name")
+
+
+def _check_possible(study: Study, block: Block, where: str) -> None:
+    """A block may ask only for what the data and the recipes of its pairs can give."""
+    for name in study.pairs_of(block) if isinstance(block, PairBlock) else ():
+        pair = study.pairs[name]
+        if isinstance(block, DistanceTable) and study.data[pair.data].true_labels is None:
+            raise UserError(
+                f"{where}: the true label distributions of '{pair.data}' are not known; give it "
+                "`true_labels`, or leave its pairs out"
+            )
+        keep_every = study.recipes[pair.teacher_recipe].keep_every
+        if isinstance(block, CheckpointsFigure) and (
+            keep_every == 0 or block.every % keep_every != 0
+        ):
+            kept = f"keeps them every {keep_every}" if keep_every else "keeps the last ones only"
+            raise UserError(
+                f"{where}.every: asks for the teacher's weights every {block.every} epochs, but "
+                f"recipe '{pair.teacher_recipe}' {kept}; set its keep_every to {block.every}, or "
+                "to a divisor of it"
+            )

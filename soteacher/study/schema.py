@@ -28,7 +28,6 @@ def _unlike(values: tuple[T, ...]) -> tuple[T, ...]:
 Listed = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(_unlike)]
 """At least one entry, none of them twice."""
 Seeds = Listed[Annotated[int, Field(ge=0)]]
-Column = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5"]
 
 
 class Augment(Settings):
@@ -113,16 +112,109 @@ class Pair(Settings):
     """Network; where left out, the second half of the pair's name."""
 
 
-class AccuracyTable(Settings):
+class Block(Settings):
+    """One table or figure: which runs it asks for."""
+
+    kind: str
+    teachers: Listed[str]
+    """Teacher methods."""
+    seeds: Seeds | None = None
+    """Where left out, the study's."""
+
+
+class PairBlock(Block):
+    """A block on pairs: teachers, and students distilled from them."""
+
+    pairs: Literal["all"] | Listed[str] = "all"
+    distillers: Listed[str]
+
+
+class NetworkBlock(Block):
+    """A block on teachers alone."""
+
+    networks: Literal["all"] | Listed[str] = "all"
+    """Teacher networks of the study's pairs."""
+
+
+Accuracy = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5"]
+Fidelity = Literal["student.agreement", "student.predictive_kl"]
+Distance = Literal[
+    "teacher.train_distance",
+    "teacher.train_distance_l1",
+    "teacher.test_distance",
+    "teacher.test_distance_l1",
+    "student.train_distance",
+    "student.train_distance_l1",
+    "student.test_distance",
+    "student.test_distance_l1",
+    "student.top1",
+]
+
+
+class AccuracyTable(PairBlock):
     """Test accuracy, a row a teacher method: Tables 1, 2 and 7 of the paper."""
 
     kind: Literal["accuracy"]
-    pairs: Literal["all"] | Listed[str] = "all"
-    teachers: Listed[str]
-    distillers: Listed[str]
-    columns: Listed[Column] = ("student.top1", "teacher.top1")
-    seeds: Seeds | None = None
-    """Where left out, the study's."""
+    columns: Listed[Accuracy] = ("student.top1", "teacher.top1")
+
+
+class AgreementTable(PairBlock):
+    """How well students match their teachers on test images: Table 4."""
+
+    kind: Literal["agreement"]
+    columns: Listed[Fidelity] = ("student.agreement",)
+
+
+class DistanceTable(PairBlock):
+    """How near predictions are to the true label distributions, where those are known: Eq. (2)."""
+
+    kind: Literal["truth_distance"]
+    columns: Listed[Distance] = (
+        "teacher.train_distance",
+        "teacher.test_distance",
+        "teacher.train_distance_l1",
+        "teacher.test_distance_l1",
+        "student.top1",
+    )
+
+
+class CalibrationTable(NetworkBlock):
+    """ECE and NLL of teachers before and after temperature scaling: Table 3."""
+
+    kind: Literal["calibration"]
+
+
+class CheckpointsFigure(PairBlock):
+    """Students distilled from a teacher's weights of every so many epochs: Figure 1."""
+
+    kind: Literal["checkpoints"]
+    every: int = Field(ge=1)
+    """Epochs between the teacher's weights; the teacher's recipe must keep them."""
+
+
+class ReliabilityFigure(NetworkBlock):
+    """Confidence against accuracy of teachers, before and after temperature scaling."""
+
+    kind: Literal["reliability"]
+
+
+class CurvesFigure(PairBlock):
+    """Accuracy of teachers and of their students over the epochs of their training."""
+
+    kind: Literal["curves"]
+
+
+TABLES: dict[str, type[Block]] = {
+    "accuracy": AccuracyTable,
+    "agreement": AgreementTable,
+    "calibration": CalibrationTable,
+    "truth_distance": DistanceTable,
+}
+FIGURES: dict[str, type[Block]] = {
+    "checkpoints": CheckpointsFigure,
+    "curves": CurvesFigure,
+    "reliability": ReliabilityFigure,
+}
 
 
 class Head(Settings):
@@ -147,7 +239,6 @@ class Head(Settings):
     """Runs trained in one process; students of one teacher share its forward pass."""
     recipes: dict[Name, Recipe]
     pairs: dict[PairName, Pair] = Field(min_length=1)
-    tables: dict[Name, AccuracyTable] = Field(min_length=1)
 
 
 class DataSet(Settings):
@@ -172,8 +263,8 @@ class Student(Settings):
     distiller: Distiller
 
 
-PARTS = ("data", "teachers", "distillers")
-"""The keys of a study whose entries name registered parts."""
+PARTS = ("data", "teachers", "distillers", "tables", "figures")
+"""The keys of a study whose entries are read by what they name: a registered part, or a kind."""
 
 
 class Study(Head):
@@ -182,6 +273,21 @@ class Study(Head):
     data: dict[str, DataSet]
     teachers: dict[str, TeacherMethod]
     distillers: dict[str, Student]
+    tables: dict[str, Block]
+    figures: dict[str, Block]
+
+    @property
+    def blocks(self) -> dict[str, Block]:
+        """All tables and figures."""
+        return self.tables | self.figures
+
+    def pairs_of(self, block: PairBlock) -> tuple[str, ...]:
+        """The pairs that a block means."""
+        return tuple(self.pairs) if block.pairs == "all" else block.pairs
+
+    def seeds_of(self, block: Block) -> tuple[int, ...]:
+        """The seeds that a block means."""
+        return self.seeds if block.seeds is None else block.seeds
 
 
 def networks(name: str, pair: Pair) -> tuple[str, str]:

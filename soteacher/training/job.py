@@ -134,7 +134,7 @@ def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:
     }
     if blocked_by:
         return entry | {"status": "blocked", "blocked_by": blocked_by, "artifacts": {}}
-    record = member.folder.record()
+    record = member.folder.record() or {}
     entry |= {"status": record["status"], "artifacts": record["artifacts"]}
     if record["status"] == "diverged":
         entry["diverged"] = record["diverged"]

@@ -219,8 +219,16 @@ class Learner:
             "history": self.history,
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
+            "epochs": self.epochs(at.stage),
+            "images_left": self._images_left(),
         }
         self.folder.save_state(tensors, info)
+
+    def _images_left(self) -> int:
+        """From the cursor to the end of all stages."""
+        at = self.cursor
+        epochs = sum(self.epochs(stage) for stage in Stage if stage >= at.stage) - at.epoch
+        return epochs * self.stream.n_images - at.step * self.stream.batch_size
 
     def resume(self) -> None:
         """Go on from the last state in the store; where there is none, save the first."""

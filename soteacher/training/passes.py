@@ -16,6 +16,7 @@ from soteacher.errors import Stopped, UserError
 from soteacher.models.output import Output
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.moment import Stage
+from soteacher.training.store import RunFolder
 
 log = logging.getLogger("soteacher")
 
@@ -60,7 +61,7 @@ def run_pass(
                     running.remove(learner)
                     finish(learner, None)
         except Exception as error:
-            report_failure(learner.folder.id, error)
+            report_failure([learner.folder], error)
             failed.append(learner)
             if learner in running:
                 running.remove(learner)
@@ -97,11 +98,17 @@ def _save(learner: Learner, final: bool) -> None:
         log.warning("%s: its state is not saved, training goes on: %s", learner.folder.id, error)
 
 
-def report_failure(run_id: str, error: Exception) -> None:
-    """Log why a run failed: one line for what a user can mend, else with where it happened."""
+def report_failure(folders: list[RunFolder], error: Exception) -> None:
+    """Log why runs failed, with where it happened unless a user can mend it; note it with each."""
     unexpected = not isinstance(error, UserError)
-    text = f"{type(error).__name__}: {error}" if unexpected else error
-    log.error("%s: failed; the others of this job go on: %s", run_id, text, exc_info=unexpected)
+    text = f"{type(error).__name__}: {error}" if unexpected else str(error)
+    names = ", ".join(folder.id for folder in folders)
+    log.error("%s: failed; the others of this job go on: %s", names, text, exc_info=unexpected)
+    for folder in folders:
+        try:
+            folder.note_failure(" ".join(text.split()))
+        except (OSError, UserError) as full:  # what the disk refuses may be what went wrong
+            log.warning("%s: that it failed is not noted: %s", folder.id, full)
 
 
 @contextmanager

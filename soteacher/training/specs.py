@@ -26,6 +26,7 @@ def teacher_epochs(spec: dict[str, Any]) -> dict[Stage, tuple[int, ...]]:
     epochs = spec["recipe"]["epochs"]
     last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
     [distiller] = terms_of(spec)
+    assert isinstance(distiller, Distiller)
     main = (distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
     return {Stage.PREPARE: (last,), Stage.MAIN: tuple(main)}
 

@@ -36,8 +36,7 @@ class RunFolder:
 
     def record(self) -> dict[str, Any] | None:
         """`run.json`, or None while the run is not finished."""
-        path = self.path / "run.json"
-        return files.read_json(path, "the run record") if path.is_file() else None
+        return files.read_json(self.path / "run.json", "the run record", missing_ok=True)
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Say, in `spec.json`, what the folder is for; unfinished runs can be told by it."""
@@ -50,8 +49,13 @@ class RunFolder:
 
     def finished(self) -> bool:
         """Whether the run has its record and every artifact that the record names."""
+        return self.finished_record() is not None
+
+    def finished_record(self) -> dict[str, Any] | None:
+        """The record of a run that is finished."""
         record = self.record()
-        return record is not None and all((self.path / n).is_file() for n in record["artifacts"])
+        whole = record is not None and all((self.path / n).is_file() for n in record["artifacts"])
+        return record if whole else None
 
     def lock(self) -> AbstractContextManager[None]:
         """Own the run: taken before it is trained."""
@@ -59,6 +63,7 @@ class RunFolder:
 
     def begin_attempt(self, facts: dict[str, Any]) -> int:
         """Note who trains from now on; return the attempt's number, 1 at first."""
+        (self.path / "failed.json").unlink(missing_ok=True)
         path = self.path / "attempts.jsonl"
         line = {
             "host": socket.gethostname(),
@@ -82,6 +87,20 @@ class RunFolder:
                 log.warning("%s: an unreadable line in %s", self.id, path)
         return found
 
+    def note_failure(self, why: str) -> None:
+        """Keep why the run failed, in one line, until its next attempt begins."""
+        note = {
+            "why": why,
+            "by": files.process(),
+            "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "attempt": len(self.attempts()),
+        }
+        files.write_json(self.path / "failed.json", note)
+
+    def failure(self) -> dict[str, Any] | None:
+        """What `note_failure` wrote of the last attempt, or None."""
+        return files.read_json(self.path / "failed.json", "the note of a failure", missing_ok=True)
+
     def save_state(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Write the state over the older of two generations; a kill at any moment leaves one.
 
@@ -90,13 +109,20 @@ class RunFolder:
         """
         from safetensors.torch import save
 
-        serial = max((info["serial"] for _, info in self._generations()), default=0) + 1
+        newest = self.progress()
+        serial = newest["serial"] + 1 if newest else 1
         stem = self.path / f"state-{serial % 2}"
         stem.with_suffix(".json").unlink(missing_ok=True)
         data = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
         files.write(stem.with_suffix(".safetensors"), data)
         sha256 = files.sha256_of(stem.with_suffix(".safetensors"))
-        files.write_json(stem.with_suffix(".json"), info | {"serial": serial, "sha256": sha256})
+        facts = {"serial": serial, "sha256": sha256, "saved": time.time()}
+        files.write_json(stem.with_suffix(".json"), info | facts)
+
+    def progress(self) -> dict[str, Any] | None:
+        """What the newest state says of itself, and when it was `saved`, in seconds since 1970."""
+        found = (info for _, info in self._generations())
+        return max(found, key=lambda info: info["serial"], default=None)
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest state that is whole, or None."""
@@ -112,8 +138,8 @@ class RunFolder:
     def _generations(self) -> list[tuple[Path, dict[str, Any]]]:
         found = []
         for stem in (self.path / "state-0", self.path / "state-1"):
-            if stem.with_suffix(".json").is_file():
-                info = files.read_json(stem.with_suffix(".json"), "the state")
+            info = files.read_json(stem.with_suffix(".json"), "the state", missing_ok=True)
+            if info is not None:
                 found.append((stem, info))
         return found
 

@@ -62,9 +62,9 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
         except Stopped:
             raise
         except Exception as error:  # in what all of the pass share: the teacher, the stream
-            lost = [member.id for member in together if not member.folder.finished()]
-            report_failure(", ".join(lost), error)
-            failed += lost
+            lost = [member.folder for member in together if not member.folder.finished()]
+            report_failure(lost, error)
+            failed += [folder.id for folder in lost]
     return failed, prevented
 
 
@@ -124,7 +124,7 @@ class _Pass:
         try:
             yield
         except Exception as error:
-            report_failure(member.id, error)
+            report_failure([member.folder], error)
             self.failed.append(member.id)
 
     def _train(self, learners: list[Learner]) -> list[Learner]:

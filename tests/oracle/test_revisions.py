@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from soteacher import files, registry
@@ -67,7 +68,7 @@ def revision(kind, name):
 def result(kind, name, folder):
     """A few numbers that the part computes; `folder` is empty and theirs."""
     if kind == "data source":
-        found = source_result(name)
+        found = source_result(name, folder)
     elif kind in TERMS:
         found = term_result(kind, name)
     elif kind == "network family":
@@ -113,8 +114,24 @@ def array_facts(array):
     return [list(array.shape), int(flat.sum()), int((flat * places).sum())]
 
 
-def source_result(name):
-    found = registry.get("data source", name)().read()
+def image_folder(folder):
+    """Settings of class folders of two shapes and three modes, made in a folder."""
+    random = np.random.default_rng(0)
+    for number, place in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        (folder / place).mkdir(parents=True)
+        for mode, shape in (("L", (9, 12)), ("RGB", (14, 11, 3)), ("RGBA", (12, 12, 4))):
+            pixels = random.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / place / f"{mode}{number}.png")
+    return {"path": str(folder), "size": 8}
+
+
+MADE = {"image_folder": image_folder}
+"""Sources that have no images of their own."""
+
+
+def source_result(name, folder):
+    settings = MADE[name](folder) if name in MADE else {}
+    found = registry.get("data source", name)(**settings).read()
     arrays = ("train_images", "train_labels", "test_images", "test_labels")
     return {
         **{array: array_facts(getattr(found, array)) for array in arrays},

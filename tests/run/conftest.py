@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from soteacher import files, registry
-from soteacher.data.prepared import Prepared, prepare
-from soteacher.study.plan import Run, expand, fingerprint
+from soteacher.cli import main
+from soteacher.data.prepared import Prepared, open_prepared, prepare
+from soteacher.study.plan import Plan, Run, expand, fingerprint
 from soteacher.study.reader import read
 from soteacher.training.job import How, run_job
 from soteacher.training.learner import Learner
@@ -29,7 +32,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soteacher.data.sources.base import ImageSet, Source
+from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.data.sources.digits import Digits
 from soteacher.registry import register
 
@@ -37,6 +40,10 @@ from soteacher.registry import register
 @register
 class FewDigits(Source):
     """64 training and 50 test images."""
+
+    def outline(self) -> Outline:
+        """Return the numbers above, and 8x8 pixels of ten classes."""
+        return Outline(64, 50, height=8, width=8, n_classes=10)
 
     def read(self) -> ImageSet:
         """Return the first images of both splits."""
@@ -74,11 +81,15 @@ class Lab:
 
     def plan(self, **changes: Any) -> tuple[list[Run], list[Run]]:
         """Teachers and students of the small study, with other values for some of its keys."""
+        runs = self.whole_plan(**changes).runs.values()
+        return [run for run in runs if not run.teacher], [run for run in runs if run.teacher]
+
+    def whole_plan(self, **changes: Any) -> Plan:
+        """The plan of the small study, with other values for some of its keys."""
         study = STUDY | changes
         names = {key: list(study[key]) for key in ("teachers", "distillers")}
         study["tables"] = {"every": {"kind": "accuracy", **names}}
-        runs = expand(read(study)).runs.values()
-        return [run for run in runs if not run.teacher], [run for run in runs if run.teacher]
+        return expand(read(study))
 
     def run(self, runs: Iterable[Run], save_every: float = 60.0) -> dict[str, dict[str, Any]]:
         """Run one job; return its manifest's entries."""
@@ -135,10 +146,13 @@ def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType
     package.__path__.append(str(folder / name))
     importlib.invalidate_caches()
     registry.names.cache_clear()
+    module = f"{package.__name__}.{name}"
     try:
-        yield importlib.import_module(f"{package.__name__}.{name}")
+        yield importlib.import_module(module)
     finally:
         package.__path__.remove(str(folder / name))
+        sys.modules.pop(module, None)  # another test may add another part of that name
+        registry._parts.pop(module, None)
         registry.names.cache_clear()
 
 
@@ -164,6 +178,49 @@ def lab(few, add_part, tmp_path) -> Lab:
     """A lab with an empty store."""
     add_part("data source", "few_digits", FEW_DIGITS)
     return Lab(tmp_path / "store", few)
+
+
+class Desk:
+    """A working directory with study files in it, where the commands for people are given."""
+
+    def __init__(self, lab: Lab, path: Path, said: pytest.CaptureFixture[str]) -> None:
+        self.lab, self.path, self._said = lab, path, said
+
+    def study(self, name: str = "small", prepared: bool = True, **changes: Any) -> Plan:
+        """Write the small study, with other values for some keys, and its data's manifest."""
+        study = STUDY | {"store": str(self.lab.store)} | changes | {"study": name}
+        tables = {key: list(study[key]) for key in ("teachers", "distillers")}
+        study["tables"] = {"every": {"kind": "accuracy", **tables}}
+        (self.path / f"{name}.yaml").write_text(yaml.safe_dump(study))
+        plan = expand(read(study))
+        for data in study["data"] if prepared else ():
+            manifest = prepare(plan.data_spec(data), self.lab.store)
+            path = self.path / "results" / name / "data" / f"{data}.json"
+            files.write_json(path, manifest)
+            self.lab.data = open_prepared(path, self.lab.store)
+        return plan
+
+    def say(self, *arguments: str) -> str:
+        """Give a command in this process; return what it printed."""
+        self._said.readouterr()
+        main(list(arguments))
+        return self._said.readouterr().out
+
+    def refused(self, *arguments: str, caplog: pytest.LogCaptureFixture) -> str:
+        """Give a command that cannot be done; return its one line."""
+        caplog.clear()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        assert ended.value.code == 2
+        [record] = caplog.records
+        return record.getMessage().removeprefix("soteacher: error: ")
+
+
+@pytest.fixture
+def desk(lab, tmp_path, monkeypatch, capsys) -> Desk:
+    """A desk beside the lab: the studies written there use its store."""
+    monkeypatch.chdir(tmp_path)
+    return Desk(lab, tmp_path, capsys)
 
 
 class Killed(BaseException):

@@ -51,7 +51,7 @@ LAYOUT = {
         ],
         ["ece", "nll", "ece_scaled", "nll_scaled"],
     ),
-    "table4": (["standard", "soteacher"], [f"{pair} agreement" for pair in PAIRS]),
+    "table4": (["standard", "soteacher"], [f"{pair} student.agreement" for pair in PAIRS]),
     "table5": (
         [name for name in DISTILLERS if name not in ("sskd", "rco")],
         ["standard", "soteacher"],

@@ -9,12 +9,11 @@ from itertools import pairwise
 import pytest
 
 from soteacher.errors import UserError
-from soteacher.study import paper
-from soteacher.study.paper import is_papers
 from soteacher.study.plan import expand
 from soteacher.study.reader import read
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
+STUDENTS = ("wrn_10_1", "wrn_16_1")
 
 
 def plan_of(values):
@@ -101,10 +100,15 @@ def turned_around(values):
     return values
 
 
-def test_the_demo_is_twelve_teachers_and_a_student_of_each(demo):
+def test_the_demo_is_twelve_teachers_with_two_students_each_and_those_of_six_checkpoints(demo):
     plan = plan_of(demo)
     teachers = {f"digits/wrn_10_2/{method}/seed{k}" for method in METHODS for k in range(3)}
-    students = {f"{teacher}/wrn_10_1/kd" for teacher in teachers}
+    students = {f"{teacher}/{network}/kd" for teacher in teachers for network in STUDENTS}
+    students |= {
+        f"digits/wrn_10_2/{method}/seed0/epoch{epoch:03d}/wrn_10_1/kd"
+        for method in ("standard", "soteacher")
+        for epoch in (4, 8, 12)
+    }
     assert {run_id for run_id, run in plan.runs.items() if role_of(run) == "teacher"} == teachers
     assert {run_id for run_id, run in plan.runs.items() if role_of(run) == "student"} == students
 
@@ -162,26 +166,31 @@ def test_one_teacher_with_two_recipes_is_refused(wide):
     with pytest.raises(UserError) as caught:
         plan_of(wide)
     text = str(caught.value)
-    assert text.startswith("tables.first: ")
+    assert text.startswith("first: ")
     assert "'digits/wrn_16_2/standard/seed0'" in text
     assert "different recipes" in text
 
 
+def with_one_table(values, **settings):
+    """The demo with its first table alone, and settings of that table replaced."""
+    table = values["tables"]["table1"] | settings
+    return values | {"tables": {"table1": table}, "figures": {}}
+
+
 def test_a_table_of_teachers_alone_asks_for_no_student(demo):
-    demo["tables"]["table1"]["columns"] = ["teacher.top1"]
-    assert {role_of(run) for run in plan_of(demo).runs.values()} == {"teacher"}
+    plan = plan_of(with_one_table(demo, columns=["teacher.top1"]))
+    assert {role_of(run) for run in plan.runs.values()} == {"teacher"}
 
 
 def test_a_table_of_students_alone_asks_for_their_teachers_too(demo):
-    demo["tables"]["table1"]["columns"] = ["student.top1"]
-    plan = plan_of(demo)
-    assert len(plan.runs) == 24
+    plan = plan_of(with_one_table(demo, columns=["student.top1"]))
+    assert len(plan.runs) == 12 + 24
     assert all(asked == {"table1"} for asked in plan.wanted.values())
 
 
 def test_a_table_s_own_seeds_take_the_place_of_the_study_s(demo):
-    demo["tables"]["table1"]["seeds"] = [7]
-    assert {run.spec["seed"] for run in plan_of(demo).runs.values()} == {7}
+    plan = plan_of(with_one_table(demo, seeds=[7]))
+    assert {run.spec["seed"] for run in plan.runs.values()} == {7}
 
 
 # identity
@@ -403,148 +412,3 @@ def test_a_study_of_hundreds_of_runs_is_planned_in_half_a_second_without_torch(r
     assert {attempt["runs"] for attempt in attempts} == {30 + 450}
     assert not any(attempt["torch"] for attempt in attempts)
     assert min(attempt["seconds"] for attempt in attempts) < 0.5
-
-
-# the paper's own runs
-
-
-def papers_teacher(**changes):
-    """The spec of the paper's Standard teacher on CIFAR-100, or with parts of it replaced."""
-    return {
-        "role": "teacher",
-        "loop": 1,
-        "data": {"source": "cifar100", "revision": 1},
-        "stream": {"revision": 1, "crop_padding": 4, "flip": 0.5},
-        "network": {"name": "wrn_40_2", "revision": 1},
-        "recipe": {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]},
-        "terms": {},
-        "seed": 0,
-    } | changes
-
-
-def papers_student(**changes):
-    """The spec of a student of it by KD."""
-    student = {"network": {"name": "wrn_40_1", "revision": 1}, "terms": {"kd": {"revision": 1}}}
-    return papers_teacher(role="student", teacher=papers_teacher()) | student | changes
-
-
-TERMS = {
-    "standard": {},
-    "soteacher": {"lipschitz": {"revision": 1}, "consistency": {"revision": 1}},
-    "no_cr": {"lipschitz": {"revision": 1}},
-    "no_lr": {"consistency": {"revision": 1}},
-}
-OTHER_PARTS = [
-    {"data": {"source": "digits", "revision": 1}},
-    {"data": {"source": "cifar100", "revision": 1, "true_labels": {"confusion": 0.3}}},
-    {"data": {"source": "cifar100", "revision": 1, "size": 16}},
-    {"stream": {"revision": 1, "crop_padding": 4}},
-    {"stream": {"revision": 1, "flip": 0.5}},
-    {"stream": {"revision": 1, "crop_padding": 2, "flip": 0.5}},
-    {"precision": "tf32"},
-]
-OTHER_RECIPES = [
-    {"epochs": 200},
-    {"batch": 128},
-    {"lr": 0.1},
-    {"decay_at": [150, 180]},
-    {"decay": 0.2},
-    {"momentum": 0.8},
-    {"weight_decay": 1e-4},
-]
-OTHER_PARTS += [{"recipe": papers_teacher()["recipe"] | recipe} for recipe in OTHER_RECIPES]
-OTHER_TERMS = [
-    ("standard", TERMS["no_cr"]),
-    ("soteacher", TERMS["standard"]),
-    ("soteacher", TERMS["no_cr"]),
-    ("soteacher", TERMS["soteacher"] | {"dropout": {"revision": 1}}),
-    ("soteacher", TERMS["no_lr"] | {"lipschitz": {"revision": 1, "weight": 1e-4}}),
-    ("soteacher", TERMS["no_cr"] | {"consistency": {"revision": 1, "ramp": "cosine"}}),
-    ("no_lr", {"consistency": {"revision": 1, "mode": "paper"}}),
-    ("plain", TERMS["standard"]),
-]
-OTHER_STUDENTS = [
-    ("kd", {"kd": {"revision": 1, "temperature": 3.0}}),
-    ("kd", {"kd": {"revision": 1, "ce": 0.1}}),
-    ("kd", {"at": {"revision": 1}}),
-    ("kd", {}),
-    ("kd_hot", {"kd": {"revision": 1}}),
-]
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("seed", [0, 41])
-def test_a_teacher_of_the_paper_s_settings_is_the_paper_s(method, seed):
-    assert is_papers(papers_teacher(terms=TERMS[method], seed=seed), method)
-
-
-def test_a_student_of_the_paper_s_settings_is_the_paper_s():
-    assert is_papers(papers_student(), "kd")
-
-
-def test_kept_checkpoints_make_no_other_experiment():
-    recipe = papers_teacher()["recipe"] | {"keep_every": 10}
-    assert is_papers(papers_teacher(recipe=recipe), "standard")
-
-
-@pytest.mark.parametrize("part", OTHER_PARTS)
-def test_a_run_with_one_other_part_is_not_the_paper_s(part):
-    assert not is_papers(papers_teacher(**part), "standard")
-    assert not is_papers(papers_student(**part), "kd")
-
-
-@pytest.mark.parametrize(("method", "terms"), OTHER_TERMS)
-def test_a_teacher_with_other_regularizers_than_its_name_says_is_not_the_paper_s(method, terms):
-    assert not is_papers(papers_teacher(terms=terms), method)
-
-
-@pytest.mark.parametrize(("distiller", "terms"), OTHER_STUDENTS)
-def test_a_student_with_another_distiller_than_its_name_says_is_not_the_paper_s(distiller, terms):
-    assert not is_papers(papers_student(terms=terms), distiller)
-
-
-@pytest.fixture
-def papers_digits(monkeypatch, wide):
-    """A study, in a world where the paper's experiment is one on digits."""
-    recipe = wide["recipes"]["teachers"]
-    monkeypatch.setitem(paper.STREAMS, "digits", {"crop_padding": 1})
-    monkeypatch.setitem(
-        paper.RECIPES, "digits", {key: recipe[key] for key in ("epochs", "batch", "decay_at")}
-    )
-    monkeypatch.setitem(paper.LR, "digits", recipe["lr"])
-    wide = put(wide, "recipes students", recipe)
-    wide = put(wide, "teachers soteacher lipschitz", {})
-    return put(wide, "teachers no_cr lipschitz", {})
-
-
-def papers_cells(values, table="first"):
-    return {(cell.row, cell.column): cell.papers for cell in plan_of(values).tables[table]}
-
-
-def test_a_cell_is_the_paper_s_where_all_its_runs_are(papers_digits):
-    for (row, column), papers in papers_cells(papers_digits).items():
-        assert papers == (not column.startswith("small")), (row, column)
-
-
-def test_a_student_s_cell_is_not_the_paper_s_where_its_teacher_is_not(papers_digits):
-    other = put(papers_digits, "teachers no_lr", {"consistency": {"ramp": "cosine"}})
-    cells = papers_cells(other)
-    pair = "wrn_16_2/wrn_16_1"
-    assert not cells["no_lr", f"{pair} teacher.top1"]
-    assert not cells["no_lr", f"{pair} student.top1"]
-    assert cells["soteacher", f"{pair} student.top1"]
-
-
-def test_a_student_s_cell_with_another_distiller_is_not_the_paper_s(papers_digits):
-    cells = papers_cells(papers_digits, "second")
-    pair = "wrn_16_2/wrn_16_1"
-    assert cells["standard kd", f"{pair} student.top1"]
-    assert not cells["standard kd_hot", f"{pair} student.top1"]
-
-
-@pytest.mark.parametrize("role", ["teacher", "student"])
-def test_other_networks_under_a_pair_s_name_are_not_the_paper_s(papers_digits, role):
-    pair = "wrn_16_2/wrn_16_1"
-    other = put(papers_digits, f"pairs {pair} {role}", "wrn_10_1")
-    assert papers_cells(papers_digits)["standard", f"{pair} student.top1"]
-    assert not papers_cells(other)["standard", f"{pair} student.top1"]

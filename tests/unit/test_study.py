@@ -82,6 +82,45 @@ UNKNOWN_NAMES = [
         PAIR,
     ),
     ("tables table1 colums", [], ".tables.table1", "key 'colums'", "columns"),
+    ("tables table1 kind", "acuracy", ".tables.table1.kind", "kind 'acuracy'", "accuracy"),
+    ("tables table4 kind", "agrement", ".tables.table4.kind", "kind 'agrement'", "agreement"),
+    (
+        "figures figure1 kind",
+        "checkpoint",
+        ".figures.figure1.kind",
+        "kind 'checkpoint'",
+        "checkpoints",
+    ),
+    (
+        "tables table3 networks",
+        ["wrn_10_1"],
+        ".tables.table3.networks",
+        "teacher network 'wrn_10_1'",
+        "wrn_10_2",
+    ),
+    (
+        "figures reliability networks",
+        ["wrn_16_2"],
+        ".figures.reliability.networks",
+        "teacher network 'wrn_16_2'",
+        "wrn_10_2",
+    ),
+    (
+        "figures curves teachers",
+        ["soteachr"],
+        ".figures.curves.teachers",
+        "teacher method 'soteachr'",
+        "soteacher",
+    ),
+    (
+        "figures figure1 pairs",
+        ["wrn_10_2/wrn_10"],
+        ".figures.figure1.pairs",
+        "pair 'wrn_10_2/wrn_10'",
+        PAIR,
+    ),
+    ("figures figure1 distillers", ["kdd"], ".figures.figure1.distillers", "distiller 'kdd'", "kd"),
+    ("figures figure1 evry", 4, ".figures.figure1", "key 'evry'", "every"),
 ]
 
 # where a value is put, the value, the key that is named, what was expected
@@ -147,7 +186,25 @@ BAD_VALUES = [
         ".teachers.soteacher.consistency.ramp",
         "expected 'linear', 'cosine', 'cyclic' or 'piecewise'",
     ),
-    ("tables table1 kind", "acuracy", ".tables.table1.kind", "expected 'accuracy'"),
+    ("tables table1 kind", ["accuracy"], ".tables.table1.kind", "unknown kind '['accuracy']'"),
+    ("tables table1 kind", "checkpoints", ".tables.table1.kind", "known: accuracy, agreement, "),
+    ("figures figure1 kind", "accuracy", ".figures.figure1.kind", "known: checkpoints, curves, "),
+    (
+        "tables table4 columns",
+        ["teacher.agreement"],
+        ".tables.table4.columns.0",
+        "expected 'student.agreement' or 'student.predictive_kl'",
+    ),
+    (
+        "tables truth columns",
+        ["student.top5"],
+        ".tables.truth.columns.0",
+        "expected 'teacher.train_distance', ",
+    ),
+    ("figures figure1 every", 0, ".figures.figure1.every", "expected greater than or equal to 1"),
+    ("figures", ["figure1"], ".figures", "expected a mapping; got ['figure1']"),
+    ("figures Figure1", {}, ".figures", f"expected names like {NAME}; got 'Figure1'"),
+    ("figures figure1", "checkpoints", ".figures.figure1", "expected a mapping; got 'checkpoints'"),
     (
         "tables table1 columns",
         ["student.top2"],
@@ -179,6 +236,12 @@ REQUIRED = [
     "tables table1 kind",
     "tables table1 teachers",
     "tables table1 distillers",
+    "tables table3 teachers",
+    "tables table4 distillers",
+    "figures figure1 kind",
+    "figures figure1 every",
+    "figures curves distillers",
+    "figures reliability teachers",
 ]
 
 NOTHING_IN_IT = [("pairs", {}), ("tables", {}), ("tables table1 pairs", [])]
@@ -199,6 +262,8 @@ MISSPELT_KEYS = [
     "teachers soteacher lipschitz wieght",
     "distillers kd temprature",
     "tables table1 colums",
+    "tables table3 network",
+    "figures figure1 evry",
 ]
 
 
@@ -356,16 +421,6 @@ def test_the_plan_command_refuses_a_bad_file_with_one_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_the_plan_command_says_what_the_demo_would_train(root):
-    done = plan_command(root, "config/demo.yaml")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "12 teachers in 2 jobs",
-        "12 students in 2 jobs",
-        "table1: 8 cells from 24 runs",
-    ]
-
-
 def test_the_schema_file_is_what_the_code_says(root):
     path = root / "config" / "study.schema.json"
     known = json.loads(path.read_text()) if path.is_file() else None
@@ -395,6 +450,8 @@ def test_the_schema_accepts_what_may_be_left_empty(demo):
     demo["distillers"]["kd"] = None
     demo["data"]["digits"]["true_labels"] = None
     demo["data"]["digits"]["augment"] = None
+    del demo["tables"]["truth"]
+    demo["figures"] = None
     read(demo)
     assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
 
@@ -409,3 +466,128 @@ def test_a_table_named_as_a_rule_is_refused(demo, name):
 def test_a_store_in_or_around_the_results_is_refused(demo, store):
     demo["store"] = store
     assert refusal(demo).startswith("bad.yaml.store: expected a folder that is neither in nor")
+
+
+@pytest.mark.parametrize("name", ["all", "teach", "figure"])
+def test_a_figure_named_as_a_rule_is_refused(demo, name):
+    demo["figures"][name] = demo["figures"]["curves"]
+    assert refusal(demo) == f"bad.yaml.figures: '{name}' is the name of a rule; take another"
+
+
+def test_one_name_for_a_table_and_a_figure_is_refused(demo):
+    demo["figures"]["table3"] = demo["figures"]["curves"]
+    assert refusal(demo) == "bad.yaml.figures: 'table3' is a table, too; take another name"
+
+
+def test_a_key_of_another_kind_is_refused_with_those_of_its_own(demo):
+    put(demo, "tables table3 pairs", "all")
+    assert refusal(demo) == (
+        "bad.yaml.tables.table3: unknown key 'pairs'; known: kind, networks, seeds, teachers"
+    )
+    del demo["tables"]["table3"]["pairs"]
+    put(demo, "figures curves every", 4)
+    assert refusal(demo) == (
+        "bad.yaml.figures.curves: unknown key 'every'; "
+        "known: distillers, kind, pairs, seeds, teachers"
+    )
+
+
+def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
+    demo["data"]["plain"] = {"source": "digits"}
+    put(demo, "pairs wrn_10_2/wrn_16_1 data", "plain")
+    assert refusal(demo) == (
+        "bad.yaml.tables.truth: the true label distributions of 'plain' are not known; give it "
+        "`true_labels`, or leave its pairs out"
+    )
+    read(put(demo, "tables truth pairs", [PAIR]))
+
+
+def test_checkpoints_of_a_recipe_that_keeps_none_are_refused_with_what_to_do(demo):
+    put(demo, "recipes demo keep_every", 0)
+    assert refusal(demo) == (
+        "bad.yaml.figures.figure1.every: asks for the teacher's weights every 4 epochs, but "
+        "recipe 'demo' keeps the last ones only; set its keep_every to 4, or to a divisor of it"
+    )
+    read(put(demo, "recipes demo keep_every", 2))
+
+
+def test_checkpoints_between_those_that_a_recipe_keeps_are_refused_with_what_to_do(demo):
+    put(demo, "figures figure1 every", 6)
+    assert refusal(demo) == (
+        "bad.yaml.figures.figure1.every: asks for the teacher's weights every 6 epochs, but "
+        "recipe 'demo' keeps them every 4; set its keep_every to 6, or to a divisor of it"
+    )
+    read(put(demo, "figures figure1 every", 8))
+
+
+def test_only_the_teacher_s_recipe_must_keep_checkpoints(demo):
+    demo["recipes"]["students"] = demo["recipes"]["demo"] | {"keep_every": 0}
+    for pair in demo["pairs"].values():
+        pair["student_recipe"] = "students"
+    read(demo)
+
+
+def schema_errors(values):
+    return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(values))
+
+
+@pytest.mark.parametrize("left_out", ["figures", "tables truth networks", "figures curves pairs"])
+def test_what_may_be_left_out_is_left_out_of_the_schema_s_demands_too(demo, left_out):
+    mapping, key = last_mapping(demo, left_out)
+    mapping.pop(key, None)
+    assert schema_errors(demo) == []
+    assert expand(read(demo)).figures.keys() == demo.get("figures", {}).keys()
+
+
+BLOCKS = {
+    "accuracy": {"distillers": ["kd"], "columns": ["teacher.top5"]},
+    "agreement": {"distillers": ["kd"], "pairs": [PAIR]},
+    "calibration": {"networks": ["wrn_10_2"], "seeds": [3]},
+    "truth_distance": {"distillers": ["kd"], "columns": ["student.test_distance_l1"]},
+    "checkpoints": {"distillers": ["kd"], "every": 8},
+    "curves": {"distillers": ["kd"], "pairs": "all"},
+    "reliability": {"networks": "all"},
+}
+FIGURES = ("checkpoints", "curves", "reliability")
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("key", ["networks", "pairs", "columns", "every", "distillers", "seeds"])
+def test_the_schema_and_the_reader_take_and_refuse_the_same_keys_of_each_kind(demo, kind, key):
+    values = {
+        "networks": ["wrn_10_2"],
+        "pairs": [PAIR],
+        "columns": BLOCKS[kind].get("columns", ["student.top1"]),
+        "every": 4,
+        "distillers": ["kd"],
+        "seeds": [0, 1],
+    }
+    part = "figures" if kind in FIGURES else "tables"
+    block = {"kind": kind, "teachers": ["standard"]} | BLOCKS[kind] | {key: values[key]}
+    demo[part]["asked"] = block
+    try:
+        read(demo)
+        taken = True
+    except UserError as error:
+        taken = False
+        assert str(error).startswith(f"study.{part}.asked")
+    assert [list(error.absolute_path) for error in schema_errors(demo)] == (
+        [] if taken else [[part, "asked"]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("tables table4 kind", "checkpoints"),
+        ("figures figure1 kind", "accuracy"),
+        ("figures figure1 every", 0),
+        ("tables table3 networks", []),
+        ("tables table4 columns", ["student.top1"]),
+        ("figures", []),
+    ],
+)
+def test_the_schema_refuses_bad_blocks_as_the_reader_does(demo, path, value):
+    put(demo, path, value)
+    refusal(demo)
+    assert len(schema_errors(demo)) == 1

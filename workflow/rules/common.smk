@@ -2,7 +2,7 @@ import shutil
 
 from soteacher.errors import UserError
 from soteacher.settings import canonical
-from soteacher.study.describe import page_param, planned, table_param
+from soteacher.study.describe import caption, figure_param, page_param, planned, table_param
 from soteacher.study.plan import expand
 from soteacher.study.reader import read
 
@@ -10,18 +10,14 @@ try:
     PLAN = expand(read(config, "config"))
     JOBS = {role: {name: job.param for name, job in PLAN.jobs[role].items()} for role in PLAN.jobs}
     TABLES = {name: table_param(PLAN, name) for name in PLAN.tables}
+    FIGURES = {name: figure_param(PLAN, name) for name in PLAN.figures}
+    PAGE = page_param(PLAN)
 except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
 
 STUDY = PLAN.study
 RESULTS = f"results/{STUDY.study}"
-
-# how runs are trained, not what they are: a change of these is no reason to run a job again,
-# so rules take them from a function of `output`, which Snakemake leaves out of its comparison
-HOW = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.save_every}"
-HOW += "" if STUDY.deterministic else " --nondeterministic"
-
 
 # a slot of a GPU, where the study asks for one or this machine has one
 GPU = int(
@@ -34,6 +30,19 @@ wildcard_constraints:
     role="teacher|student",
     job="|".join(name for named in JOBS.values() for name in named),
     table="|".join(TABLES),
+    figure="|".join(FIGURES) or "none",
+
+
+def how(role, name):
+    """How runs are trained, and which job of how many this is; nothing of what the runs are.
+
+    A change of these is no reason to run a job again, so rules take them from a function of
+    `output`, which Snakemake leaves out of its comparison.
+    """
+    flags = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.save_every}"
+    flags += "" if STUDY.deterministic else " --nondeterministic"
+    number = list(JOBS[role]).index(name) + 1
+    return f"{flags} --job '{role}s, {number} of {len(JOBS[role])}'"
 
 
 def data_of(job):
@@ -44,8 +53,10 @@ def manifest_of(job):
     return f"{RESULTS}/runs/{job.role}s/{job.name}.json"
 
 
-def measures_of(job):
-    return f"{RESULTS}/measures/{job.role}s/{job.name}.csv"
+def measures_of(block, kind=""):
+    """Measures of all runs of a table or figure; `kind` may be `.epochs` or `.reliability`."""
+    jobs = PLAN.jobs_of(PLAN.runs_of(block))
+    return [f"{RESULTS}/measures/{job.role}s/{job.name}{kind}.csv" for job in jobs]
 
 
 def teachers_of(wildcards):
@@ -54,7 +65,11 @@ def teachers_of(wildcards):
     return [manifest_of(job) for job in PLAN.jobs_of(run.teacher for run in runs)]
 
 
-def measures_for(wildcards):
-    """Measures of all runs of a table."""
-    runs = (run for cell in PLAN.tables[wildcards.table] for run in cell.runs)
-    return [measures_of(job) for job in PLAN.jobs_of(runs)]
+def target_of(block):
+    """What the target of a table or figure asks for.
+
+    The data too: after a preparation that failed, Snakemake would take the table of the data
+    before for the new one.
+    """
+    file = f"tables/{block}.md" if block in PLAN.tables else f"figures/{block}.png"
+    return [f"{RESULTS}/{file}", *sorted({data_of(run) for run in PLAN.runs_of(block)})]

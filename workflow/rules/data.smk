@@ -7,7 +7,8 @@ rule prepare:
         "../../environment.yml"
     params:
         spec=lambda wildcards: canonical(PLAN.data_spec(wildcards.data)),
+        location=lambda wildcards: canonical(PLAN.data_location(wildcards.data)),
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python -m soteacher prepare --spec {params.spec:q} --store {params.store:q}"
-        " --log {log:q} --out {output:q}"
+        "python -m soteacher prepare --spec {params.spec:q} --location {params.location:q}"
+        " --store {params.store:q} --log {log:q} --out {output:q}"

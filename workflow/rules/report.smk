@@ -3,7 +3,9 @@ rule measure:
         data=lambda wildcards: data_of(PLAN.jobs[wildcards.role][wildcards.job]),
         manifest=f"{RESULTS}/runs/{{role}}s/{{job}}.json",
     output:
-        f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
+        runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
+        epochs=f"{RESULTS}/measures/{{role}}s/{{job}}.epochs.csv",
+        reliability=f"{RESULTS}/measures/{{role}}s/{{job}}.reliability.csv",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
     conda:
@@ -13,48 +15,86 @@ rule measure:
         store=lambda wildcards, output: STUDY.store,
     shell:
         "python -m soteacher measure --planned {params.planned:q} --manifest {input.manifest:q}"
-        " --data {input.data:q} --store {params.store:q} --log {log:q} --out {output:q}"
+        " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
+        " --reliability {output.reliability:q} --log {log:q} --out {output.runs:q}"
 
 
 rule table:
     input:
-        measures_for,
+        lambda wildcards: measures_of(wildcards.table),
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
-        markdown=f"{RESULTS}/tables/{{table}}.md",
+        markdown=report(
+            f"{RESULTS}/tables/{{table}}.md",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+        latex=f"{RESULTS}/tables/{{table}}.tex",
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     conda:
         "../../environment.yml"
     params:
         block=lambda wildcards: TABLES[wildcards.table],
+        caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
         "python -m soteacher table --block {params.block:q} --measures {input:q}"
-        " --markdown {output.markdown:q} --log {log:q} --out {output.csv:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q}"
+        " --log {log:q} --out {output.csv:q}"
+
+
+rule figure:
+    input:
+        runs=lambda wildcards: measures_of(wildcards.figure),
+        epochs=lambda wildcards: measures_of(wildcards.figure, ".epochs"),
+        reliability=lambda wildcards: measures_of(wildcards.figure, ".reliability"),
+    output:
+        png=report(
+            f"{RESULTS}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
+        csv=f"{RESULTS}/figures/{{figure}}.csv",
+    log:
+        f"{RESULTS}/logs/figures/{{figure}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        block=lambda wildcards: FIGURES[wildcards.figure],
+        caption=lambda wildcards: caption(PLAN, wildcards.figure),
+    shell:
+        "python -m soteacher figure --block {params.block:q} --measures {input.runs:q}"
+        " --epochs {input.epochs:q} --reliability {input.reliability:q}"
+        " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
 
 
 rule page:
     input:
-        [f"{RESULTS}/tables/{table}.csv" for table in PLAN.tables],
+        tables=[f"{RESULTS}/tables/{table}.csv" for table in PLAN.tables],
+        figures=[f"{RESULTS}/figures/{figure}.png" for figure in PLAN.figures],
+        numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in PLAN.figures],
     output:
-        f"{RESULTS}/report.html",
+        report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
         f"{RESULTS}/logs/page.log",
     conda:
         "../../environment.yml"
     params:
-        summary=page_param(PLAN),
+        summary=PAGE,
     shell:
-        "python -m soteacher page --summary {params.summary:q} --tables {input:q}"
-        " --log {log:q} --out {output:q}"
+        "python -m soteacher page --summary {params.summary:q} --tables {input.tables:q}"
+        " --figures {input.figures:q} --log {log:q} --out {output:q}"
 
 
-# `snakemake table1`: that table, and nothing trained that it does not ask for
-for name in PLAN.tables:
+# `snakemake table1` or `figure1`: that one, and nothing trained that it does not ask for
+for name in STUDY.blocks:
 
     rule:
         name:
             name
         input:
-            f"{RESULTS}/tables/{name}.md",
+            target_of(name),
         localrule: True

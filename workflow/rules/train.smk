@@ -16,7 +16,7 @@ rule teach:
         runs=lambda wildcards: JOBS["teacher"][wildcards.job],
         links=f"{RESULTS}/teachers",
         store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: HOW,
+        how=lambda wildcards, output: how("teacher", wildcards.job),
     shell:
         "python -m soteacher teach --runs {params.runs:q} --data {input.data:q}"
         " --store {params.store:q} {params.how} --links {params.links:q}"
@@ -42,7 +42,7 @@ rule distill:
         runs=lambda wildcards: JOBS["student"][wildcards.job],
         links=f"{RESULTS}/students",
         store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: HOW,
+        how=lambda wildcards, output: how("student", wildcards.job),
     shell:
         "python -m soteacher distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"

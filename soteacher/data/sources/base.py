@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from soteacher.settings import Settings
 
@@ -44,6 +44,23 @@ class Source(Settings):
 
     revision: ClassVar[int] = 1
     """Part of every spec: a new number where the same settings give other images."""
+    located_by: ClassVar[tuple[str, ...]] = ()
+    """Settings that say where images are found, not what they are: no part of any spec."""
+
+    def spec(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, but for those that say where."""
+        return {k: v for k, v in super().spec().items() if k not in self.located_by}
+
+    def location(self) -> dict[str, Any]:
+        """The settings that say where and differ from their defaults, as plain JSON values."""
+        return {k: v for k, v in super().spec().items() if k in self.located_by}
+
+    def content_key(self) -> str | None:
+        """Return a hash of what is found there, in hexadecimal, without reading the images.
+
+        It tells data of equal specs apart. None: a spec of this source has only one content.
+        """
+        return None
 
     def outline(self) -> Outline:
         """Return the sizes of what `read` returns, without reading it: plans are counted so."""

@@ -1,0 +1,73 @@
+"""Lines of accuracy over epochs: what checkpoints and curves are drawn with."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from soteacher.report.figures.colours import styles
+from soteacher.report.figures.drawing import BAND, make_panels, panel_width, say_none
+from soteacher.report.labels import label
+
+LEAST_WIDTH = 2.9
+"""Panels that are narrower are as high as if they were so wide, in inches."""
+
+
+def draw_accuracies(
+    table: pd.DataFrame,
+    by: str,
+    lines: dict[str, dict[str, Any]],
+    x: str,
+    levels: dict[str, list[str]],
+    height: float,
+    markers: int,
+) -> tuple[Figure, list[Line2D]]:
+    """Lines through means, in bands of ± sd where n > 1; and the legend's entries of the series.
+
+    table : `panel`, `series`, `epoch`, `mean`, `sd` (percent), `n`, and the column `by`, which
+    tells the lines of a series apart.
+    lines : how each of these is drawn.
+    x : what the x axes show.   levels : what the y axes show, and of which lines.
+    height : of the y axes, for the width of a panel.   markers : on a line, at most.
+    """
+    names = list(dict.fromkeys(table["panel"]))
+    shared = {y for y, kinds in levels.items() if _alike(table[table[by].isin(kinds)])}
+    inches = height * max(panel_width(len(names)), LEAST_WIDTH)
+    figure, panels = make_panels(names, x, dict.fromkeys(levels, inches), shared)
+    used = styles(table["series"])
+    drawn = table[table["n"] > 0]
+    for (panel, series, kind), points in drawn.groupby(["panel", "series", by], sort=False):
+        axes = next(panels[panel][y] for y, kinds in levels.items() if kind in kinds)
+        colour, marker = used[series]
+        named: dict[str, Any] = {"color": colour, "label": f"{label(series)} {kind}"}
+        points = points.sort_values("epoch")
+        epochs, mean, sd = (points[name].to_numpy(float) for name in ("epoch", "mean", "sd"))
+        every = math.ceil(len(epochs) / markers)
+        start = every * list(used).index(series) // len(used)  # the series take turns
+        marked: dict[str, Any] = {"marker": marker, "markevery": (start, every)}
+        axes.plot(epochs, mean, **named, **marked, **lines[kind])
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10], integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
+        if (points["n"] > 1).any():
+            axes.fill_between(epochs, mean - sd, mean + sd, alpha=BAND, linewidth=0, **named)
+    for name in names:
+        if name not in set(drawn["panel"]):
+            say_none(panels[name])
+    keys = [
+        Line2D([], [], color=used[series][0], marker=used[series][1], label=label(series))
+        for series in drawn["series"].unique()
+    ]
+    return figure, keys
+
+
+def _alike(table: pd.DataFrame) -> bool:
+    """Whether no panel would lose more than half its height on a y axis common to all."""
+    sd = table["sd"].fillna(0)
+    lows = (table["mean"] - sd).groupby(table["panel"]).min()
+    highs = (table["mean"] + sd).groupby(table["panel"]).max()
+    return bool(highs.max() - lows.min() <= 2 * (highs - lows).min())

@@ -1,0 +1,167 @@
+"""What all figures share: their look, their panels and their legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from soteacher.report.labels import label
+
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
+"""Widths of a journal's page, in inches."""
+MAX_ACROSS = 3
+INK = "#404040"
+BAND = 0.18
+"""Opacity of what is one standard deviation around a mean."""
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "figure.dpi": 200,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes on every machine
+    "font.size": 8,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.5,
+    "legend.borderaxespad": 0.3,
+    "legend.columnspacing": 1.4,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.2,
+    "lines.markeredgewidth": 0.8,
+    "lines.markersize": 3.6,
+    "pdf.fonttype": 42,  # text stays text, as publishers ask
+    "savefig.dpi": 200,
+    "text.color": INK,
+    "xtick.color": INK,
+    "xtick.labelsize": 7,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 7,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib as our figures want it, whatever the user's own settings; restored at the end."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def panel_width(n: int) -> float:
+    """Width of one of n panels with its labels, in inches."""
+    _, across, width = _arrange(n)
+    return width / across
+
+
+def _arrange(n: int) -> tuple[int, int, float]:
+    """Rows and columns of n panels, as even as can be, and the figure's width in inches."""
+    rows = math.ceil(n / MAX_ACROSS)
+    across = math.ceil(n / rows)
+    return rows, across, ONE_COLUMN if across == 1 else TWO_COLUMNS
+
+
+def make_panels(
+    names: list[str], x: str, levels: dict[str, float], shared: set[str]
+) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+    """A figure of empty panels, each of one or more axes above each other; by panel and level.
+
+    x : what the x axes show.   levels : what the y axes show, from the top, and their heights in
+    inches.   shared : the levels whose y axis is the same in all panels.
+    """
+    rows, across, width = _arrange(len(names))
+    heights = list(levels.values()) * rows
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
+    panels: dict[str, dict[str, Axes]] = {}
+    for number, name in enumerate(names):
+        row, column = divmod(number, across)
+        top = None
+        stack: dict[str, Axes] = {}
+        for level, y in enumerate(levels):
+            like = panels[names[0]][y] if y in shared and number else None
+            place = grid[row * len(levels) + level, column]
+            axes = stack[y] = figure.add_subplot(place, sharex=top, sharey=like)
+            top = top or axes
+            lowest = level == len(levels) - 1
+            axes.tick_params(labelbottom=lowest, labelleft=column == 0 or y not in shared)
+            if column == 0:
+                axes.set_ylabel(y)
+            if lowest and number + across >= len(names):  # no panel stands below
+                axes.set_xlabel(x)
+        next(iter(stack.values())).set_title(label(name))
+        panels[name] = stack
+    figure.align_labels()
+    return figure, panels
+
+
+def say_none(stack: dict[str, Axes]) -> None:
+    """Say in a panel that it is empty for want of runs."""
+    for axes in stack.values():
+        axes.grid(False)
+        axes.tick_params(bottom=False, labelbottom=False)
+        axes.set_xlabel("")
+        if len(axes.get_shared_y_axes().get_siblings(axes)) == 1:
+            axes.tick_params(left=False, labelleft=False)  # nothing gives its y axis a scale
+    top = next(iter(stack.values()))
+    top.text(0.5, 0.5, "no finished run", ha="center", va="center", transform=top.transAxes)
+
+
+def n_keys(table: pd.DataFrame) -> list[Artist]:
+    """The legend's entry for how many seeds are drawn, and for the bands if there are any."""
+    drawn = table[table["n"] > 0]
+    if drawn.empty:
+        return []
+    low, high, planned = drawn["n"].min(), drawn["n"].max(), table["n_planned"].max()
+    text = f"n = {high}" if low == high else f"n = {low}–{high}"
+    if low < planned:
+        text += f" of {planned}"
+    text += " seed" if planned == 1 else " seeds"
+    if high == 1 or "sd" not in table:
+        return [Line2D([], [], linestyle="none", label=text)]
+    return [Patch(color=INK, alpha=BAND, linewidth=0, label=f"Mean ± sd, {text}")]
+
+
+def add_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
+    """Put a legend below all panels, in as few rows as fit; each group begins a column.
+
+    The figure grows by the legend's height.
+    """
+    if not any(groups):
+        return
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    longest = max(len(group) for group in groups)
+    for rows in range(1, longest + 1):
+        keys: list[Artist] = []
+        for group in groups:
+            blanks = [Line2D([], [], linestyle="none", label=" ")] * (-len(group) % rows)
+            keys += [*group, *blanks]  # a legend is filled column by column
+        columns = len(keys) // rows
+        legend = figure.legend(handles=keys, loc="outside lower center", ncols=columns)
+        extent = legend.get_window_extent(renderer)
+        if extent.width <= figure.bbox.width or rows == longest:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)

@@ -1,0 +1,96 @@
+"""How the runs of a study, or of the store, stand, as a person reads it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from soteacher.report.forecast import amount, duration
+from soteacher.study.plan import Plan
+from soteacher.training.status import STATES, State
+from soteacher.training.tending import Stored, bytes_in
+
+SHOWN = ("running", "failed", "stopped", "diverged")
+"""States of runs that get a line each unless all do."""
+
+
+def to_text(plan: Plan, states: dict[str, State], everything: bool = False) -> str:
+    """Counts by role and state, then a line a run: of those in `SHOWN`, or of all."""
+    lines = []
+    for role in ("teacher", "student"):
+        of_role = [states[run.id].name for run in plan.runs.values() if run.spec["role"] == role]
+        counts = Counter(of_role)
+        parts = [f"{counts[name]} {name}" for name in STATES if counts[name]]
+        lines.append(f"{role}s ({len(of_role)}): {', '.join(parts) or 'none asked for'}")
+    again = [state.attempts - 1 for state in states.values() if state.attempts > 1]
+    if again:
+        lines.append(f"attempts that resumed a run: {sum(again)}, runs resumed: {len(again)}")
+    names = [name for name in STATES if everything or name in SHOWN]
+    shown = [
+        (run_id, states[run_id])
+        for name in names
+        for run_id in sorted(states)
+        if states[run_id].name == name
+    ]
+    if shown:
+        width = max(len(run_id) for run_id, _ in shown)
+        lines.append("")
+        for run_id, state in shown:
+            lines.append(f"{state.name:8}  {run_id:{width}}  {_more(state)}".rstrip())
+    return "\n".join(lines)
+
+
+def _more(state: State) -> str:
+    facts = state.facts
+    if state.name == "running":
+        if facts["images_per_second"] is None:
+            return f"{_at(facts['at'])}, its rate is known at the end of its first epoch"
+        left = duration(facts["seconds_left"])
+        return f"{_at(facts['at'])}, {facts['images_per_second']:.0f} images/s, about {left} left"
+    if state.name == "failed":
+        why = textwrap.shorten(facts["why"], 200, placeholder=" ...")
+        return f"{why} (attempt {facts['attempt']}, {facts['when']})"
+    if state.name == "stopped":
+        return f"stopped at {_at(facts['at'])}, goes on when the same command is run"
+    if state.name == "diverged":
+        where = facts["where"]
+        terms = ", ".join(f"{name} {value}" for name, value in where["terms"].items())
+        return f"in epoch {where['epoch']}, step {where['step']}: {terms}"
+    if state.name == "blocked":
+        return f"{facts['by']} diverged"
+    return f"in {facts['by']}" if "by" in facts else ""
+
+
+def _at(at: dict[str, Any] | None) -> str:
+    if at is None:
+        return "its beginning"
+    stage = "preparation, " if at["stage"] == "prepare" else ""
+    return f"{stage}epoch {at['epoch']}/{at['epochs']}"
+
+
+def listing(runs: list[Stored]) -> str:
+    """A line a run: id, role, state, size, fingerprint, when it was finished; then their sum."""
+    rows = [
+        (
+            run.id,
+            run.role,
+            run.state.name,
+            amount(run.bytes, "B"),
+            run.path.name[:12],
+            f"{run.finished:%Y-%m-%d %H:%M}" if run.finished else "",
+        )
+        for run in runs
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, f"runs: {len(runs)}, {amount(sum(r.bytes for r in runs), 'B')}"])
+
+
+def of_data(folder: Path) -> str:
+    """The line of a folder of prepared data."""
+    return f"{folder.name}  prepared data  {amount(bytes_in(folder), 'B')}"

@@ -1,0 +1,183 @@
+"""What each kind of table and figure asks for: which runs are in which cell, line or point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soteacher.study.paper import deviations
+from soteacher.study.schema import (
+    AccuracyTable,
+    AgreementTable,
+    Block,
+    CalibrationTable,
+    CheckpointsFigure,
+    CurvesFigure,
+    DistanceTable,
+    NetworkBlock,
+    PairBlock,
+    ReliabilityFigure,
+    networks,
+)
+
+if TYPE_CHECKING:
+    from soteacher.study.plan import Plan, Run
+
+CALIBRATION = ("ece", "nll", "ece_scaled", "nll_scaled")
+"""Columns of Table 3, in the paper's order."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: the mean of a measure over runs, one a seed."""
+
+    row: str
+    column: str
+    measure: str
+    runs: tuple[Run, ...]
+    deviations: tuple[str, ...]
+    """What differs from the paper's own experiment; nothing where its number may stand beside."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line, or one point of a line, of a figure: runs, one a seed."""
+
+    panel: str
+    series: str
+    runs: tuple[Run, ...]
+    teachers: tuple[Run, ...] = ()
+    """Whose students the runs are, where the figure shows both."""
+    epoch: int | None = None
+    """Of those teachers, whose weights of this epoch the students learned from."""
+
+
+def cells(plan: Plan, name: str, table: Block) -> Iterator[Cell]:
+    """The cells of a table, row by row; the runs they need become part of the plan."""
+    if isinstance(table, CalibrationTable):
+        yield from _calibration(plan, name, table)
+    else:
+        assert isinstance(table, AccuracyTable | AgreementTable | DistanceTable)
+        yield from _by_pair(plan, name, table)
+
+
+def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
+    """The parts of a figure; the runs they need become part of the plan."""
+    if isinstance(figure, ReliabilityFigure):
+        for head, pair in _networks(plan, figure):
+            for method in figure.teachers:
+                runs = _teachers(plan, name, figure, pair, method)
+                yield Part(f"{head} {method}", method, runs)
+    elif isinstance(figure, CurvesFigure):
+        yield from _curves(plan, name, figure)
+    else:
+        assert isinstance(figure, CheckpointsFigure)
+        yield from _checkpoints(plan, name, figure)
+
+
+def _by_pair(
+    plan: Plan, name: str, table: AccuracyTable | AgreementTable | DistanceTable
+) -> Iterator[Cell]:
+    for method in table.teachers:
+        for distiller in table.distillers:
+            made: set[str] = set()
+            for pair in plan.study.pairs_of(table):
+                for column in table.columns:
+                    role, measure = column.split(".")
+                    shared = role == "teacher" and isinstance(table, DistanceTable)
+                    shown = f"{_head(plan, pair) if shared else pair} {column}"
+                    if shown in made:  # another pair has the same teacher
+                        continue
+                    made.add(shown)
+                    runs = _teachers(plan, name, table, pair, method)
+                    if role == "student":
+                        runs = _students(plan, name, pair, distiller, runs)
+                    found = _deviations(runs, method, distiller)
+                    if networks(pair, plan.study.pairs[pair]) != tuple(pair.split("/")):
+                        found += ("the pair's name is not that of its networks",)
+                    row = _series(table, method, distiller)
+                    yield Cell(row, shown, measure, runs, found)
+
+
+def _calibration(plan: Plan, name: str, table: CalibrationTable) -> Iterator[Cell]:
+    for head, pair in _networks(plan, table):
+        for method in table.teachers:
+            runs = _teachers(plan, name, table, pair, method)
+            for measure in CALIBRATION:
+                yield Cell(
+                    f"{head} {method}", measure, measure, runs, _deviations(runs, method, "")
+                )
+
+
+def _curves(plan: Plan, name: str, figure: CurvesFigure) -> Iterator[Part]:
+    shown: set[str] = set()
+    students = []
+    for pair in plan.study.pairs_of(figure):
+        head = _head(plan, pair)
+        for method in figure.teachers:
+            teachers = _teachers(plan, name, figure, pair, method)
+            if head not in shown:
+                yield Part(head, method, teachers)
+            for distiller in figure.distillers:
+                runs = _students(plan, name, pair, distiller, teachers)
+                students.append(Part(pair, _series(figure, method, distiller), runs))
+        shown.add(head)
+    yield from students
+
+
+def _checkpoints(plan: Plan, name: str, figure: CheckpointsFigure) -> Iterator[Part]:
+    for pair in plan.study.pairs_of(figure):
+        last = plan.study.recipes[plan.study.pairs[pair].teacher_recipe].epochs
+        for method in figure.teachers:
+            teachers = _teachers(plan, name, figure, pair, method)
+            for distiller in figure.distillers:
+                series = _series(figure, method, distiller)
+                for epoch in (*range(figure.every, last, figure.every), last):
+                    runs = _students(plan, name, pair, distiller, teachers, epoch)
+                    yield Part(pair, series, runs, teachers, epoch)
+
+
+def _series(block: PairBlock, method: str, distiller: str) -> str:
+    return method if len(block.distillers) == 1 else f"{method} {distiller}"
+
+
+def _head(plan: Plan, pair_name: str) -> str:
+    """The teacher's network, with its data set where the study has the network on several."""
+    study = plan.study
+    pair = study.pairs[pair_name]
+    network, _ = networks(pair_name, pair)
+    on = {p.data for name, p in study.pairs.items() if networks(name, p)[0] == network}
+    return network if len(on) == 1 else f"{pair.data} {network}"
+
+
+def _networks(plan: Plan, block: NetworkBlock) -> list[tuple[str, str]]:
+    """The teachers that a block means: how each is called, and the first pair that has it."""
+    found: dict[str, str] = {}
+    for name, pair in plan.study.pairs.items():
+        if block.networks == "all" or networks(name, pair)[0] in block.networks:
+            found.setdefault(_head(plan, name), name)
+    return list(found.items())
+
+
+def _teachers(plan: Plan, name: str, block: Block, pair: str, method: str) -> tuple[Run, ...]:
+    return tuple(plan.teacher(name, pair, method, seed) for seed in plan.study.seeds_of(block))
+
+
+def _students(
+    plan: Plan,
+    name: str,
+    pair: str,
+    distiller: str,
+    teachers: tuple[Run, ...],
+    epoch: int | None = None,
+) -> tuple[Run, ...]:
+    return tuple(plan.student(name, pair, distiller, teacher, epoch) for teacher in teachers)
+
+
+def _deviations(runs: tuple[Run, ...], method: str, distiller: str) -> tuple[str, ...]:
+    run = runs[0]  # the others have other seeds, and those may be any
+    if run.teacher is None:
+        return tuple(deviations(run.spec, method))
+    found = deviations(run.teacher.spec, method) + deviations(run.spec, distiller)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,45 @@
+"""The catalogue's forward cost of networks against torch's own count and published tables."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from soteacher.errors import UserError
+from soteacher.models import catalogue
+
+EXAMPLES = [example for family in catalogue.FAMILIES for example in family.examples]
+SIZES = [(32, 32), (8, 8), (9, 9), (64, 48), (7, 10)]
+
+
+def counted(name, height, width, n_classes, n_images=1):
+    """What torch counts while the network runs on images that hold nothing."""
+    with torch.device("meta"):
+        network = catalogue.build(name, n_classes).eval()
+        images = torch.empty(n_images, 3, height, width)
+    with FlopCounterMode(display=False) as counter:
+        network(images)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("name", [*EXAMPLES, "wrn_22_3"])
+def test_a_forward_pass_costs_what_torch_counts(name, height, width):
+    assert catalogue.flops(name, height, width, 7) == counted(name, height, width, 7)
+
+
+def test_a_batch_costs_its_images():
+    assert counted("wrn_16_2", 32, 32, 100, n_images=5) == 5 * catalogue.flops(
+        "wrn_16_2", 32, 32, 100
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("wrn_40_2", 327.6), ("wrn_40_1", 83.3), ("wrn_16_2", 101.1)]
+)
+def test_multiply_adds_are_the_millions_of_the_published_tables(name, millions):
+    assert round(catalogue.flops(name, 32, 32, 100) / 2 / 1e6, 1) == millions
+
+
+def test_the_cost_of_an_unknown_network_is_an_error():
+    with pytest.raises(UserError, match="unknown network 'wrn_11_2'"):
+        catalogue.flops("wrn_11_2", 32, 32, 100)

@@ -1,0 +1,332 @@
+"""`soteacher forget`, `store list`, `store prune`: what leaves the store, and what never does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from soteacher import files
+from soteacher.training import tending
+from soteacher.training.moment import Moment, Stage
+
+SQUEEZED = '''
+"""A first stage on the teacher alone."""
+
+from __future__ import annotations
+
+from soteacher.distillers.base import Distiller
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.terms import Preparation
+
+
+@register
+class Squeezed(Distiller):
+    """Fits a linear layer to the teacher's features; the student learns the common losses."""
+
+    def preparation(self, site, network, modules):
+        layer = torch.nn.Linear(*site.teacher_features["pooled"], 1)
+
+        def loss(batch, output, teacher):
+            return {"size": layer(teacher.features["pooled"]).square().mean()}
+
+        return Preparation(1, lambda epoch: 0.01, {"layer": layer}, loss, student=False)
+'''
+
+TEACHERS = {"standard": {}, "no_cr": {"lipschitz": {"weight": 1e-4}}}
+YES = ("--store", "store", "--yes")
+
+
+class Killed(BaseException):
+    """Ends a deletion at once, as a kill does."""
+
+
+@pytest.fixture
+def all_trained(desk, add_part):
+    """Two teachers, a preparation of each, and two students of each; teachers come first."""
+    add_part("distiller", "squeezed", SQUEEZED)
+    plan = desk.study(teachers=TEACHERS, distillers={"kd": {}, "squeezed": {}})
+    runs = [*plan.runs.values()]
+    train(desk, plan)
+    return sorted(runs, key=lambda run: (run.teacher is not None, run.id))
+
+
+def train(desk, plan):
+    for job in plan.jobs_of(plan.runs.values())[::-1]:
+        desk.lab.run(job.runs)
+
+
+def held(lab):
+    """Ids of what the store holds."""
+    return {run.id for run in tending.stored(lab.store)}
+
+
+def whole(folder):
+    """Every file of a folder: its path, bytes and time."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def files_of(lab):
+    return whole(lab.store / "runs")
+
+
+def family(teacher):
+    """Whatever depends on a teacher, and itself."""
+    return {
+        teacher.id,
+        *(
+            f"{teacher.id}/{rest}"
+            for rest in ("wrn_10_1/kd", "wrn_10_1/squeezed", "preparation/squeezed")
+        ),
+    }
+
+
+def test_the_list_has_a_line_a_run_and_their_sum(desk, all_trained, kill):
+    plan = desk.study(seeds=[1])
+    [fresh] = [run for run in plan.runs.values() if not run.teacher]
+    with kill(fresh.id, Moment(Stage.MAIN, 1, 0)):
+        desk.lab.run([fresh], save_every=0)
+    *lines, total = desk.say("store", "list", "--store", "store").splitlines()
+    told = {line.split()[0]: line.split() for line in lines}
+    assert told.keys() == held(desk.lab)
+    assert len(told) == len(lines) == 9
+    run = all_trained[0]
+    run_id, role, state, _size, _unit, fingerprint, _day, _time = told[run.id]
+    assert (run_id, role, state) == (run.id, "teacher", "done")
+    assert fingerprint == desk.lab.folder(run).fingerprint[:12]
+    assert told[f"{run.id}/preparation/squeezed"][1] == "preparation"
+    assert told[fresh.id][1:3] == ["teacher", "stopped"] and len(told[fresh.id]) == 6
+    size = sum(
+        path.stat().st_size for path in desk.lab.store.rglob("runs/*/**/*") if path.is_file()
+    )
+    assert total == f"runs: 9, {size / 1e6:.3g} MB"
+
+
+def test_forgetting_a_run_lists_what_goes_and_deletes_it_only_when_told_to(desk, all_trained):
+    forgotten, kept = all_trained[:2]
+    before = files_of(desk.lab)
+    said = desk.say("forget", forgotten.id, "--store", "store")
+    assert {line.split()[0] for line in said.splitlines()[:4]} == family(forgotten)
+    assert said.splitlines()[4].startswith("runs: 4, ")
+    assert said.endswith("nothing was deleted: with --yes all of this is\n")
+    assert files_of(desk.lab) == before
+    said = desk.say("forget", forgotten.id, *YES)
+    assert said.endswith(f"deleted; {files.AGAIN}\n")
+    assert held(desk.lab) == family(kept)
+    assert files_of(desk.lab).items() < before.items()
+    assert len([*desk.lab.store.glob("runs/*")]) == 4
+
+
+def test_what_was_forgotten_is_trained_again_to_the_same_bits(desk, all_trained):
+    entries = dict(desk.lab.entries)
+    plan = desk.study(teachers=TEACHERS, distillers={"kd": {}, "squeezed": {}})
+    desk.say("forget", *(run.id for run in all_trained[:2]), *YES)
+    assert held(desk.lab) == set()
+    train(desk, plan)
+    assert desk.lab.entries == entries
+
+
+def test_forgetting_a_student_leaves_its_teacher_and_preparation(desk, all_trained):
+    [student] = (run for run in all_trained if run.id.endswith("no_cr/seed0/wrn_10_1/squeezed"))
+    before = held(desk.lab)
+    desk.say("forget", student.id, *YES)
+    assert before - held(desk.lab) == {student.id}
+
+
+def test_forgetting_a_preparation_takes_only_its_own_students(desk, all_trained):
+    teacher = all_trained[0]
+    before = held(desk.lab)
+    desk.say("forget", f"{teacher.id}/preparation/squeezed", *YES)
+    assert before - held(desk.lab) == {
+        f"{teacher.id}/preparation/squeezed",
+        f"{teacher.id}/wrn_10_1/squeezed",
+    }
+
+
+@pytest.mark.parametrize("digits", [8, 12, 64])
+def test_a_fingerprint_s_beginning_stands_for_its_run(desk, all_trained, digits):
+    student = all_trained[-1]
+    before = held(desk.lab)
+    desk.say("forget", desk.lab.folder(student).fingerprint[:digits], *YES)
+    assert before - held(desk.lab) == {student.id}
+
+
+def test_an_id_stands_for_all_its_fingerprints(desk):
+    recipe = {"batch": 40, "lr": 0.05, "decay_at": []}
+    for epochs in (1, 2):
+        train(desk, desk.study(recipes={"short": recipe | {"epochs": epochs}}))
+    assert len(tending.stored(desk.lab.store)) == 4
+    desk.say("forget", "few/wrn_10_2/standard/seed0", *YES)
+    assert tending.stored(desk.lab.store) == []
+
+
+def test_an_unknown_run_is_refused_with_the_nearest_id(desk, all_trained, caplog):
+    said = desk.refused("forget", "few/wrn_10_2/standrd/seed0", *YES, caplog=caplog)
+    assert said == (
+        "the store has no run 'few/wrn_10_2/standrd/seed0'; expected an id, or at least 8 digits "
+        "of a fingerprint, as `soteacher store list` tells them; "
+        "did you mean 'few/wrn_10_2/standard/seed0'?"
+    )
+    few = desk.lab.folder(all_trained[0]).fingerprint[:7]
+    assert f"no run '{few}'" in desk.refused("forget", few, *YES, caplog=caplog)
+    assert len(held(desk.lab)) == 8
+
+
+def test_if_one_of_the_runs_is_in_training_nothing_is_deleted(desk, all_trained, caplog):
+    before = files_of(desk.lab)
+    student = all_trained[-1]
+    with desk.lab.folder(student).lock():
+        said = desk.refused("forget", student.teacher.id, *YES, caplog=caplog)
+        assert said == (
+            f"{student.id} is in use by {files.process()}: stop that, or wait for its end; "
+            "nothing was deleted"
+        )
+    lock = desk.lab.folder(student).path / "lock"
+    assert {k: v for k, v in files_of(desk.lab).items() if k != lock}.items() <= before.items()
+    assert files_of(desk.lab).keys() == before.keys()
+
+
+def test_a_deletion_killed_anywhere_leaves_no_run_that_seems_finished(
+    desk, all_trained, monkeypatch
+):
+    """Killed before its first file is deleted, its second, ... until there are no more."""
+    entries, teacher = dict(desk.lab.entries), all_trained[0]
+    complete = desk.path / "complete"
+    shutil.copytree(desk.lab.store, complete)
+    unlink, remove = os.unlink, os.rmdir
+    names = {run.path.name for run in tending.stored(complete)}
+    plan = desk.study(teachers=TEACHERS, distillers={"kd": {}, "squeezed": {}})
+    survived = []
+    for kills in range(1000):
+        shutil.rmtree(desk.lab.store)
+        shutil.copytree(complete, desk.lab.store)
+        left = kills
+
+        def last(act, *given, **named):
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return act(*given, **named)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "unlink", partial(last, unlink))
+            patched.setattr(os, "rmdir", partial(last, remove))
+            try:
+                desk.say("forget", teacher.id, *YES)
+                break
+            except Killed:
+                pass
+        there = {run.path.name: run for run in tending.stored(desk.lab.store)}
+        for name, run in there.items():
+            if run.state.name == "done":  # then it is, and whatever it needs is there too
+                before = {path.name for path in whole(complete / "runs" / name)}
+                assert {path.name for path in whole(run.path)} == before
+                assert run.needs & names <= there.keys()
+        survived.append(sum(run.state.name == "done" for run in there.values()))
+        if kills == 12:
+            train(desk, plan)
+            assert desk.lab.entries == entries
+        elif kills % 9 == 0 and teacher.id in held(desk.lab):
+            desk.say("forget", teacher.id, *YES)
+            assert held(desk.lab) - {"?"} == family(all_trained[1])
+    assert held(desk.lab) == family(all_trained[1])
+    assert survived == sorted(survived, reverse=True)
+    assert (survived[0], survived[-1]) == (8, 4) and len(survived) > 20
+
+
+def test_pruning_keeps_what_a_study_asks_for_and_deletes_the_rest(desk, all_trained):
+    forgotten = [run for run in all_trained if "no_cr" in run.id]
+    desk.study("one", teachers={"standard": {}}, distillers={"kd": {}})
+    desk.study("two", teachers={"standard": {}}, distillers={"squeezed": {}})
+    before = files_of(desk.lab)
+    said = desk.say("store", "prune", "one.yaml", "two.yaml")
+    assert {line.split()[0] for line in said.splitlines()[:4]} == family(forgotten[0])
+    assert files_of(desk.lab) == before
+    desk.say("store", "prune", "one.yaml", "two.yaml", "--yes")
+    assert held(desk.lab) == family(all_trained[1])
+    assert files_of(desk.lab).items() < before.items()
+    assert desk.say("store", "prune", "one.yaml", "two.yaml") == "runs: 0, 0 B\n"
+    desk.say("store", "prune", "one.yaml", "--yes")
+    assert held(desk.lab) == {all_trained[1].id, f"{all_trained[1].id}/wrn_10_1/kd"}
+
+
+def test_pruning_leaves_alone_what_is_in_training_and_what_that_needs(desk, all_trained):
+    [busy] = (run for run in all_trained if run.id.endswith("no_cr/seed0/wrn_10_1/squeezed"))
+    desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
+    with desk.lab.folder(busy).lock():
+        said = desk.say("store", "prune", "one.yaml", "--yes")
+    assert f"left alone, in use by {files.process()}: {busy.id}\n" in said
+    gone = f"{busy.teacher.id}/wrn_10_1/kd"
+    assert held(desk.lab) == {*family(busy.teacher), *family(all_trained[1])} - {gone}
+
+
+def test_of_data_that_are_not_prepared_every_run_is_kept(desk, all_trained):
+    before = held(desk.lab)
+    desk.study("one", False, teachers=TEACHERS, distillers={"kd": {}, "squeezed": {}})
+    desk.say("store", "prune", "one.yaml", "--yes")
+    assert held(desk.lab) == before
+
+
+def test_runs_of_data_that_are_no_longer_the_study_s_are_pruned(desk, all_trained):
+    """The same specs, but trained on other images, as with folders of one's own that changed."""
+    path = desk.lab.folder(all_trained[0]).path / "spec.json"
+    facts = files.read_json(path, "it")
+    files.write_json(path, facts | {"data_sha256": "0" * 64})
+    said = desk.say("store", "prune", "small.yaml")
+    assert [line.split()[0] for line in said.splitlines()[:-2]] == [all_trained[0].id]
+
+
+def test_prepared_data_go_with_the_last_run_and_study_that_use_them(desk, all_trained):
+    usual = {path.name for path in desk.lab.store.glob("data/*")}
+    noisy = {"noisy": {"source": "few_digits", "true_labels": {"confusion": 0.3}}}
+    pair = {"data": "noisy", "teacher_recipe": "short", "student_recipe": "short"}
+    plan = desk.study("other", data=noisy, pairs={"wrn_10_2/wrn_10_1": pair})
+    [other] = {path.name for path in desk.lab.store.glob("data/*")} - usual
+    left = desk.lab.store / "data" / "begun"
+    left.mkdir()
+    (left / "lock").touch()
+    desk.say("store", "prune", "small.yaml", "other.yaml", "--yes")
+    assert (desk.lab.store / "data" / other).is_dir()
+    [teacher] = (run for run in plan.runs.values() if not run.teacher)
+    desk.lab.run([teacher])
+    with desk.lab.folder(teacher).lock():  # kept, so its data are
+        desk.say("store", "prune", "small.yaml", "--yes")
+        assert (desk.lab.store / "data" / other).is_dir()
+    said = desk.say("store", "prune", "small.yaml", "--yes")
+    assert f"{other}  prepared data  " in said
+    assert not (desk.lab.store / "data" / other).exists()
+    assert {path.name for path in desk.lab.store.glob("data/*")} == usual | {"begun"}
+
+
+def test_studies_of_different_stores_are_not_pruned_together(desk, caplog):
+    desk.study("one")
+    desk.study("two", False, store="elsewhere")
+    said = desk.refused("store", "prune", "one.yaml", "two.yaml", "--yes", caplog=caplog)
+    assert said.startswith("the studies have different stores, ")
+
+
+def test_a_folder_that_a_kill_left_without_any_file_of_its_own_breaks_nothing(desk, all_trained):
+    before = held(desk.lab)
+    folder = desk.lab.store / "runs" / ("f" * 32)
+    folder.mkdir()
+    (folder / "lock").touch()
+    said = desk.say("store", "list", "--store", "store")
+    assert ["?", "unknown", "waiting"] in [line.split()[:3] for line in said.splitlines()]
+    desk.say("forget", all_trained[-1].id, *YES)
+    assert folder.is_dir()
+    desk.say("status", "small.yaml")
+    desk.say("store", "prune", "small.yaml", "--yes")
+    assert not folder.exists()
+    assert held(desk.lab) == before - {all_trained[-1].id}
+
+
+def test_an_empty_store_has_nothing_to_tell(desk, caplog):
+    assert desk.say("store", "list", "--store", "nowhere") == "runs: 0, 0 B\n"
+    assert not Path("nowhere").exists()
+    assert "no run 'a/b'" in desk.refused("forget", "a/b", "--store", "nowhere", caplog=caplog)

@@ -1,0 +1,277 @@
+"""What each kind of table and figure asks for: rows, columns, panels, lines, and their runs."""
+
+import csv
+from collections import Counter
+from importlib import resources
+
+import pytest
+
+from soteacher.study.plan import expand
+from soteacher.study.reader import read
+
+METHODS = ["standard", "soteacher", "no_cr", "no_lr"]
+CALIBRATION = ["ece", "nll", "ece_scaled", "nll_scaled"]
+FIRST, OTHER, SMALL = "wrn_16_2/wrn_16_1", "wrn_16_2/wrn_10_1", "small"
+TEACHER = "digits/wrn_16_2"
+
+
+def with_block(values, part, **block):
+    """The study with one more table or figure, called `asked`."""
+    others = values.get(part, {})
+    return values | {part: others | {"asked": {"teachers": ["standard", "soteacher"]} | block}}
+
+
+def cells(values, **block):
+    return expand(read(with_block(values, "tables", **block))).tables["asked"]
+
+
+def parts(values, **block):
+    return expand(read(with_block(values, "figures", **block))).figures["asked"]
+
+
+def ids(runs):
+    return [run.id for run in runs]
+
+
+def shape(found):
+    """Rows and columns of a table, in order; each cell must be there once."""
+    places = [(cell.row, cell.column) for cell in found]
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
+    assert places == [(row, column) for row in rows for column in columns]
+    return rows, columns
+
+
+def on_two_data_sets(values):
+    """The study where one network teaches on both data sets."""
+    pair = values["pairs"][SMALL] | {"teacher": "wrn_16_2"}
+    return values | {"pairs": values["pairs"] | {SMALL: pair}}
+
+
+@pytest.fixture
+def kept(wide):
+    """The study `wide` whose teachers keep their weights every 5 of 20 epochs."""
+    wide["recipes"]["teachers"]["keep_every"] = 5
+    return wide
+
+
+# tables
+
+
+def test_an_accuracy_table_has_a_row_a_method_and_the_columns_of_each_pair(wide):
+    found = cells(wide, kind="accuracy", pairs=[FIRST, SMALL], distillers=["kd"])
+    columns = [f"{pair} {role}.top1" for pair in (FIRST, SMALL) for role in ("student", "teacher")]
+    assert shape(found) == (["standard", "soteacher"], columns)
+    assert {cell.measure for cell in found} == {"top1"}
+    assert ids(found[0].runs) == [f"{TEACHER}/standard/seed{k}/wrn_16_1/kd" for k in (0, 1)]
+    assert ids(found[1].runs) == [f"{TEACHER}/standard/seed{k}" for k in (0, 1)]
+    assert ids(found[-1].runs) == [f"noisy/wrn_10_2/soteacher/seed{k}" for k in (0, 1)]
+
+
+def test_several_distillers_make_a_row_each_of_a_method(wide):
+    found = cells(wide, kind="accuracy", pairs=[FIRST], distillers=["kd", "kd_hot"])
+    rows, _ = shape(found)
+    assert rows == ["standard kd", "standard kd_hot", "soteacher kd", "soteacher kd_hot"]
+    assert ids(found[2].runs)[0] == f"{TEACHER}/standard/seed0/wrn_16_1/kd_hot"
+
+
+def test_an_agreement_table_is_of_students_only(wide):
+    found = cells(wide, kind="agreement", distillers=["kd"])
+    pairs = (FIRST, OTHER, SMALL)
+    assert shape(found) == (
+        ["standard", "soteacher"],
+        [f"{pair} student.agreement" for pair in pairs],
+    )
+    assert {run.spec["role"] for cell in found for run in cell.runs} == {"student"}
+    assert {cell.measure for cell in found} == {"agreement"}
+
+
+def test_an_agreement_table_may_have_the_divergence_of_predictions(wide):
+    both = ["student.agreement", "student.predictive_kl"]
+    found = cells(wide, kind="agreement", pairs=[FIRST], distillers=["kd"], columns=both)
+    assert [cell.measure for cell in found[:2]] == ["agreement", "predictive_kl"]
+    assert found[0].runs == found[1].runs
+
+
+def test_a_calibration_table_has_a_row_a_teacher_network_and_method(wide):
+    found = cells(wide, kind="calibration")
+    rows = [f"{net} {name}" for net in ("wrn_16_2", "wrn_10_2") for name in METHODS[:2]]
+    assert shape(found) == (rows, CALIBRATION)
+    assert all(cell.measure == cell.column for cell in found)
+    assert ids(found[0].runs) == [f"{TEACHER}/standard/seed{k}" for k in (0, 1)]
+    assert ids(found[-1].runs) == [f"noisy/wrn_10_2/soteacher/seed{k}" for k in (0, 1)]
+
+
+def test_a_calibration_table_of_chosen_networks_trains_no_others(wide):
+    values = wide | {"tables": {}}
+    plan = expand(read(with_block(values, "tables", kind="calibration", networks=["wrn_10_2"])))
+    assert {run.id.rpartition("/")[0] for run in plan.runs.values()} == {
+        f"noisy/wrn_10_2/{name}" for name in METHODS[:2]
+    }
+
+
+def test_a_network_that_teaches_on_two_data_sets_is_headed_by_each(wide):
+    found = cells(on_two_data_sets(wide), kind="calibration", teachers=["standard"])
+    rows, _ = shape(found)
+    assert rows == ["digits wrn_16_2 standard", "noisy wrn_16_2 standard"]
+    assert ids(found[4].runs) == [f"noisy/wrn_16_2/standard/seed{k}" for k in (0, 1)]
+
+
+def test_a_distance_table_shows_the_columns_of_a_shared_teacher_once(wide):
+    for name in ("wrn_16_2/wrn_16_1", "wrn_16_2/wrn_10_1"):
+        wide["pairs"][name]["data"] = "noisy"
+    found = cells(wide, kind="truth_distance", distillers=["kd"])
+    ours = [
+        f"teacher.{split}_distance{norm}" for norm in ("", "_l1") for split in ("train", "test")
+    ]
+    columns = [f"wrn_16_2 {column}" for column in ours] + [f"{FIRST} student.top1"]
+    columns += [f"{OTHER} student.top1"]
+    columns += [f"wrn_10_2 {column}" for column in ours] + [f"{SMALL} student.top1"]
+    assert shape(found) == (["standard", "soteacher"], columns)
+    assert found[0].measure == "train_distance"
+    assert ids(found[0].runs) == [f"noisy/wrn_16_2/standard/seed{k}" for k in (0, 1)]
+    assert ids(found[5].runs) == [f"noisy/wrn_16_2/standard/seed{k}/wrn_10_1/kd" for k in (0, 1)]
+
+
+def test_a_table_s_own_seeds_are_those_of_its_cells(wide):
+    found = cells(wide, kind="calibration", seeds=[4])
+    assert {run.spec["seed"] for cell in found for run in cell.runs} == {4}
+    assert {len(cell.runs) for cell in found} == {1}
+
+
+@pytest.fixture
+def papers(wide):
+    """A study of those of the paper's networks that we have, with its tables 1, 3 and 4."""
+    pair = {"data": "digits", "teacher_recipe": "teachers", "student_recipe": "students"}
+    two = {"teachers": METHODS[:2]}
+    return wide | {
+        "pairs": dict.fromkeys(("wrn_40_2/wrn_40_1", "wrn_40_2/wrn_16_2"), pair),
+        "tables": {
+            "table1": {"kind": "accuracy", "teachers": METHODS, "distillers": ["kd"]},
+            "table3": two | {"kind": "calibration"},
+            "table4": two | {"kind": "agreement", "distillers": ["kd"]},
+        },
+    }
+
+
+@pytest.mark.parametrize("table", ["table1", "table3", "table4"])
+def test_cells_of_the_paper_s_networks_are_called_as_in_the_paper_s_values(papers, table):
+    known = resources.files("soteacher.report").joinpath("paper_values.csv").read_text()
+    printed = {
+        (line["row"], line["column"])
+        for line in csv.DictReader(known.splitlines())
+        if line["table"] == table and "wrn_40_2" in line["row"] + line["column"]
+    }
+    found = expand(read(papers)).tables[table]
+    assert {(cell.row, cell.column) for cell in found} == printed
+    assert len(found) == len(printed) > 0
+
+
+# figures
+
+
+def test_a_reliability_figure_has_a_panel_a_teacher_network_and_method(wide):
+    found = parts(wide, kind="reliability", seeds=[1])
+    assert [(part.panel, part.series) for part in found] == [
+        (f"{network} {method}", method)
+        for network in ("wrn_16_2", "wrn_10_2")
+        for method in METHODS[:2]
+    ]
+    assert [ids(part.runs) for part in found[:2]] == [
+        [f"{TEACHER}/standard/seed1"],
+        [f"{TEACHER}/soteacher/seed1"],
+    ]
+    assert all(part.epoch is None and part.teachers == () for part in found)
+
+
+def test_curves_show_each_teacher_once_and_then_the_students_of_each_pair(wide):
+    found = parts(wide, kind="curves", pairs=[FIRST, OTHER], distillers=["kd"])
+    assert [(part.panel, part.series) for part in found] == [
+        (panel, method) for panel in ("wrn_16_2", FIRST, OTHER) for method in METHODS[:2]
+    ]
+    assert ids(found[0].runs) == [f"{TEACHER}/standard/seed{k}" for k in (0, 1)]
+    assert ids(found[5].runs) == [f"{TEACHER}/soteacher/seed{k}/wrn_10_1/kd" for k in (0, 1)]
+
+
+def test_curves_of_several_distillers_name_them_in_the_students_panel_only(wide):
+    found = parts(
+        wide, kind="curves", teachers=["standard"], pairs=[FIRST], distillers=["kd", "kd_hot"]
+    )
+    assert [(part.panel, part.series) for part in found] == [
+        ("wrn_16_2", "standard"),
+        (FIRST, "standard kd"),
+        (FIRST, "standard kd_hot"),
+    ]
+
+
+def test_curves_of_a_network_that_teaches_on_two_data_sets_are_headed_by_each(wide):
+    values = on_two_data_sets(wide)
+    found = parts(values, kind="curves", teachers=["standard"], distillers=["kd"])
+    panels = [part.panel for part in found]
+    assert panels == ["digits wrn_16_2", "noisy wrn_16_2", FIRST, OTHER, SMALL]
+
+
+CHECKPOINTS = {"kind": "checkpoints", "pairs": [FIRST], "distillers": ["kd"], "every": 5}
+
+
+def test_checkpoints_are_a_point_every_so_many_epochs_and_the_last(kept):
+    found = parts(kept, **CHECKPOINTS, seeds=[0])
+    assert [(part.panel, part.series, part.epoch) for part in found] == [
+        (FIRST, method, epoch) for method in METHODS[:2] for epoch in (5, 10, 15, 20)
+    ]
+    for part in found:
+        teacher = f"{TEACHER}/{part.series}/seed0"
+        home = teacher if part.epoch == 20 else f"{teacher}/epoch{part.epoch:03d}"
+        assert ids(part.runs) == [f"{home}/wrn_16_1/kd"]
+        assert ids(part.teachers) == [teacher]
+
+
+def test_checkpoints_that_do_not_divide_the_epochs_end_with_the_last_one(kept):
+    found = parts(kept, **CHECKPOINTS | {"every": 15}, teachers=["standard"])
+    assert [part.epoch for part in found] == [15, 20]
+
+
+def test_a_checkpoint_student_is_another_run_by_its_teacher_s_epoch_alone(kept):
+    *early, last = parts(kept, **CHECKPOINTS, teachers=["standard"], seeds=[0])
+    assert "teacher_epoch" not in last.runs[0].spec
+    for part in early:
+        assert part.runs[0].spec == last.runs[0].spec | {"teacher_epoch": part.epoch}
+        assert part.runs[0].teacher is last.runs[0].teacher
+
+
+def test_the_last_checkpoint_s_students_are_the_very_runs_of_a_table(kept):
+    plan = expand(read(with_block(kept, "figures", **CHECKPOINTS, seeds=[0])))
+    of_table = {run.id: run for cell in plan.tables["first"] for run in cell.runs}
+    for part in plan.figures["asked"]:
+        for run in part.runs:
+            assert (run.id in of_table) == (part.epoch == 20)
+            assert run is of_table.get(run.id, run)
+            assert ("first" in plan.wanted[run.id]) == (part.epoch == 20)
+
+
+def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
+    before = expand(read(kept)).runs
+    after = expand(read(with_block(kept, "figures", **CHECKPOINTS, seeds=[0]))).runs
+    assert {name: run.spec for name, run in before.items()} == {
+        name: after[name].spec for name in before
+    }
+    added = [after[name] for name in after.keys() - before.keys()]
+    assert Counter(run.spec["teacher_epoch"] for run in added) == {5: 2, 10: 2, 15: 2}
+    assert {run.spec["seed"] for run in added} == {0}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        CHECKPOINTS,
+        {"kind": "reliability"},
+        {"kind": "curves", "distillers": ["kd"]},
+    ],
+    ids=lambda block: block["kind"],
+)
+def test_every_run_of_a_figure_is_wanted_by_it_and_no_other_is(kept, block):
+    plan = expand(read(with_block(kept, "figures", **block)))
+    shown = {run.id for run in plan.runs_of("asked")}
+    assert shown == {
+        run.id for part in plan.figures["asked"] for run in (*part.runs, *part.teachers)
+    }
+    assert shown == {name for name, asked in plan.wanted.items() if "asked" in asked}

@@ -1,0 +1,205 @@
+"""What a plan tells its reports: it changes exactly where what it describes does."""
+
+import json
+from copy import deepcopy
+
+import pytest
+
+from soteacher.errors import UserError
+from soteacher.settings import canonical
+from soteacher.study.describe import (
+    MEANINGS,
+    TITLES,
+    caption,
+    figure_param,
+    page_param,
+    planned,
+    table_param,
+)
+from soteacher.study.plan import expand
+from soteacher.study.reader import read
+from soteacher.study.schema import FIGURES, TABLES
+
+
+def put(values, path, value):
+    """A copy of the values, with one of them set."""
+    made = deepcopy(values)
+    *outer, key = path.split()
+    inner = made
+    for name in outer:
+        inner = inner[name]
+    inner[key] = value
+    return made
+
+
+def params(values):
+    """What Snakemake compares of each table, each figure and the page."""
+    plan = expand(read(values))
+    made = {name: table_param(plan, name) for name in plan.tables}
+    made |= {name: figure_param(plan, name) for name in plan.figures}
+    return made | {"page": page_param(plan)}
+
+
+def said(values, name):
+    return json.loads(params(values)[name])
+
+
+def turned_around(values):
+    """The same values, with the keys of every mapping in the opposite order."""
+    if isinstance(values, dict):
+        return {key: turned_around(values[key]) for key in reversed(values)}
+    return values
+
+
+ALL = {"table1", "table3", "table4", "truth", "figure1", "reliability", "curves", "page"}
+OF_STUDENTS = {"table1", "table4", "truth", "figure1", "curves"}
+BOTH = ["student.agreement", "student.predictive_kl"]
+
+# what is set in the demo, and which params are others then
+CHANGES = [
+    ("store", "elsewhere", set()),
+    ("threads", 3, set()),
+    ("device", "cuda", set()),
+    ("save_every", 5.0, set()),
+    ("runs_per_job", 2, set()),
+    ("recipes unused", {"epochs": 1, "batch": 1, "lr": 1, "decay_at": []}, {"page"}),
+    ("teachers unused", {}, {"page"}),
+    ("seeds", [0, 1], {"table1", "table3", "table4", "truth", "page"}),
+    ("tables table1 seeds", [0], {"table1"}),
+    ("tables table4 columns", BOTH, {"table4"}),
+    ("tables more", {"kind": "calibration", "teachers": ["standard"]}, {"more", "page"}),
+    ("figures more", {"kind": "reliability", "teachers": ["standard"]}, {"more", "page"}),
+    ("figures figure1 every", 8, {"figure1", "page"}),
+    ("teachers no_cr lipschitz weight", 2e-4, {"table1", "truth", "page"}),
+    ("distillers kd", {"temperature": 3.0}, OF_STUDENTS | {"page"}),
+    ("data digits augment flip", 0.5, ALL),
+    ("data digits true_labels confusion", 0.2, ALL),
+    ("recipes demo batch", 32, ALL),
+    ("recipes demo keep_every", 2, ALL - {"table4"}),
+    ("precision", "tf32", ALL),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "others"), CHANGES, ids=[row[0] for row in CHANGES])
+def test_a_param_changes_exactly_where_what_it_describes_does(demo, path, value, others):
+    old, new = params(demo), params(put(demo, path, value))
+    assert {name for name in new if new[name] != old.get(name)} == others
+    assert old.keys() <= new.keys()
+
+
+def test_a_renamed_study_changes_the_page_alone(demo):
+    old, new = params(demo), params(demo | {"study": "another"})
+    assert {name for name in new if new[name] != old[name]} == {"page"}
+
+
+def test_params_are_canonical_json_whatever_the_order_of_keys(demo):
+    demo["teachers"]["soteacher"]["consistency"] = {"ramp": "cosine", "weight": 2.0}
+    demo["data"]["others"] = {"source": "digits"}
+    made = params(demo)
+    assert made.keys() == ALL
+    assert all(canonical(json.loads(param)) == param for param in made.values())
+    # pairs keep theirs: columns stand in it
+    assert params(turned_around(demo) | {"pairs": demo["pairs"]}) == made
+
+
+def test_a_table_s_param_has_each_cell_its_runs_and_the_hashes_of_their_specs(demo):
+    plan = expand(read(demo))
+    block = json.loads(table_param(plan, "table4"))
+    assert (block["table"], block["kind"]) == ("table4", "agreement")
+    assert block["runs"] == planned(plan.runs_of("table4"))
+    assert len(block["runs"]) == 12
+    first = block["cells"][0]
+    assert first == {
+        "row": "standard",
+        "column": "wrn_10_2/wrn_10_1 student.agreement",
+        "measure": "agreement",
+        "role": "student",
+        "runs": [f"digits/wrn_10_2/standard/seed{k}/wrn_10_1/kd" for k in range(3)],
+        "papers": False,
+    }
+    for run_id, sha256 in block["runs"].items():
+        assert plan.runs[run_id].spec_sha256.startswith(sha256)
+        assert len(sha256) == 16
+    assert block["deviations"].count("epochs 16 (paper: 240)") == 1
+
+
+def test_a_table_s_param_tells_teachers_from_students(demo):
+    roles = {cell["column"]: cell["role"] for cell in said(demo, "table1")["cells"]}
+    assert roles["wrn_10_2/wrn_10_1 teacher.top1"] == "teacher"
+    assert roles["wrn_10_2/wrn_10_1 student.top1"] == "student"
+
+
+def test_a_figure_s_param_has_its_parts_and_of_checkpoints_students_teachers_and_epochs(demo):
+    first, *_ = said(demo, "figure1")["parts"]
+    teacher = "digits/wrn_10_2/standard/seed0"
+    assert first == {
+        "panel": "wrn_10_2/wrn_10_1",
+        "series": "standard",
+        "epoch": 4,
+        "students": [f"{teacher}/epoch004/wrn_10_1/kd"],
+        "teachers": [teacher],
+    }
+    first, *_ = said(demo, "reliability")["parts"]
+    assert first == {"panel": "wrn_10_2 standard", "series": "standard", "runs": [teacher]}
+    runs = said(demo, "figure1")["runs"]
+    assert teacher in runs and f"{teacher}/epoch004/wrn_10_1/kd" in runs
+
+
+def test_every_kind_has_a_title_and_a_meaning(demo):
+    assert TITLES.keys() == MEANINGS.keys() == {*TABLES, *FIGURES}
+    assert len(set(TITLES.values())) == len(TITLES)
+    plan = expand(read(demo))
+    for name, block in plan.study.blocks.items():
+        assert caption(plan, name) == f"{TITLES[block.kind]}. {MEANINGS[block.kind]}"
+
+
+def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):
+    facts = said(demo, "page")["facts"]
+    assert facts[0].startswith(
+        "12 teachers and 30 students were asked for, over seeds 0, 1, 2, on digits (known true "
+        "label distributions: 30% of the labels are drawn from look-alike classes"
+    )
+    other = said(put(demo, "tables table3 seeds", [7]), "page")["facts"]
+    assert "over seeds 0, 1, 2, 7, on" in other[0]
+
+
+def test_the_page_says_what_methods_and_recipes_are(demo):
+    page = said(demo, "page")
+    assert page["teachers"]["standard"] == "cross-entropy alone"
+    assert page["teachers"]["soteacher"] == "consistency + lipschitz (weight 0.0001)"
+    assert page["distillers"] == {"kd": "kd"}
+    assert "epochs 16, batch 64, lr 0.05" in page["recipes"]["demo"]
+    assert page["tables"].keys() | page["figures"].keys() == ALL - {"page"}
+
+
+# command lines end at 128 KiB
+
+
+def test_a_table_of_too_many_runs_is_refused_with_what_to_do(demo):
+    plan = expand(read(put(demo, "tables table1 seeds", list(range(400)))))
+    with pytest.raises(UserError) as caught:
+        table_param(plan, "table1")
+    assert str(caught.value) == (
+        "table1, of 4800 runs, does not fit into one command line; make two of it in the study"
+    )
+    table_param(plan, "table3")
+
+
+def test_a_figure_of_too_many_runs_is_refused_with_what_to_do(demo):
+    plan = expand(read(put(demo, "figures curves seeds", list(range(700)))))
+    with pytest.raises(UserError, match="curves, of 2800 runs, does not fit into one command line"):
+        figure_param(plan, "curves")
+
+
+def test_a_page_of_too_many_runs_is_refused_with_what_to_do(demo):
+    plan = expand(read(put(demo, "figures curves seeds", list(range(700)))))
+    with pytest.raises(UserError, match="the page does not fit into one command line"):
+        page_param(plan)
+
+
+def test_the_paths_of_measures_count_as_characters_too(demo):
+    many = put(demo, "tables table1 seeds", list(range(20)))
+    param = table_param(expand(read(many | {"runs_per_job": 100})), "table1")
+    assert len(param) < 50_000
+    with pytest.raises(UserError, match="table1, of 240 runs, does not fit"):
+        table_param(expand(read(many | {"runs_per_job": 1})), "table1")

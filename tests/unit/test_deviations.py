@@ -1,0 +1,246 @@
+"""Where a run is not the paper's own experiment, said in words: setting, ours, the paper's."""
+
+from copy import deepcopy
+
+import pytest
+
+from soteacher.study import paper
+from soteacher.study.paper import deviations
+from soteacher.study.plan import expand
+from soteacher.study.reader import read
+
+METHODS = ("standard", "soteacher", "no_cr", "no_lr")
+
+
+def put(values, path, value):
+    """A copy of the values, with one of them set."""
+    made = deepcopy(values)
+    *outer, key = path.split()
+    inner = made
+    for name in outer:
+        inner = inner[name]
+    inner[key] = value
+    return made
+
+
+def papers_teacher(**changes):
+    """The spec of the paper's Standard teacher on CIFAR-100, or with parts of it replaced."""
+    return {
+        "role": "teacher",
+        "loop": 1,
+        "data": {"source": "cifar100", "revision": 1},
+        "stream": {"revision": 1, "crop_padding": 4, "flip": 0.5},
+        "network": {"name": "wrn_40_2", "revision": 1},
+        "recipe": {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]},
+        "terms": {},
+        "seed": 0,
+    } | changes
+
+
+def papers_student(**changes):
+    """The spec of a student of it by KD."""
+    student = {"network": {"name": "wrn_40_1", "revision": 1}, "terms": {"kd": {"revision": 1}}}
+    return papers_teacher(role="student", teacher=papers_teacher()) | student | changes
+
+
+TERMS = {
+    "standard": {},
+    "soteacher": {"lipschitz": {"revision": 1}, "consistency": {"revision": 1}},
+    "no_cr": {"lipschitz": {"revision": 1}},
+    "no_lr": {"consistency": {"revision": 1}},
+}
+
+
+def network(name):
+    return {"network": {"name": name, "revision": 1}}
+
+
+# part of a spec that is other than the paper's, what is said of it
+OTHER_PARTS = [
+    ({"data": {"source": "digits", "revision": 1}}, "data digits (paper: cifar100)"),
+    (
+        {"data": {"source": "cifar100", "revision": 1, "true_labels": {"confusion": 0.3}}},
+        "data cifar100 with labels drawn from known distributions (paper: cifar100)",
+    ),
+    (
+        {"data": {"source": "cifar100", "revision": 1, "size": 16}},
+        "data cifar100, size 16 (paper: cifar100)",
+    ),
+    ({"stream": {"revision": 1, "crop_padding": 4}}, "flip 0 (paper: 0.5)"),
+    ({"stream": {"revision": 1, "flip": 0.5}}, "crop_padding 0 (paper: 4)"),
+    (
+        {"stream": {"revision": 1, "crop_padding": 2, "flip": 0.5}},
+        "crop_padding 2 (paper: 4)",
+    ),
+    (network("wrn_10_1"), "network wrn_10_1 (not in the paper)"),
+    ({"precision": "tf32"}, "precision tf32"),
+]
+OTHER_RECIPES = [
+    ({"epochs": 220}, "epochs 220 (paper: 240)"),
+    ({"batch": 128}, "batch 128 (paper: 64)"),
+    ({"lr": 0.1}, "lr 0.1 (paper: 0.05)"),
+    ({"decay_at": [150, 180]}, "decay_at 150, 180 (paper: 150, 180, 210)"),
+    ({"decay": 0.2}, "decay 0.2 (paper: 0.1)"),
+    ({"momentum": 0.8}, "momentum 0.8 (paper: 0.9)"),
+    ({"weight_decay": 1e-4}, "weight_decay 0.0001 (paper: 0.0005)"),
+]
+OTHER_PARTS += [
+    ({"recipe": papers_teacher()["recipe"] | recipe}, said) for recipe, said in OTHER_RECIPES
+]
+# method, the terms it has instead, what is said of them
+OTHER_TERMS = [
+    ("standard", TERMS["no_cr"], "standard is lipschitz (paper: nothing)"),
+    ("soteacher", TERMS["standard"], "soteacher is nothing (paper: consistency + lipschitz)"),
+    ("soteacher", TERMS["no_cr"], "soteacher is lipschitz (paper: consistency + lipschitz)"),
+    (
+        "soteacher",
+        TERMS["soteacher"] | {"dropout": {"revision": 1}},
+        "soteacher is consistency + dropout + lipschitz (paper: consistency + lipschitz)",
+    ),
+    (
+        "soteacher",
+        TERMS["no_lr"] | {"lipschitz": {"revision": 1, "weight": 1e-4}},
+        "lipschitz weight 0.0001 (paper: 1e-05)",
+    ),
+    (
+        "soteacher",
+        TERMS["no_cr"] | {"consistency": {"revision": 1, "ramp": "cosine"}},
+        "consistency ramp cosine (paper: linear)",
+    ),
+    (
+        "no_lr",
+        {"consistency": {"revision": 1, "mode": "paper"}},
+        "consistency mode paper (paper: official)",
+    ),
+    ("plain", TERMS["standard"], "method plain (not in the paper)"),
+]
+OTHER_STUDENTS = [
+    ("kd", {"kd": {"revision": 1, "temperature": 3.0}}, "kd temperature 3 (paper: 4)"),
+    ("kd", {"kd": {"revision": 1, "ce": 0.1}}, "kd ce 0.1 (paper: 0.5)"),
+    ("kd", {"at": {"revision": 1}}, "kd is at (paper: kd)"),
+    ("kd", {}, "kd is nothing (paper: kd)"),
+    ("kd_hot", {"kd": {"revision": 1}}, "method kd_hot (not in the paper)"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", [0, 41])
+def test_a_teacher_of_the_paper_s_settings_deviates_in_nothing(method, seed):
+    assert deviations(papers_teacher(terms=TERMS[method], seed=seed), method) == []
+
+
+@pytest.mark.parametrize("name", ["wrn_40_1", "wrn_16_2"])
+def test_a_student_of_the_paper_s_settings_deviates_in_nothing(name):
+    assert deviations(papers_student(**network(name)), "kd") == []
+
+
+def test_kept_checkpoints_make_no_other_experiment():
+    recipe = papers_teacher()["recipe"] | {"keep_every": 10}
+    assert deviations(papers_teacher(recipe=recipe), "standard") == []
+
+
+def test_defaults_that_are_written_out_make_no_other_experiment():
+    recipe = papers_teacher()["recipe"] | {"decay": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+    terms = {"consistency": {"revision": 1, "weight": 1.0, "ramp": "linear", "mode": "official"}}
+    assert deviations(papers_teacher(recipe=recipe, terms=terms), "no_lr") == []
+    student = papers_student(terms={"kd": {"revision": 1, "temperature": 4.0, "ce": 0.5}})
+    assert deviations(student, "kd") == []
+
+
+@pytest.mark.parametrize(("part", "said"), OTHER_PARTS)
+def test_another_part_is_named_with_what_ours_and_the_paper_s_is(part, said):
+    assert deviations(papers_teacher(**part), "standard") == [said]
+    assert deviations(papers_student(**part), "kd") == [said]
+
+
+@pytest.mark.parametrize(("method", "terms", "said"), OTHER_TERMS)
+def test_other_regularizers_than_a_method_s_name_says_are_named(method, terms, said):
+    assert deviations(papers_teacher(terms=terms), method) == [said]
+
+
+@pytest.mark.parametrize(("distiller", "terms", "said"), OTHER_STUDENTS)
+def test_another_distiller_than_its_name_says_is_named(distiller, terms, said):
+    assert deviations(papers_student(terms=terms), distiller) == [said]
+
+
+def test_a_student_of_an_earlier_epoch_s_teacher_is_not_the_paper_s():
+    said = "the teacher of epoch 40 (paper: the last)"
+    assert deviations(papers_student(teacher_epoch=40), "kd") == [said]
+
+
+def test_all_that_deviates_is_told():
+    spec = papers_teacher(**network("wrn_10_1"), precision="tf32", terms=TERMS["no_cr"])
+    assert deviations(spec, "standard") == [
+        "network wrn_10_1 (not in the paper)",
+        "standard is lipschitz (paper: nothing)",
+        "precision tf32",
+    ]
+
+
+@pytest.fixture
+def papers_digits(monkeypatch, wide):
+    """A study, in a world where the paper's experiment is one on digits."""
+    recipe = wide["recipes"]["teachers"]
+    monkeypatch.setitem(paper.STREAMS, "digits", {"crop_padding": 1})
+    monkeypatch.setitem(
+        paper.RECIPES,
+        "digits",
+        {key: recipe[key] for key in ("epochs", "batch", "lr", "decay_at")},
+    )
+    monkeypatch.setitem(paper.NETWORKS, "digits", ("wrn_16_2", "wrn_16_1", "wrn_10_1"))
+    wide = put(wide, "recipes students", recipe)
+    wide = put(wide, "teachers soteacher lipschitz", {})
+    return put(wide, "teachers no_cr lipschitz", {})
+
+
+def cells_of(values, table="first"):
+    """The deviations of each cell of a table."""
+    found = expand(read(values)).tables[table]
+    return {(cell.row, cell.column): cell.deviations for cell in found}
+
+
+def papers_cells(values, table="first"):
+    """Whether each cell of a table is the paper's."""
+    return {place: not said for place, said in cells_of(values, table).items()}
+
+
+def test_a_cell_is_the_paper_s_where_all_its_runs_are(papers_digits):
+    for (row, column), papers in papers_cells(papers_digits).items():
+        assert papers == (not column.startswith("small")), (row, column)
+
+
+def test_a_student_s_cell_is_not_the_paper_s_where_its_teacher_is_not(papers_digits):
+    other = put(papers_digits, "teachers no_lr", {"consistency": {"ramp": "cosine"}})
+    cells = papers_cells(other)
+    pair = "wrn_16_2/wrn_16_1"
+    assert not cells["no_lr", f"{pair} teacher.top1"]
+    assert not cells["no_lr", f"{pair} student.top1"]
+    assert cells["soteacher", f"{pair} student.top1"]
+
+
+def test_a_student_s_cell_with_another_distiller_is_not_the_paper_s(papers_digits):
+    cells = papers_cells(papers_digits, "second")
+    pair = "wrn_16_2/wrn_16_1"
+    assert cells["standard kd", f"{pair} student.top1"]
+    assert not cells["standard kd_hot", f"{pair} student.top1"]
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_other_networks_under_a_pair_s_name_are_not_the_paper_s(papers_digits, role):
+    pair = "wrn_16_2/wrn_16_1"
+    other = put(papers_digits, f"pairs {pair} {role}", "wrn_10_1")
+    assert papers_cells(papers_digits)["standard", f"{pair} student.top1"]
+    assert not papers_cells(other)["standard", f"{pair} student.top1"]
+    said = cells_of(other)["standard", f"{pair} student.top1"]
+    assert "the pair's name is not that of its networks" in said
+
+
+def test_a_student_s_cell_tells_its_teacher_s_deviations_too_each_once(papers_digits):
+    other = put(papers_digits, "recipes teachers batch", 32)
+    other = put(other, "teachers no_lr", {"consistency": {"ramp": "cosine"}})
+    other = put(other, "distillers kd", {"temperature": 2.0})
+    assert cells_of(other)["no_lr", "wrn_16_2/wrn_16_1 student.top1"] == (
+        "batch 32 (paper: 64)",
+        "consistency ramp cosine (paper: linear)",
+        "kd temperature 2 (paper: 4)",
+    )

@@ -1,0 +1,522 @@
+"""Figures: the numbers that they return are worked by hand, and the lines carry these numbers."""
+
+import os
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from soteacher.errors import UserError
+from soteacher.report.figures import make_figure, save
+from soteacher.report.figures.colours import styles
+from soteacher.report.figures.drawing import make_panels
+
+PAIR = "wrn_10_2/wrn_10_1"
+STUDENT, TEACHER = "Student's test\naccuracy (%)", "Teacher's test\naccuracy (%)"
+NO_EPOCHS = pd.DataFrame(columns=["run", "epoch", "lr", "train_top1", "test_top1", "loss"])
+NO_BINS = pd.DataFrame(
+    columns=["run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy"]
+)
+
+
+def measured(**top1):
+    """Measures by run id; a run's value is its accuracy, or how it ended without one."""
+    rows = {
+        run: {"status": "done", "note": "", "top1": value, "ece": "", "ece_scaled": ""}
+        if isinstance(value, float)
+        else {"status": value, "note": f"{run}: {value}", "top1": "", "ece": "", "ece_scaled": ""}
+        for run, value in top1.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def history(**test_top1):
+    """Epochs by run id: a run's test accuracies; in training it gets 0.1 more right."""
+    return pd.DataFrame(
+        [
+            {"run": run, "epoch": n, "lr": 0.1, "train_top1": x + 0.1, "test_top1": x, "loss": 1.0}
+            for run, values in test_top1.items()
+            for n, x in enumerate(values, start=1)
+        ]
+    )
+
+
+def binned(run, scaled, *bins):
+    """Bins of one run: (images, confidence, accuracy) each, of equal width."""
+    return pd.DataFrame(
+        [
+            {
+                "run": run,
+                "scaled": scaled,
+                "bin": n + 1,
+                "low": n / len(bins),
+                "high": (n + 1) / len(bins),
+                "images": images,
+                "confidence": confidence,
+                "accuracy": accuracy,
+            }
+            for n, (images, confidence, accuracy) in enumerate(bins)
+        ]
+    )
+
+
+def make(kind, parts, measures, epochs=NO_EPOCHS, reliability=NO_BINS):
+    block = {"figure": "figure1", "kind": kind, "title": "A title.", "parts": parts, "runs": {}}
+    return make_figure(block, measures, epochs, reliability)
+
+
+def one(table, **where):
+    """The one row of a table with these values."""
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def bands(axes):
+    return {band.get_label(): band for band in axes.collections}
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().strip()]
+
+
+def titles(figure):
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def axes_of(figure, y):
+    return [axes for axes in figure.axes if axes.get_ylabel() == y]
+
+
+def saved(figure, path):
+    save(figure, path)
+    return path.read_bytes()
+
+
+# checkpoints
+
+
+@pytest.fixture
+def checkpoints():
+    """Two checkpoints of three teachers and of one of another method; one of the three diverged."""
+    parts = [
+        {
+            "panel": PAIR,
+            "series": series,
+            "epoch": epoch,
+            "teachers": [f"t{seed}" for seed in seeds],
+            "students": [f"s{seed}_{epoch}" for seed in seeds],
+        }
+        for series, seeds in (("standard", "012"), ("soteacher", "3"))
+        for epoch in (2, 4)
+    ]
+    measures = measured(
+        **{"t0": 0.5, "t1": 0.5, "t2": "diverged", "t3": 0.5},
+        **{"s0_2": 0.70, "s1_2": 0.74, "s2_2": "blocked", "s3_2": 0.6},
+        **{"s0_4": 0.80, "s1_4": "diverged", "s2_4": "blocked", "s3_4": 0.65},
+    )
+    epochs = history(
+        t0=[0.1, 0.3, 0.35, 0.40], t1=[0.2, 0.4, 0.5, 0.48], t2=[0.1, 0.9], t3=[0.1, 0.2, 0.3, 0.4]
+    )
+    return make("checkpoints", parts, measures, epochs)
+
+
+def test_checkpoints_are_the_teachers_of_that_epoch_and_their_students_final_accuracy(checkpoints):
+    _, table = checkpoints
+    assert list(table.columns) == (
+        ["panel", "series", "role", "epoch", "mean", "sd", "n", "n_planned", "runs"]
+    )
+    assert len(table) == 2 * 2 * 2
+    teacher = one(table, series="standard", role="teacher", epoch=2)
+    assert teacher["mean"] == pytest.approx(35)  # of 30 and 40
+    assert teacher["sd"] == pytest.approx(np.sqrt(5**2 + 5**2))  # n - 1 = 1
+    assert (teacher["n"], teacher["n_planned"], teacher["runs"]) == (2, 3, "t0 t1")
+    assert one(table, series="standard", role="teacher", epoch=4)["mean"] == pytest.approx(44)
+    student = one(table, series="standard", role="student", epoch=2)
+    assert student["mean"] == pytest.approx(72)
+    assert student["sd"] == pytest.approx(np.sqrt(2**2 + 2**2))
+    assert student["runs"] == "s0_2 s1_2"
+
+
+def test_one_run_left_of_three_has_no_deviation(checkpoints):
+    left = one(checkpoints[1], series="standard", role="student", epoch=4)
+    assert left["mean"] == pytest.approx(80)
+    assert np.isnan(left["sd"])
+    assert (left["n"], left["n_planned"]) == (1, 3)
+
+
+def test_checkpoints_are_drawn_as_returned(checkpoints):
+    figure, table = checkpoints
+    for role, y, dashed in (("student", STUDENT, False), ("teacher", TEACHER, True)):
+        drawn = lines(*axes_of(figure, y))
+        assert set(drawn) == {f"Standard {role}", f"SoTeacher {role}"}
+        for series, name in (("standard", "Standard"), ("soteacher", "SoTeacher")):
+            rows = table[(table["series"] == series) & (table["role"] == role)]
+            line = drawn[f"{name} {role}"]
+            assert list(line.get_xdata()) == [2, 4]
+            assert list(line.get_ydata()) == list(rows["mean"])
+            assert line.is_dashed() == dashed
+            assert line.get_marker() != "None"
+
+
+def test_a_band_is_one_deviation_around_the_mean_and_only_where_there_are_several_runs(checkpoints):
+    figure, _ = checkpoints
+    students, teachers = bands(*axes_of(figure, STUDENT)), bands(*axes_of(figure, TEACHER))
+    assert set(teachers) == {"Standard teacher"}
+    (outline,) = (path.vertices for path in teachers["Standard teacher"].get_paths())
+    at_2 = sorted({y for x, y in outline if x == 2})
+    assert at_2 == pytest.approx([35 - np.sqrt(50), 35 + np.sqrt(50)])
+    assert set(students) == {"Standard student"}
+    (outline,) = (path.vertices for path in students["Standard student"].get_paths())
+    assert {x for x, _ in outline} == {2}  # at epoch 4 one student is left
+
+
+def test_the_axes_are_labelled_with_units_and_everything_has_its_printed_name(checkpoints):
+    figure, _ = checkpoints
+    assert titles(figure) == ["WRN10-2/WRN10-1"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"", "Teacher's epoch"}
+    assert {axes.get_ylabel() for axes in figure.axes} == {STUDENT, TEACHER}
+    assert legend_of(figure) == ["Standard", "SoTeacher", "Mean ± sd, n = 1–2 of 3 seeds"]
+
+
+def test_accuracies_are_not_drawn_from_zero(checkpoints):
+    (axes,) = axes_of(checkpoints[0], STUDENT)
+    low, high = axes.get_ylim()
+    assert 55 < low < 60 and 80 < high < 85
+
+
+def test_a_checkpoint_that_a_teacher_never_reached_is_refused():
+    part = {"panel": PAIR, "series": "standard", "epoch": 9, "teachers": ["t"], "students": ["s"]}
+    measures = measured(t=0.5, s=0.5)
+    with pytest.raises(UserError, match=r"'t' has no epoch 9, .* its last is 2"):
+        make("checkpoints", [part], measures, history(t=[0.1, 0.2]))
+    with pytest.raises(UserError, match="the epochs do not hold 't', which the figure needs"):
+        make("checkpoints", [part], measures, history(other=[0.1]))
+
+
+# curves
+
+
+@pytest.fixture
+def curves():
+    """Two networks; one of three runs diverged midway, and so did the only run of a series."""
+    parts = [
+        {"panel": "wrn_10_2", "series": "standard", "runs": ["a", "b", "c"]},
+        {"panel": "wrn_10_2", "series": "soteacher", "runs": ["d"]},
+        {"panel": "wrn_16_2", "series": "standard", "runs": ["e"]},
+    ]
+    measures = measured(a=0.6, b=0.8, c="diverged", d="diverged", e=0.5)
+    epochs = history(a=[0.2, 0.4, 0.6], b=[0.4, 0.4, 0.8], c=[0.9, 0.9], d=[0.3], e=[0.1, 0.3, 0.5])
+    return make("curves", parts, measures, epochs)
+
+
+def test_curves_are_means_over_finished_runs_of_both_splits(curves):
+    _, table = curves
+    assert list(table.columns) == (
+        ["panel", "series", "split", "epoch", "mean", "sd", "n", "n_planned", "runs"]
+    )
+    both = table[(table["panel"] == "wrn_10_2") & (table["series"] == "standard")]
+    test, train = both[both["split"] == "test"], both[both["split"] == "train"]
+    assert list(test["epoch"]) == list(train["epoch"]) == [1, 2, 3]
+    assert list(test["mean"]) == pytest.approx([30, 40, 70])
+    assert list(train["mean"]) == pytest.approx([40, 50, 80])
+    assert list(test["sd"]) == pytest.approx([np.sqrt(200), 0, np.sqrt(200)], abs=1e-9)
+    assert set(both["n"]) == {2} and set(both["n_planned"]) == {3} and set(both["runs"]) == {"a b"}
+    alone = table[table["panel"] == "wrn_16_2"]
+    assert alone["sd"].isna().all() and set(alone["n"]) == {1}
+
+
+def test_a_series_without_a_finished_run_stands_in_the_numbers_and_not_in_the_figure(curves):
+    figure, table = curves
+    for split in ("train", "test"):
+        gone = one(table, series="soteacher", split=split)
+        assert (gone["n"], gone["n_planned"], gone["runs"]) == (0, 1, "")
+        assert gone[["epoch", "mean", "sd"]].isna().all()
+    assert not any("SoTeacher" in name for axes in figure.axes for name in lines(axes))
+    assert "SoTeacher" not in legend_of(figure)
+    assert "wrn_10_2,soteacher,test,,,,0,1," in table.to_csv(index=False)
+    assert "wrn_16_2,standard,test,1,10.0,,1,1,e" in table.to_csv(index=False)
+
+
+def test_curves_are_drawn_as_returned(curves):
+    figure, table = curves
+    assert titles(figure) == ["WRN10-2", "WRN16-2"]
+    for axes, panel in zip(figure.axes, ["wrn_10_2", "wrn_16_2"], strict=True):
+        drawn = lines(axes)
+        assert set(drawn) == {"Standard test", "Standard train"}
+        for split in ("test", "train"):
+            rows = table[(table["panel"] == panel) & (table["split"] == split) & (table["n"] > 0)]
+            line = drawn[f"Standard {split}"]
+            assert list(line.get_xdata()) == [1, 2, 3]
+            assert list(line.get_ydata()) == list(rows["mean"])
+            assert line.is_dashed() == (split == "train")
+    assert set(bands(figure.axes[0])) == {"Standard test", "Standard train"}
+    assert bands(figure.axes[1]) == {}  # n = 1
+    assert figure.axes[0].get_ylabel() == "Accuracy (%)"
+    assert {axes.get_xlabel() for axes in figure.axes} == {"Epoch"}
+
+
+def test_one_seed_is_told_and_has_no_band():
+    parts = [{"panel": "wrn_10_2", "series": "standard", "runs": ["a"]}]
+    figure, _ = make("curves", parts, measured(a=0.6), history(a=[0.2, 0.6]))
+    assert legend_of(figure) == ["Standard", "Test images", "Training images", "n = 1 seed"]
+
+
+def test_a_panel_without_any_finished_run_says_so():
+    parts = [{"panel": "wrn_10_2", "series": "standard", "runs": ["a"]}]
+    figure, table = make("curves", parts, measured(a="diverged"), history(a=[0.2, 0.6]))
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["no finished run"]
+    assert not any(label.get_visible() for label in axes.get_xticklabels() + axes.get_yticklabels())
+    assert list(table["n"]) == [0, 0]
+
+
+def test_a_finished_run_without_epochs_is_refused():
+    parts = [{"panel": "wrn_10_2", "series": "standard", "runs": ["a", "b"]}]
+    with pytest.raises(UserError, match="the epochs do not hold 'b', which the figure needs"):
+        make("curves", parts, measured(a=0.6, b=0.6), history(a=[0.6]))
+
+
+# reliability
+
+
+@pytest.fixture
+def reliability():
+    """A panel of two finished runs and one that diverged, and a panel without a finished run."""
+    parts = [
+        {"panel": "wrn_10_2 standard", "runs": ["a", "b", "c"]},
+        {"panel": "wrn_10_2 soteacher", "runs": ["d"]},
+    ]
+    measures = measured(a=0.5, b=0.5, c="diverged", d="blocked")
+    # Where a run has no number, pandas reads all numbers of a file as texts.
+    measures["ece"] = ["0.10", "0.1361", "", ""]
+    measures["ece_scaled"] = ["0.01", "0.03", "", ""]
+    bins = pd.concat(
+        [
+            binned("a", 0, (0, 0, 0), (10, 0.5, 0.4), (30, 0.9, 0.8)),
+            binned("b", 0, (0, 0, 0), (30, 0.6, 0.5), (10, 0.8, 1.0)),
+            binned("a", 1, (20, 0.3, 0.2), (20, 0.5, 0.5), (0, 0, 0)),
+            binned("b", 1, (20, 0.2, 0.3), (0, 0, 0), (20, 0.7, 0.6)),
+        ]
+    )
+    return make("reliability", parts, measures, reliability=bins)
+
+
+def test_bins_of_several_runs_are_pooled_by_their_images(reliability):
+    _, table = reliability
+    assert " ".join(table.columns) == (
+        "panel scaled bin low high images share confidence accuracy n n_planned runs ece"
+    )
+    middle = one(table, panel="wrn_10_2 standard", scaled="before", bin=2)
+    assert middle["images"] == 40
+    assert middle["share"] == pytest.approx(40 / 80)
+    assert middle["confidence"] == pytest.approx((10 * 0.5 + 30 * 0.6) / 40)
+    assert middle["accuracy"] == pytest.approx((10 * 0.4 + 30 * 0.5) / 40)
+    assert (middle["low"], middle["high"]) == (1 / 3, 2 / 3)
+    assert (middle["n"], middle["n_planned"], middle["runs"]) == (2, 3, "a b")
+    last = one(table, panel="wrn_10_2 standard", scaled="before", bin=3)
+    assert last["confidence"] == pytest.approx((30 * 0.9 + 10 * 0.8) / 40)
+    assert last["accuracy"] == pytest.approx((30 * 0.8 + 10 * 1.0) / 40)
+    half = one(table, panel="wrn_10_2 standard", scaled="after", bin=2)
+    assert (half["images"], half["confidence"], half["accuracy"]) == (20, 0.5, 0.5)
+
+
+def test_an_empty_bin_has_a_share_of_zero_and_no_point(reliability):
+    figure, table = reliability
+    empty = one(table, panel="wrn_10_2 standard", scaled="before", bin=1)
+    assert (empty["images"], empty["share"]) == (0, 0)
+    assert np.isnan(empty["confidence"]) and np.isnan(empty["accuracy"])
+    assert len(lines(figure.axes[0])["before"].get_xdata()) == 2
+
+
+def test_reliability_is_drawn_as_returned_beside_the_diagonal(reliability):
+    figure, table = reliability
+    upper, lower = figure.axes[:2]
+    drawn, steps = lines(upper), {patch.get_label(): patch for patch in lower.patches}
+    assert list(drawn["diagonal"].get_xdata()) == list(drawn["diagonal"].get_ydata()) == [0, 1]
+    for when in ("before", "after"):
+        bins = table[(table["panel"] == "wrn_10_2 standard") & (table["scaled"] == when)]
+        some = bins[bins["images"] > 0]
+        assert list(drawn[when].get_xdata()) == list(some["confidence"])
+        assert list(drawn[when].get_ydata()) == list(some["accuracy"])
+        shares, edges, _ = steps[when].get_data()
+        assert list(shares) == list(bins["share"])
+        assert list(edges) == [0, 1 / 3, 2 / 3, 1]
+    assert (upper.get_xlim(), upper.get_ylim()) == ((0, 1), (0, 1))
+    assert [upper.get_ylabel(), lower.get_ylabel()] == ["Accuracy", "Share of\nimages"]
+    assert lower.get_xlabel() == "Confidence"
+
+
+def test_a_panel_tells_the_mean_calibration_error_over_runs(reliability):
+    figure, table = reliability
+    assert titles(figure)[0] == "WRN10-2 Standard\nECE 0.118 before, 0.020 after"
+    before = table[(table["panel"] == "wrn_10_2 standard") & (table["scaled"] == "before")]
+    assert list(before["ece"]) == pytest.approx([0.11805] * 3)
+    assert legend_of(figure) == (
+        ["Before temperature scaling", "After temperature scaling", "n = 2 of 3 seeds"]
+    )
+
+
+def test_a_network_without_a_finished_run_stands_in_the_numbers_of_reliability(reliability):
+    figure, table = reliability
+    for when in ("before", "after"):
+        gone = one(table, panel="wrn_10_2 soteacher", scaled=when)
+        assert (gone["n"], gone["n_planned"], gone["images"], gone["runs"]) == (0, 1, 0, "")
+        assert gone[["bin", "low", "share", "confidence", "accuracy", "ece"]].isna().all()
+    assert titles(figure)[1] == "WRN10-2 SoTeacher"
+    assert [text.get_text() for text in figure.axes[2].texts] == ["no finished run"]
+
+
+# all kinds
+
+
+def test_an_unknown_kind_of_figure_is_refused():
+    with pytest.raises(UserError, match=r"unknown kind of figure 'curve'.*did you mean 'curves'"):
+        make("curve", [], measured())
+
+
+def test_a_method_has_the_same_colour_and_marker_whatever_else_is_drawn():
+    alone = styles(["soteacher"])["soteacher"]
+    assert styles(["standard", "soteacher"])["soteacher"] == alone
+    assert styles(["ours", "soteacher", "no_cr", "standard"])["soteacher"] == alone
+    assert styles(["standard"])["standard"][0] != alone[0]
+    assert styles(["standard", "soteacher", "ours"])["ours"] == styles(["ours"])["ours"]
+    names = ["standard", "theirs", "soteacher", "ours"]
+    assert styles(names) == styles(reversed(names))
+
+
+def test_the_first_seven_series_differ_in_colour_and_thirty_in_colour_and_marker():
+    few = styles(["standard", "soteacher", *(f"method{n}" for n in range(5))])
+    assert len({colour for colour, _ in few.values()}) == 7
+    many = styles(["standard", "soteacher", *(f"method{n}" for n in range(28))])
+    assert len(set(many.values())) == 30
+    assert len(styles(f"method{n}" for n in range(100))) == 100
+
+
+def test_the_order_of_a_study_changes_no_colour_in_a_figure():
+    parts = [
+        {"panel": "wrn_10_2", "series": series, "runs": [series]}
+        for series in ("standard", "soteacher", "ours")
+    ]
+    measures = measured(standard=0.5, soteacher=0.5, ours=0.5)
+    epochs = history(standard=[0.1, 0.5], soteacher=[0.2, 0.5], ours=[0.3, 0.5])
+    colours = [
+        {
+            name: (to_hex(line.get_color()), line.get_marker())
+            for name, line in lines(figure.axes[0]).items()
+        }
+        for figure, _ in (
+            make("curves", parts, measures, epochs),
+            make("curves", parts[::-1], measures, epochs),
+        )
+    ]
+    assert colours[0] == colours[1]
+    assert len(set(colours[0].values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("n", "rows", "across", "width"),
+    [(1, 1, 1, 3.5), (2, 1, 2, 7), (3, 1, 3, 7), (4, 2, 2, 7), (5, 2, 3, 7), (7, 3, 3, 7)],
+)
+def test_panels_wrap_to_even_rows_of_three_at_most(n, rows, across, width):
+    figure, panels = make_panels([f"p{i}" for i in range(n)], "x", {"y": 2.0}, shared=set())
+    assert len(panels) == len(figure.axes) == n
+    grid = figure.axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == (rows, across)
+    assert tuple(figure.get_size_inches()) == (width, 2 * rows)
+
+
+@pytest.mark.parametrize(("second", "shared"), [(0.35, True), (0.25, False)])
+def test_panels_share_the_y_axis_where_their_accuracies_are_alike(second, shared):
+    parts = [{"panel": run, "series": "standard", "runs": [run]} for run in ("a", "b")]
+    epochs = history(a=[0.5, 0.6], b=[second, second + 0.1])
+    figure, _ = make("curves", parts, measured(a=0.6, b=0.6), epochs)
+    one_, other = figure.axes
+    assert one_.get_shared_y_axes().joined(one_, other) == shared
+
+
+def test_text_and_legend_stay_inside_the_figure_and_off_the_axes():
+    runs = [f"method_with_a_long_name_{n}" for n in range(9)]
+    parts = [{"panel": "wrn_10_2", "series": run, "runs": [run]} for run in runs]
+    epochs = history(**{run: [0.5, 0.6] for run in runs})
+    figure, _ = make("curves", parts, measured(**dict.fromkeys(runs, 0.6)), epochs)
+    figure.draw_without_rendering()
+    legend, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_tightbbox()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
+    assert legend.y0 >= 0 and legend.y1 <= axes.y0
+    assert axes.x0 >= 0 and axes.x1 <= figure.bbox.width and axes.y1 <= figure.bbox.height
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability"])
+def test_saved_bytes_are_the_same_every_time(kind, request, tmp_path):
+    figure, _ = request.getfixturevalue(kind)
+    first = {suffix: saved(figure, tmp_path / f"first.{suffix}") for suffix in ("png", "pdf")}
+    again = {suffix: saved(figure, tmp_path / f"again.{suffix}") for suffix in ("pdf", "png")}
+    assert first == again
+    assert first["png"].startswith(b"\x89PNG") and first["pdf"].startswith(b"%PDF")
+
+
+SCRIPT = """
+import sys
+import pandas as pd
+from pathlib import Path
+from soteacher.report.figures import make_figure, save
+measures = pd.DataFrame({"status": ["done"]}, index=["a"])
+epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
+part = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
+figure, _ = make_figure({"kind": "curves", "parts": [part]}, measures, epochs, None)
+for suffix in ("png", "pdf"):
+    save(figure, Path(sys.argv[1]) / f"figure.{suffix}")
+assert "torch" not in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+
+
+def test_two_processes_with_other_settings_write_the_same_bytes_without_torch(tmp_path):
+    found = []
+    for number, settings in enumerate(
+        ["", "font.size: 20\naxes.titleweight: bold\nsavefig.dpi: 50\n"]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "matplotlibrc").write_text(settings)
+        own = {"MATPLOTLIBRC": str(folder / "matplotlibrc"), "PYTHONHASHSEED": str(number)}
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(folder)], env=os.environ | own, check=True
+        )
+        found.append([(folder / f"figure.{suffix}").read_bytes() for suffix in ("png", "pdf")])
+    assert found[0] == found[1]
+
+
+def test_files_say_nothing_about_when_and_with_what_they_were_made(curves, tmp_path):
+    png, pdf = (saved(curves[0], tmp_path / f"figure.{suffix}") for suffix in ("png", "pdf"))
+    assert b"tEXt" not in png and b"Software" not in png
+    assert b"CreationDate" not in pdf and b"Producer" not in pdf
+    assert b"/FontFile2" in pdf  # TrueType, not drawings of letters
+
+
+def test_a_png_has_200_dots_per_inch(curves, tmp_path):
+    png = saved(curves[0], tmp_path / "figure.png")
+    pixels = [int.from_bytes(png[at : at + 4]) for at in (16, 20)]
+    assert pixels == pytest.approx(200 * curves[0].get_size_inches(), abs=1)
+
+
+def test_another_format_is_refused(curves, tmp_path):
+    with pytest.raises(UserError, match="unknown format of a figure 'svg'; known: pdf, png"):
+        save(curves[0], tmp_path / "figure.svg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_matplotlib_is_left_as_it_was(curves, tmp_path):
+    with matplotlib.rc_context({"font.size": 17}):
+        make("curves", [{"panel": "p", "series": "s", "runs": ["a"]}], measured(a="blocked"))
+        save(curves[0], tmp_path / "figure.png")
+        assert matplotlib.rcParams["font.size"] == 17

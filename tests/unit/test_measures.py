@@ -1,0 +1,305 @@
+"""From what runs left in the store to rows of measures."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from soteacher import files
+from soteacher.data.prepared import Prepared
+from soteacher.errors import UserError
+from soteacher.measures import calibration
+from soteacher.measures.accuracy import top_k
+from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.training.store import RunFolder
+
+
+def test_top_k_counts_the_images_whose_class_is_among_the_k_largest_logits():
+    logits = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [-1.0, -3.0, -2.0]])
+    classes = np.array([0, 1, 2, 1])
+    assert top_k(logits, classes, 1) == 1 / 4
+    assert top_k(logits, classes, 2) == 2 / 4
+    assert top_k(logits, classes, 3) == 1
+
+
+@pytest.mark.parametrize(("own", "places"), [(0, 4), (1, 1), (2, 2), (3, 3)])
+def test_among_equal_logits_the_lower_class_comes_first_as_with_argmax(own, places):
+    logits, classes = np.array([[5.0, 7.0, 7.0, 7.0]]), np.array([own])
+    assert [top_k(logits, classes, k) for k in (1, 2, 3, 4)] == [k >= places for k in (1, 2, 3, 4)]
+    assert top_k(logits, classes, 1) == (logits.argmax() == own)
+
+
+def test_where_all_logits_are_equal_the_lowest_classes_are_right():
+    assert top_k(np.zeros((5, 10)), np.arange(5), 5) == 1
+    assert top_k(np.zeros((5, 10)), np.arange(5, 10), 5) == 0
+
+
+def test_more_places_than_classes_make_every_image_right():
+    assert top_k(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0, 1]), 5) == 1
+
+
+def test_top_k_agrees_with_sorting():
+    draw = np.random.Generator(np.random.PCG64(0))
+    logits, classes = draw.normal(size=(500, 12)), draw.integers(12, size=500)
+    for k in (1, 3, 5):
+        largest = np.argsort(-logits, axis=1)[:, :k]
+        assert top_k(logits, classes, k) == (largest == classes[:, None]).any(axis=1).mean()
+
+
+# four images of two classes, worked out by hand
+
+LABELS = np.array([0, 0, 1, 1])
+PREDICTED = np.array([[0.9, 0.1], [0.36, 0.64], [0.38, 0.62], [0.3, 0.7]])
+"""The second image is wrong, the others are right."""
+TRAINED = np.array([[0.8, 0.2], [0.5, 0.5]])
+HISTORY = """\
+stage,epoch,lr,train_top1,test_top1,loss_ce,loss_kd
+prepare,1,0.1,0.25,,9.0,
+main,1,0.05,0.5,0.75,2.0,0.5
+main,2,0.05,0.625,1.0,1.0,0.25
+main,3,0.005,0.75,0.75,0.5,
+"""
+TRAINED_ON = {
+    "device": "A processor",
+    "device_type": "cpu",
+    "threads": 2,
+    "precision": "tf32",
+    "versions": {"python": "3", "torch": "2.0.1"},
+}
+
+
+def prepared(folder, **arrays):
+    """Prepared data of two classes with these arrays."""
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return Prepared(folder, {"classes": ["a", "b"], "arrays": {name: {} for name in arrays}})
+
+
+class Shelf:
+    """A store, and a manifest of the runs that were put there."""
+
+    def __init__(self, folder):
+        self.store, self.manifest = folder / "store", {"runs": {}}
+        self.data = prepared(folder / "data", test_labels=LABELS)
+
+    def put(self, run_id, predicted=PREDICTED, teacher=None, **artifacts):
+        """Finish a run that predicts these probabilities; return its folder."""
+        folder = RunFolder(self.store, f"fingerprint of {run_id}", run_id)
+        logits = {"test_logits": np.log(predicted), **artifacts}
+        writers = {
+            f"{name}.npy": lambda file, array=array: np.save(file, array)
+            for name, array in logits.items()
+        }
+        writers["history.csv"] = lambda file: file.write(HISTORY.encode())
+        folder.finish("done", writers, {"trained_on": TRAINED_ON, "soteacher": "1.2.3"})
+        self.manifest["runs"][run_id] = {
+            "spec_sha256": f"hash of {run_id}",
+            "status": "done",
+            "fingerprint": folder.fingerprint,
+            "artifacts": folder.record()["artifacts"],
+        }
+        if teacher:
+            taught_by = {"id": teacher, "fingerprint": f"fingerprint of {teacher}"}
+            self.manifest["runs"][run_id]["teacher"] = taught_by
+        return folder
+
+    def measured(self):
+        """Rows by run, epochs by run and number, bins by run, scaling and number."""
+        found = measure(self.manifest, self.data, self.store)
+        return SimpleNamespace(
+            runs={row["run"]: row for row in found.runs},
+            epochs={(row["run"], row["epoch"]): row for row in found.epochs},
+            bins={(row["run"], row["scaled"], row["bin"]): row for row in found.reliability},
+            found=found,
+        )
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A shelf with no run on it."""
+    return Shelf(tmp_path)
+
+
+def test_a_finished_run_is_measured_from_its_logits(shelf):
+    shelf.put("good")
+    row = shelf.measured().runs["good"]
+    assert tuple(row) == COLUMNS
+    assert (row["run"], row["spec_sha256"], row["status"]) == ("good", "hash of good", "done")
+    assert (row["top1"], row["top5"]) == (0.75, 1)
+    assert row["nll"] == pytest.approx(-np.log([0.9, 0.36, 0.62, 0.7]).mean())
+    assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
+    assert row["note"] == ""
+    unknown = ("agreement", "predictive_kl", "test_distance", "train_distance_l1")
+    assert [row[name] for name in unknown] == [""] * 4
+
+
+def test_the_scaled_measures_are_of_the_cross_fitted_logits(shelf):
+    shelf.put("good")
+    row = shelf.measured().runs["good"]
+    scaled, temperatures = calibration.scale(np.log(PREDICTED), LABELS)
+    assert (row["temperature_first"], row["temperature_second"]) == temperatures
+    assert row["nll_scaled"] == calibration.nll(scaled, LABELS) != row["nll"]
+    assert row["ece_scaled"] == calibration.ece(scaled, LABELS) != row["ece"]
+
+
+def test_a_student_is_compared_with_its_teacher(shelf):
+    shelf.put("teacher", predicted=np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.5, 0.5]]))
+    shelf.put("student", teacher="teacher")
+    rows = shelf.measured().runs
+    assert rows["student"]["agreement"] == 0.5  # of equal logits the lower class is the largest
+    p, q = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.5, 0.5]]), PREDICTED
+    assert rows["student"]["predictive_kl"] == pytest.approx((p * np.log(p / q)).sum() / 4)
+    assert rows["teacher"]["agreement"] == rows["teacher"]["predictive_kl"] == ""
+
+
+def test_distances_are_to_the_true_distributions_where_those_are_known(shelf, tmp_path):
+    truth = PREDICTED.copy()
+    truth[1] = [0.66, 0.34]  # by 0.3 for both classes; the class is another one, too
+    shelf.data = prepared(
+        tmp_path / "known",
+        test_labels=LABELS,
+        test_truth=truth,
+        train_truth=np.array([[0.8, 0.2], [0.9, 0.1]]),
+    )
+    shelf.put("good", train_logits=np.log(TRAINED))
+    row = shelf.measured().runs["good"]
+    assert row["test_distance"] == pytest.approx(0.3 * np.sqrt(2) / 4)
+    assert row["test_distance_l1"] == pytest.approx(0.6 / 4)
+    assert row["train_distance"] == pytest.approx(0.4 * np.sqrt(2) / 2)
+    assert row["train_distance_l1"] == pytest.approx(0.8 / 2)
+    assert row["top1"] == 0.75  # against argmax p*, not against the labels drawn from p*
+
+
+def test_accuracy_counts_against_the_likeliest_class_and_calibration_against_drawn_labels(
+    shelf, tmp_path
+):
+    truth = np.array([[0.6, 0.4], [0.4, 0.6], [0.4, 0.6], [0.4, 0.6]])
+    shelf.data = prepared(
+        tmp_path / "known", test_labels=LABELS, test_truth=truth, train_truth=TRAINED
+    )
+    shelf.put("good", train_logits=np.log(TRAINED))
+    row = shelf.measured().runs["good"]
+    assert row["top1"] == 1
+    assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
+
+
+def test_epochs_are_those_of_the_main_stage_with_the_sum_of_their_losses(shelf):
+    shelf.put("good")
+    shelf.put("other")
+    found = shelf.measured()
+    assert list(found.epochs) == [(run, epoch) for run in ("good", "other") for epoch in (1, 2, 3)]
+    assert all(tuple(row) == EPOCHS for row in found.found.epochs)
+    values = [tuple(found.epochs["good", epoch].values())[2:] for epoch in (1, 2, 3)]
+    assert values == [
+        (0.05, 0.5, 0.75, 2.5),
+        (0.05, 0.625, 1.0, 1.25),
+        (0.005, 0.75, 0.75, 0.5),
+    ]
+
+
+def test_the_best_accuracy_is_that_of_the_history_and_not_the_last(shelf):
+    shelf.put("good")
+    row = shelf.measured().runs["good"]
+    assert (row["best_top1"], row["top1"]) == (1.0, 0.75)
+
+
+def test_bins_of_confidence_are_told_before_and_after_scaling(shelf):
+    shelf.put("good")
+    found = shelf.measured()
+    assert all(tuple(row) == RELIABILITY for row in found.found.reliability)
+    assert list(found.bins) == [("good", s, b) for s in (0, 1) for b in range(1, 16)]
+    for b in range(1, 16):
+        row = found.bins["good", 0, b]
+        assert (row["low"], row["high"]) == pytest.approx(((b - 1) / 15, b / 15))
+        images, confidence, accuracy = {10: (2, 0.63, 0.5), 11: (1, 0.7, 1), 14: (1, 0.9, 1)}.get(
+            b, (0, 0, 0)
+        )
+        assert row["images"] == images
+        assert (row["confidence"], row["accuracy"]) == pytest.approx((confidence, accuracy))
+
+
+@pytest.mark.parametrize(("scaled", "measured"), [(0, "ece"), (1, "ece_scaled")])
+def test_the_bins_are_those_of_the_calibration_error(shelf, scaled, measured):
+    shelf.put("good")
+    found = shelf.measured()
+    rows = [found.bins["good", scaled, b] for b in range(1, 16)]
+    gaps = sum(row["images"] * abs(row["confidence"] - row["accuracy"]) for row in rows)
+    assert sum(row["images"] for row in rows) == 4
+    assert gaps / 4 == pytest.approx(found.runs["good"][measured])
+
+
+def test_a_row_tells_how_its_run_was_trained(shelf):
+    shelf.put("good")
+    row = shelf.measured().runs["good"]
+    told = ("device", "threads", "precision", "torch", "soteacher")
+    assert [row[name] for name in told] == ["A processor", 2, "tf32", "2.0.1", "1.2.3"]
+
+
+def test_runs_without_a_result_have_a_note_and_nothing_else(shelf):
+    shelf.put("good")
+    where = {"epoch": 3, "step": 7, "terms": {"ce": "nan", "kd": "0.5"}}
+    shelf.manifest["runs"] |= {
+        "bad": {"spec_sha256": "b", "status": "diverged", "diverged": where},
+        "child": {"spec_sha256": "c", "status": "blocked", "blocked_by": "bad"},
+    }
+    found = shelf.measured()
+    assert list(found.runs) == ["bad", "child", "good"]
+    assert found.runs["bad"]["note"] == "bad: diverged in epoch 3, step 7 (ce=nan, kd=0.5)"
+    assert found.runs["child"]["note"] == "child: blocked by bad"
+    for run, status in (("bad", "diverged"), ("child", "blocked")):
+        row = found.runs[run]
+        assert row["status"] == status
+        assert {row[name] for name in COLUMNS[4:]} == {""}
+    assert {run for run, *_ in (*found.epochs, *found.bins)} == {"good"}
+
+
+def test_an_artifact_that_differs_from_the_manifest_is_refused_though_its_record_was_changed_too(
+    shelf, tmp_path
+):
+    shelf.data = prepared(
+        tmp_path / "known", test_labels=LABELS, test_truth=PREDICTED, train_truth=TRAINED
+    )
+    folder = shelf.put("good", train_logits=np.log(TRAINED))
+    shelf.measured()
+    for name in ("test_logits.npy", "train_logits.npy", "history.csv"):
+        path = folder.path / name
+        kept, record = path.read_bytes(), folder.record()
+        path.write_bytes(kept + b" ")
+        record["artifacts"][name] = files.sha256_of(path)
+        (folder.path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(UserError, match=f"{name} of good has changed since it was recorded"):
+            shelf.measured()
+        path.unlink()
+        with pytest.raises(UserError, match=f"{name} of good is missing"):
+            shelf.measured()
+        path.write_bytes(kept)
+    shelf.measured()
+
+
+def test_a_teacher_s_changed_logits_are_refused_when_its_student_is_measured(shelf):
+    folder = shelf.put("teacher")
+    shelf.put("student", teacher="teacher")
+    del shelf.manifest["runs"]["teacher"]  # it has a manifest of its own
+    assert shelf.measured().runs["student"]["agreement"] == 1
+    np.save(folder.path / "test_logits.npy", np.zeros((4, 2)))
+    with pytest.raises(UserError, match=r"test_logits.npy of teacher has changed"):
+        shelf.measured()
+
+
+def test_a_run_without_its_record_is_refused_in_words(shelf):
+    folder = shelf.put("good")
+    (folder.path / "run.json").unlink()
+    with pytest.raises(UserError, match="cannot read the record of good"):
+        shelf.measured()
+
+
+def test_a_manifest_is_refused_by_the_run_that_it_lacks_or_holds_with_other_settings(shelf):
+    shelf.put("good")
+    shelf.put("another")
+    check_planned(shelf.manifest, {"good": "hash", "another": "hash of another"})
+    with pytest.raises(UserError, match="does not hold 'third'"):
+        check_planned(shelf.manifest, {"good": "hash of good", "third": "d"})
+    with pytest.raises(UserError, match="holds 'another' with other settings"):
+        check_planned(shelf.manifest, {"good": "hash of good", "another": "d"})

@@ -1,0 +1,296 @@
+"""The page: one whole file, with every number, the runs behind it, and every figure."""
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from made_tables import TEACHER, block_of, cell, lost, row, tabulate
+from PIL import Image
+
+from soteacher import cli
+from soteacher.report.page import make_page
+from soteacher.report.tables import heading, notes, shown, to_markdown
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
+DIVERGED = "bad: diverged in epoch 3, step 7 (ce=nan)"
+
+
+class Reader(HTMLParser):
+    """A page as a browser sees it; refuses tags that are not closed in turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.ids, self.links, self.loaded = [], {}, []
+        self.cells, self.asides = [], []  # what opens when it is pressed, in tables and elsewhere
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        assert len(named) == len(attrs)
+        if tag == "li":
+            assert self.open[-1] == "ul"
+        if tag in ("td", "th"):
+            assert self.open[-1] == "tr"
+        if tag == "summary":
+            assert self.open[-1] == "details"
+        if tag == "p":
+            assert "p" not in self.open
+        if tag == "a":
+            assert "a" not in self.open
+            self.links.setdefault(named["href"], "")
+            self.link = named["href"]
+        self.tags.append(tag)
+        self.ids += [named["id"]] if "id" in named else []
+        self.loaded += [named[name] for name in ("src", "srcset", "data") if name in named]
+        assert not any(name.startswith("on") for name in named)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "details":
+            self.details = self.cells if "td" in self.open else self.asides
+            self.details.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag in ("summary", "li"):
+            self.details[-1] += "|"
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if "a" in self.open:
+            self.links[self.link] = data
+        if "details" in self.open:
+            self.details[-1] += data
+
+
+def png(color):
+    """The bytes of a small image."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def figure(kind, *runs):
+    """What the page says of a figure besides its image."""
+    said = {"kind": kind, "title": f"A {kind}", "meaning": f"What <{kind}> & others mean."}
+    return said | {"deviations": [], "runs": list(runs)}
+
+
+def summary_of(blocks, **others):
+    """What `page_param` says of a study with these tables, and two figures."""
+    said = ("kind", "title", "meaning", "deviations")
+    return {
+        "study": "ours",
+        "facts": FACTS,
+        "teachers": {"soteacher": "lipschitz (weight 0.0001) + consistency"},
+        "distillers": {"kd": "kd"},
+        "recipes": {"demo": "epochs 16, lr {'default': 0.05}"},
+        "tables": {block["table"]: {key: block[key] for key in said} for block in blocks},
+        "figures": {
+            "figure1": figure("checkpoints", "teachers/f0", "students/f0/epoch004/kd"),
+            "curves": figure("curves", "teachers/f0"),
+        },
+    } | others
+
+
+@pytest.fixture
+def mixed():
+    """Two tables with every kind of cell, and the measures of their runs."""
+    first = block_of(
+        cell("standard", ["t/s0", "t/s1"], TEACHER, papers=True, role="teacher"),
+        cell("standard", ["a0"]),
+        cell("soteacher", ["t/t0", "t/t1", "t/t2"], TEACHER, role="teacher"),
+        cell("soteacher", ["b0"]),
+        deviations=("batch 32 (paper: 64)",),
+    )
+    second = block_of(
+        cell("wrn_40_2 standard", ["c0", "c1"], "ece", "ece", role="teacher"),
+        cell("wrn_40_2 standard", ["c0", "c1"], "nll_scaled", "nll_scaled", role="teacher"),
+        table="settings",
+    )
+    rows = [row(run, share) for run, share in (("t/s0", 0.76), ("t/s1", 0.77), ("a0", 0.5))]
+    rows += [row("t/t0", 0.74), lost("t/t1", "diverged", DIVERGED), row("t/t2", 0.75)]
+    rows += [lost("b0", "blocked", "b0: blocked by t/t1")]
+    rows += [row("c0", 0.9, ece=0.1, nll_scaled=0.5), row("c1", 0.9, ece=0.2, nll_scaled=0.75)]
+    return [first, second], rows
+
+
+NUMBERS = pd.DataFrame({"role": ["teacher", "student"], "runs": ["f0", "f0/epoch004/kd"]})
+FIGURES = {"figure1": (png("red"), NUMBERS), "curves": (png("blue"), NUMBERS)}
+
+
+@pytest.fixture
+def made(mixed):
+    """The tables, and the page of them and of two figures."""
+    blocks, rows = mixed
+    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    return blocks, tables, Reader(make_page(summary_of(blocks), tables, FIGURES))
+
+
+def test_the_page_is_one_file_that_loads_and_runs_nothing(made):
+    _, _, page = made
+    assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
+    assert not any(":" in link for link in page.links)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
+    assert page.tags.count("html") == page.tags.count("body") == 1
+
+
+def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
+    blocks, tables, page = made
+    for block in blocks:
+        table = tables[block["table"]]
+        for text in table.apply(shown, axis=1):
+            assert text in page.texts
+        assert {heading(block, table), block["meaning"], *notes(table)} <= set(page.texts)
+    assert page.asides[0] == (
+        "Some cells are not the paper's experiment and have no value of the paper beside them: "
+        "1 difference|batch 32 (paper: 64)|"
+    )
+
+
+def test_the_page_has_every_run_behind_a_number_with_its_value_and_its_record(made):
+    _, _, page = made
+    assert page.cells[:4] == [
+        "76.50 ± 0.71 (paper 76.38 ± 0.13)|76.00 t/s0|77.00 t/s1|",
+        "50.00|50.00 a0|",
+        "74.50 ± 0.71 (n = 2 of 3)|74.00 t/t0|diverged t/t1|75.00 t/t2|",
+        "none (n = 0 of 1)|blocked b0|",
+    ]
+    for run in ("t/s0", "t/s1", "t/t0", "t/t1", "t/t2", "c0", "c1"):
+        assert page.links[f"teachers/{run}/run.json"] == run
+    assert page.links["students/a0/run.json"] == "a0"
+
+
+def test_a_blocked_run_which_has_no_record_is_named_without_a_link(made):
+    _, _, page = made
+    assert "b0" in page.texts
+    assert not any("b0" in link for link in page.links)
+
+
+def test_a_value_is_printed_with_the_decimals_of_its_measure(made):
+    _, _, page = made
+    assert page.cells[4].startswith("0.150 ± 0.071")
+    assert "0.100 c0" in page.cells[4] and "0.200 c1" in page.cells[4]
+    assert "0.750 c1" in page.cells[5]
+
+
+def test_the_contents_lead_to_every_table_every_figure_and_the_settings(made):
+    _, _, page = made
+    anchors = [link.removeprefix("#") for link in page.links if link.startswith("#")]
+    assert anchors == ["table1", "settings", "figure1", "curves", "all-settings"]
+    assert sorted(anchors) == sorted(page.ids)
+    assert page.links["#table1"] == "Table 1"
+
+
+def test_figures_are_in_the_page_byte_for_byte(made):
+    _, _, page = made
+    parts = [source.removeprefix("data:image/png;base64,") for source in page.loaded]
+    assert [base64.b64decode(part, validate=True) for part in parts] == [
+        image for image, _ in FIGURES.values()
+    ]
+    assert {"A checkpoints.", "What <curves> & others mean."} <= set(page.texts)
+
+
+def test_the_runs_of_a_figure_are_linked_under_it(made):
+    _, _, page = made
+    runs = ["teachers/f0", "students/f0/epoch004/kd"]
+    assert f"Made of 2 runs|{runs[0]}|{runs[1]}|" in page.asides
+    assert f"Made of 1 run|{runs[0]}|" in page.asides
+    assert {f"{run}/run.json" for run in runs} <= page.links.keys()
+
+
+def test_files_of_tables_and_figures_are_linked_beside_them(made):
+    _, _, page = made
+    tables = ("table1", "settings")
+    files = {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")}
+    files |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("csv", "pdf", "png")}
+    assert files <= page.links.keys()
+
+
+def test_a_study_without_figures_has_a_page_without_them(mixed):
+    blocks, rows = mixed
+    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    page = Reader(make_page(summary_of(blocks), tables, {}))
+    assert page.loaded == []
+    assert "Figures" not in page.texts
+    assert "#figure1" not in page.links
+
+
+def test_columns_stand_under_the_pair_they_are_of(made):
+    _, _, page = made
+    assert page.texts.count("WRN40-2/WRN40-1") == 1
+    assert {"Teacher", "Student", "ECE", "NLL, scaled", "SoTeacher"} <= set(page.texts)
+
+
+def test_what_is_special_in_html_is_shown_as_it_is():
+    evil = "<b>&\"'</b>"
+    block = block_of(
+        cell(evil, ["s0"], f"{evil} {evil}"), table="odd", deviations=(f"batch {evil}",)
+    )
+    block |= {"title": evil, "meaning": evil}
+    table = tabulate(block, row("s0", 0.5, device=evil))
+    summary = summary_of([block], study=evil, facts=[evil], recipes={"a": evil})
+    page = Reader(make_page(summary, {"odd": table}, {}))
+    assert "b" not in page.tags
+    assert f"Study “{evil}”: student-oriented teacher training" in page.texts
+    assert page.texts.count(evil) >= 6  # fact, row, head, column, meaning, recipe
+    assert f"Not the paper's experiment: 1 difference|batch {evil}|" in page.asides
+    assert any(text.startswith(f"Trained on {evil} (1 thread)") for text in page.texts)
+
+
+# the command: the page is made of the table's CSV, which must hold what its texts are made of
+
+
+def commands(folder, summary, blocks, rows, figures):
+    """Make tables and the page of them in a folder; return the page's text."""
+    tabulated = {block["table"]: tabulate(block, *rows) for block in blocks}
+    arguments = ["page", "--summary", json.dumps(summary), "--out", str(folder / "page.html")]
+    arguments += ["--tables"]
+    for name, table in tabulated.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        arguments.append(str(folder / f"{name}.csv"))
+    arguments += ["--figures"]
+    for name, (image, numbers) in figures.items():
+        (folder / f"{name}.png").write_bytes(image)
+        numbers.to_csv(folder / f"{name}.csv", index=False)
+        arguments.append(str(folder / f"{name}.png"))
+    cli.main(arguments)
+    return (folder / "page.html").read_text()
+
+
+def test_the_page_command_makes_the_same_page_of_files(mixed, tmp_path):
+    blocks, rows = mixed
+    summary = summary_of(blocks)
+    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    expected = make_page(summary, tables, FIGURES)
+    assert commands(tmp_path, summary, blocks, rows, FIGURES) == expected
+
+
+def test_a_single_run_that_diverged_is_on_the_page_too(tmp_path):
+    block = block_of(cell("standard", ["s0"]))
+    page = commands(tmp_path, summary_of([block]), [block], [lost("s0", "diverged", DIVERGED)], {})
+    assert Reader(page).cells == ["none (n = 0 of 1)|diverged s0|"]
+
+
+@pytest.mark.parametrize("shares", [(0.9004, 0.9007), (0.9006, 0.9009)])
+def test_markdown_and_page_round_a_number_alike(shares, tmp_path):
+    block = block_of(cell("standard", ["s0", "s1"]))
+    rows = [row("s0", shares[0]), row("s1", shares[1])]
+    page = Reader(commands(tmp_path, summary_of([block]), [block], rows, {}))
+    printed = next(text for text in page.texts if "±" in text)
+    assert printed in to_markdown(block, tabulate(block, *rows))
+
+
+def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
+    blocks, _ = mixed
+    shown = {"figure1": (png("red"), NUMBERS[:1])}
+    page = make_page(summary_of(blocks), {}, shown)
+    assert 'href="teachers/f0/run.json"' in page
+    assert "students/f0/epoch004/kd" not in page
+    assert "Made of 1 run<" in page

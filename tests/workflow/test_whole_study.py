@@ -1,0 +1,232 @@
+"""A study with every kind of table and figure: made, verified, and shown before it is whole."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import TINY, Workplace
+
+from soteacher import files
+
+METHODS = ["standard", "soteacher"]
+BOTH = {"teachers": METHODS, "distillers": ["kd"]}
+TABLES = {
+    "table1": {"kind": "accuracy", **BOTH},
+    "table3": {"kind": "calibration", "teachers": METHODS},
+    "table4": {"kind": "agreement", **BOTH},
+    "truth": {"kind": "truth_distance", **BOTH},
+}
+FIGURES = {
+    "figure1": {"kind": "checkpoints", "every": 1, **BOTH},
+    "reliability": {"kind": "reliability", "teachers": METHODS},
+    "curves": {"kind": "curves", **BOTH},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Workplace:
+    """The tiny study with all of these, run once: not to be changed."""
+    study = copy.deepcopy(TINY) | {"tables": TABLES, "figures": FIGURES, "seeds": [0, 1]}
+    study["data"]["digits"]["true_labels"] = {"confusion": 0.3}
+    study["recipes"]["short"]["keep_every"] = 1
+    study["runs_per_job"] = 8
+    place = Workplace(tmp_path_factory.mktemp("whole"))
+    place.write(study)
+    place.snakemake()
+    return place
+
+
+@pytest.fixture
+def whole(made, tmp_path) -> Workplace:
+    """A copy of it."""
+    shutil.copytree(made.path, tmp_path / "copy", symlinks=True)
+    return Workplace(tmp_path / "copy")
+
+
+def rows(path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rewrite(path, change) -> None:
+    """Change the rows of a CSV in place."""
+    changed = rows(path)
+    change(changed)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, changed[0])
+        writer.writeheader()
+        writer.writerows(changed)
+
+
+def tables_so_far(place: Workplace) -> str:
+    command = [sys.executable, "-m", "soteacher", "tables", "study.yaml"]
+    done = subprocess.run(command, cwd=place.path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_table_and_figure_is_made_in_every_form(made):
+    results = made.path / "results/tiny"
+    assert {p.name for p in results.glob("tables/*")} == {
+        f"{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")
+    }
+    assert {p.name for p in results.glob("figures/*")} == {
+        f"{name}.{form}" for name in FIGURES for form in ("csv", "pdf", "png")
+    }
+
+
+def test_the_students_of_the_last_epoch_are_those_of_table_1(made):
+    results = made.path / "results/tiny"
+    in_table = {
+        run
+        for row in rows(results / "tables/table1.csv")
+        if row["role"] == "student"
+        for run in row["runs"].split()
+    }
+    students = [row for row in rows(results / "figures/figure1.csv") if row["role"] == "student"]
+    last = {run for row in students if row["epoch"] == "2" for run in row["runs"].split()}
+    first = {run for row in students if row["epoch"] == "1" for run in row["runs"].split()}
+    assert last == in_table
+    assert len(first) == 4
+    assert all("/epoch001/" in run for run in first)
+
+
+def test_a_student_of_a_checkpoint_learned_from_that_checkpoint(made):
+    """Its first loss is another than that of the student of the last epoch's teacher."""
+    links = made.path / "results/tiny/students/digits/wrn_10_1/standard/seed0"
+    early = rows(links / "epoch001/wrn_10_1/kd/history.csv")
+    late = rows(links / "wrn_10_1/kd/history.csv")
+    assert early[0]["loss_kd"] != late[0]["loss_kd"]
+    record = json.loads((links / "epoch001/wrn_10_1/kd/run.json").read_text())
+    assert record["spec"]["teacher_epoch"] == 1
+
+
+def test_a_second_run_does_nothing(whole):
+    assert "Nothing to be done" in whole.snakemake().stderr
+
+
+def test_one_figure_is_a_target_of_its_own(whole):
+    shutil.rmtree(whole.path / "results/tiny/figures")
+    done = whole.snakemake("curves")
+    assert (whole.path / "results/tiny/figures/curves.png").is_file()
+    assert not (whole.path / "results/tiny/figures/figure1.png").exists()
+    assert "rule teach" not in done.stderr
+
+
+def test_every_run_that_the_page_leads_to_is_there(made):
+    results = made.path / "results/tiny"
+    page = (results / "report.html").read_text()
+    links = {part.partition('"')[0] for part in page.split('href="')[1:]}
+    records = {link for link in links if link.endswith("run.json")}
+    assert len(records) == 12  # 4 teachers, 4 students of theirs, 4 of their first epoch
+    for link in links:
+        assert link.startswith("#") or (results / link).is_file(), link
+
+
+def test_snakemake_s_own_report_has_tables_figures_and_captions(whole):
+    whole.snakemake("--report", "report.html")
+    report = (whole.path / "report.html").read_text()
+    for text in ("table1.md", "figure1.png", "Students distilled from their teacher"):
+        assert text in report
+
+
+def test_what_was_made_is_verified(whole):
+    said = whole.soteacher("verify", "results/tiny")
+    assert "tables/table1.csv: 4 cells made again" in said
+    assert "figures/figure1.csv: 8 values made again" in said
+    assert "all values are what the records of their runs give" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "column"),
+    [
+        ("tables/table1.csv", "mean"),
+        ("tables/table3.csv", "sd"),
+        ("tables/truth.csv", "values"),
+        ("figures/figure1.csv", "mean"),
+        ("figures/curves.csv", "sd"),
+        ("figures/reliability.csv", "accuracy"),
+    ],
+)
+def test_a_changed_number_is_found_by_its_place(whole, path, column):
+    def change(changed):
+        changed[1][column] = "0.123456"
+
+    rewrite(whole.path / "results/tiny" / path, change)
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"{path}, row 2, {column}: " in said
+    assert "1 values are not what the records of their runs give" in said
+
+
+def test_a_changed_measure_is_found(whole):
+    path = next(whole.path.glob("results/tiny/measures/students/*.epochs.csv"))
+
+    def change(changed):
+        changed[0]["test_top1"] = "0.5"
+
+    rewrite(path, change)
+    assert f"{path.name}, row 1, test_top1: 0.5" in whole.soteacher(
+        "verify", "results/tiny", code=2
+    )
+
+
+@pytest.mark.parametrize("name", ["test_logits.npy", "weights.safetensors", "history.csv"])
+def test_a_changed_file_of_a_run_is_refused_even_if_its_record_was_changed_along(whole, name):
+    folder = (whole.path / "results/tiny/teachers/digits/wrn_10_1/standard/seed0").resolve()
+    with open(folder / name, "ab") as file:
+        file.write(b"1")
+    record = json.loads((folder / "run.json").read_text())
+    record["artifacts"][name] = files.sha256_of(folder / name)
+    (folder / "run.json").write_text(json.dumps(record))
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"{name} of digits/wrn_10_1/standard/seed0 has changed since it was recorded" in said
+
+
+def test_a_deleted_cell_is_found(whole):
+    rewrite(whole.path / "results/tiny/tables/table4.csv", lambda changed: changed.pop())
+    assert "1 cells made again" in whole.soteacher("verify", "results/tiny")
+
+
+def test_a_folder_without_results_is_refused(whole):
+    said = whole.soteacher("verify", "results/tony", code=2)
+    assert "no results in results/tony" in said
+
+
+def test_a_diverged_run_is_verified_too(tmp_path):
+    study = copy.deepcopy(TINY) | {"tables": TABLES, "figures": FIGURES, "seeds": [0]}
+    study["data"]["digits"]["true_labels"] = {"confusion": 0.3}
+    study["recipes"]["short"] |= {"keep_every": 1}
+    study["teachers"]["soteacher"]["lipschitz"]["weight"] = 1e30
+    study["runs_per_job"] = 8
+    place = Workplace(tmp_path)
+    place.write(study)
+    place.snakemake()
+    table = (tmp_path / "results/tiny/tables/table3.md").read_text()
+    assert "none (n = 0 of 1)" in table
+    assert "diverged in epoch 1" in table
+    said = place.soteacher("verify", "results/tiny")
+    assert "all values are what the records of their runs give" in said
+
+
+def test_tables_so_far_have_the_runs_that_are_finished(whole):
+    finished = (whole.path / "results/tiny/tables/table1.md").read_text()
+    assert finished in tables_so_far(whole)
+    gone = (
+        whole.path / "results/tiny/students/digits/wrn_10_1/soteacher/seed1/wrn_10_1/kd"
+    ).resolve()
+    shutil.rmtree(gone)
+    text = tables_so_far(whole)
+    lines = [line for line in text.splitlines() if line.startswith("| SoTeacher")]
+    assert lines[0].count("(n = 1 of 2)") == 1  # its student, not its teacher
+    assert next(line for line in text.splitlines() if line.startswith("| Standard")) in finished
+
+
+def test_tables_so_far_of_a_study_before_its_first_run_have_no_number(empty):
+    text = tables_so_far(empty)
+    assert text.count("none (n = 0 of 1)") == 4
