@@ -1,5 +1,6 @@
 import shutil
 
+from soteacher import __version__
 from soteacher.errors import UserError
 from soteacher.settings import canonical
 from soteacher.study.describe import caption, figure_param, page_param, planned, table_param

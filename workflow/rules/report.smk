@@ -11,6 +11,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
+        version=__version__,  # what one version writes, another need not read
         planned=lambda wildcards: canonical(planned(PLAN.jobs[wildcards.role][wildcards.job].runs)),
         store=lambda wildcards, output: STUDY.store,
     shell:
@@ -36,6 +37,7 @@ rule table:
     conda:
         "../../environment.yml"
     params:
+        version=__version__,  # what one version writes, another need not read
         block=lambda wildcards: TABLES[wildcards.table],
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
@@ -63,6 +65,7 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
+        version=__version__,  # what one version writes, another need not read
         block=lambda wildcards: FIGURES[wildcards.figure],
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
@@ -83,6 +86,7 @@ rule page:
     conda:
         "../../environment.yml"
     params:
+        version=__version__,  # what one version writes, another need not read
         summary=PAGE,
     shell:
         "python -m soteacher page --summary {params.summary:q} --tables {input.tables:q}"
