@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)
+    except Exception:
+        log.exception("soteacher: unexpected error")  # into the job's log, too
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

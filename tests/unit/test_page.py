@@ -3,7 +3,11 @@
 import base64
 import io
 import json
+import os
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -294,3 +298,16 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
     assert 'href="teachers/f0/run.json"' in page
     assert "students/f0/epoch004/kd" not in page
     assert "Made of 1 run<" in page
+
+
+def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):
+    (tmp_path / "t.csv").write_text("note,runs,values,status,trained_on\n")
+    options = ["--summary", "{}", "--tables", "t.csv", "--out", "page.html", "--log", "page.log"]
+    done = subprocess.run(
+        [sys.executable, "-m", "soteacher", "page", *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+    )
+    assert done.returncode == 1
+    assert "KeyError: 'tables'" in (tmp_path / "page.log").read_text()
