@@ -13,7 +13,7 @@ TITLES = {
     "accuracy": "Test accuracy in percent, of teachers and of the students distilled from them",
     "agreement": "Agreement of students with their teachers on test images",
     "calibration": "Calibration of teachers on test images",
-    "truth_distance": "Distance of predictions to the true label distributions; accuracy in percent",
+    "truth_distance": "Distance of predictions to true label distributions; accuracy in percent",
     "checkpoints": "Students distilled from their teacher's weights of different epochs",
     "curves": "Accuracy over the epochs of training",
     "reliability": "Reliability of teachers' confidence on test images",
