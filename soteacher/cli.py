@@ -225,11 +225,11 @@ def _figure(options: argparse.Namespace) -> None:
 
     from soteacher import files
     from soteacher.report.figures import make_figure, save
-    from soteacher.report.tables import read_measures
+    from soteacher.report.tables import read_csv, read_measures
 
     measures = read_measures(options.measures, options.block["runs"])
     epochs, reliability = (
-        pd.concat([pd.read_csv(path) for path in paths])
+        pd.concat([read_csv(path, ("run",)) for path in paths])
         for paths in (options.epochs, options.reliability)
     )
     figure, drawn = make_figure(options.block, measures, epochs, reliability)
@@ -239,15 +239,14 @@ def _figure(options: argparse.Namespace) -> None:
 
 
 def _page(options: argparse.Namespace) -> None:
-    import pandas as pd
 
     from soteacher import files
     from soteacher.report.page import make_page
-    from soteacher.report.tables import read_table
+    from soteacher.report.tables import read_csv, read_table
 
     tables = {path.stem: read_table(path) for path in options.tables}
     figures = {
-        path.stem: (path.read_bytes(), pd.read_csv(path.with_suffix(".csv")))
+        path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs",)))
         for path in options.figures
     }
     files.write(options.out, make_page(options.summary, tables, figures))

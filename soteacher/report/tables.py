@@ -18,12 +18,30 @@ NUMBERS = ("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "diff
 """Columns of a table that may be empty where others have numbers."""
 
 
+def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+    """A CSV of this workflow; `UserError` if it is no CSV, or one of these columns is missing."""
+    try:
+        read = pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+    else:
+        missing = [name for name in columns if name not in read]
+        if not missing:
+            return read
+        why = f"no column '{missing[0]}'"
+    raise UserError(
+        f"cannot read {path}: {why}; delete it and run the same snakemake command again"
+    )
+
+
 def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
     """Measures of the planned runs, by run id; refuses those of other settings.
 
     planned : run id to the (short) hash of the spec that the study asks for.
     """
-    frames = [pd.read_csv(path, dtype={"note": str}, keep_default_na=False) for path in paths]
+    frames = [
+        read_csv(path, ("run",), dtype={"note": str}, keep_default_na=False) for path in paths
+    ]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:
@@ -97,8 +115,9 @@ def _trained_on(run: pd.Series) -> str:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table as `make_table` made it, from its CSV."""
-    return pd.read_csv(
+    return read_csv(
         path,
+        ("row", "column", "measure", "role", "papers", "runs", "values", "status"),
         dtype={"values": str},
         keep_default_na=False,  # a text that is empty, or `nan`, is that text
         na_values={name: [""] for name in NUMBERS},

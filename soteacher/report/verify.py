@@ -15,7 +15,7 @@ from soteacher.data.prepared import Prepared, open_prepared
 from soteacher.errors import UserError
 from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, measure
 from soteacher.report.figures import make_figure
-from soteacher.report.tables import make_table, read_table
+from soteacher.report.tables import make_table, read_csv, read_table
 from soteacher.training.store import RunFolder
 
 log = logging.getLogger("soteacher")
@@ -44,7 +44,7 @@ def verify(results: Path, store: Path) -> list[str]:
             frames[kind].append(frame)
             known = results / "measures" / path.parent.name / f"{path.stem}{kind}.csv"
             if known.is_file():
-                differing += _differences(str(known), pd.read_csv(known), frame)
+                differing += _differences(str(known), read_csv(known, ("run",)), frame)
     log.info("%s: all files of the runs in %d manifests are as recorded", results, len(manifests))
     runs, epochs, reliability = (pd.concat(found, ignore_index=True) for found in frames.values())
     measures = runs.set_index("run")
@@ -54,7 +54,7 @@ def verify(results: Path, store: Path) -> list[str]:
         differing += _differences(str(path), table, make_table(_table_block(path, table), measures))
         log.info("%s: %d cells made again", path, len(table))
     for path in sorted(results.glob("figures/*.csv")):
-        drawn = pd.read_csv(path)
+        drawn = read_csv(path, ("panel", "n_planned", "runs"))
         _, again = make_figure(_figure_block(path, drawn), measures, epochs, reliability)
         # of runs that did not finish, a figure keeps the number alone
         counted = [column for column in drawn.columns if column != "n_planned"]

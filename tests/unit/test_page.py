@@ -301,7 +301,8 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
 
 
 def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):
-    (tmp_path / "t.csv").write_text("note,runs,values,status,trained_on\n")
+    columns = "row,column,measure,role,papers,runs,values,status"
+    (tmp_path / "t.csv").write_text(f"{columns}\n")
     options = ["--summary", "{}", "--tables", "t.csv", "--out", "page.html", "--log", "page.log"]
     done = subprocess.run(
         [sys.executable, "-m", "soteacher", "page", *options],

@@ -230,3 +230,12 @@ def test_tables_so_far_have_the_runs_that_are_finished(whole):
 def test_tables_so_far_of_a_study_before_its_first_run_have_no_number(empty):
     text = tables_so_far(empty)
     assert text.count("none (n = 0 of 1)") == 4
+
+
+@pytest.mark.parametrize("path", ["tables/table1.csv", "figures/curves.csv"])
+@pytest.mark.parametrize("length", [0, 20, 700])
+def test_a_file_that_is_cut_short_is_named(whole, path, length):
+    file = whole.path / "results/tiny" / path
+    file.write_bytes(file.read_bytes()[:length])
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"results/tiny/{path}" in said
