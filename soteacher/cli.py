@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = command("verify", _verify, "Make every number of a study's results again and compare.")
     verify.add_argument("results", type=Path, help="results/<study>")
     verify.add_argument("--store", type=Path, default=Path("results/store"))
+    verify.add_argument("--study", type=Path, help="its file: are these the tables it asks for?")
 
     command("schema", _schema, "Print the JSON schema of study files.")
 
@@ -146,8 +147,11 @@ def _tables(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from soteacher.report.verify import verify
+    from soteacher.study.plan import expand
+    from soteacher.study.reader import load
 
-    differing = verify(options.results, options.store)
+    plan = expand(load(options.study)) if options.study else None
+    differing = verify(options.results, options.store, plan)
     for line in differing:
         log.error("%s", line)
     if differing:

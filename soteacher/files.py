@@ -18,7 +18,7 @@ from soteacher.errors import UserError
 
 log = logging.getLogger("soteacher")
 
-AGAIN = "`snakemake --forcerun prepare teach distill` makes anew what the store lacks"
+AGAIN = "the same snakemake command with `--forcerun prepare teach distill` makes what is missing"
 
 
 @contextmanager

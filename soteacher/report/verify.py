@@ -15,7 +15,9 @@ from soteacher.data.prepared import Prepared, open_prepared
 from soteacher.errors import UserError
 from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, measure
 from soteacher.report.figures import make_figure
-from soteacher.report.tables import make_table, read_csv, read_table
+from soteacher.report.tables import make_table, read_csv, read_table, to_latex, to_markdown
+from soteacher.study.describe import table_block
+from soteacher.study.plan import Plan
 from soteacher.training.store import RunFolder
 
 log = logging.getLogger("soteacher")
@@ -24,11 +26,13 @@ EXACT = 1e-9
 """Relative difference that another machine's sums may make."""
 
 
-def verify(results: Path, store: Path) -> list[str]:
+def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     """Recompute all that `results` holds from the runs in the store; return what differs, in words.
 
     Every file of every run is compared with its hash in the job's manifest, every prepared array
-    with its own; measures are made anew from those files, tables and figures from the measures.
+    with its own; measures are made anew from those files, CSVs of tables and figures from the
+    measures. What a table or figure should show is read from its own CSV; with a plan, each table,
+    its Markdown and its LaTeX must be those that the plan asks for, none missing.
     """
     if not (results / "runs").is_dir():
         raise UserError(f"no results in {results}: expected the results/<study> of a study")
@@ -60,6 +64,9 @@ def verify(results: Path, store: Path) -> list[str]:
         counted = [column for column in drawn.columns if column != "n_planned"]
         differing += _differences(str(path), drawn[counted], again[counted])
         log.info("%s: %d values made again", path, len(drawn))
+    if plan is not None:
+        for name in plan.tables:
+            differing += _not_as_planned(results, table_block(plan, name), measures)
     if not tables:
         raise UserError(f"no tables in {results}/tables: run the study first")
     return differing
@@ -83,6 +90,21 @@ def _measured(
         ".epochs": pd.DataFrame(found.epochs, columns=EPOCHS),
         ".reliability": pd.DataFrame(found.reliability, columns=RELIABILITY),
     }
+
+
+def _not_as_planned(results: Path, block: dict[str, Any], measures: pd.DataFrame) -> list[str]:
+    """What of a table's three files is not what the study asks for."""
+    stem = results / "tables" / block["table"]
+    lacking = [run for run in block["runs"] if run not in measures.index]
+    if lacking or not stem.with_suffix(".csv").is_file():
+        return [f"{stem}.csv: missing, or made without {lacking[0] if lacking else 'its file'}"]
+    again = make_table(block, measures)
+    found = _differences(f"{stem}.csv", read_table(stem.with_suffix(".csv")), again)
+    for suffix, text in ((".md", to_markdown(block, again)), (".tex", to_latex(block, again))):
+        path = stem.with_suffix(suffix)
+        if not path.is_file() or path.read_text() != text:
+            found.append(f"{path}: is not what the records give")
+    return found
 
 
 def _table_block(path: Path, table: pd.DataFrame) -> dict[str, Any]:

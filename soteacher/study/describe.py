@@ -101,7 +101,7 @@ def page_param(plan: Plan) -> str:
     facts = [
         f"{roles.count('teacher')} teachers and {roles.count('student')} students were asked for, "
         f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}.",
-        "A student of seed k learns from the teacher of seed k. All numbers are of the last epoch.",
+        "A student of seed k learns from the teacher of seed k. Tables are of the last epoch.",
     ]
     methods = {
         name: " + ".join(_part(*term) for term in sorted(method.regularizers.items()))

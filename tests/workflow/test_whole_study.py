@@ -188,9 +188,19 @@ def test_a_changed_file_of_a_run_is_refused_even_if_its_record_was_changed_along
     assert f"{name} of digits/wrn_10_1/standard/seed0 has changed since it was recorded" in said
 
 
-def test_a_deleted_cell_is_found(whole):
+def test_a_deleted_cell_is_found_where_the_study_is_given(whole):
+    study = ("--study", "study.yaml")
+    whole.soteacher("verify", "results/tiny", *study)
     rewrite(whole.path / "results/tiny/tables/table4.csv", lambda changed: changed.pop())
-    assert "1 cells made again" in whole.soteacher("verify", "results/tiny")
+    said = whole.soteacher("verify", "results/tiny", *study, code=2)
+    assert "tables/table4.csv: has other rows or columns" in said
+
+
+def test_a_changed_text_is_found_where_the_study_is_given(whole):
+    path = whole.path / "results/tiny/tables/table3.md"
+    path.write_text(path.read_text().replace("0.", "0.1", 1))
+    said = whole.soteacher("verify", "results/tiny", "--study", "study.yaml", code=2)
+    assert "tables/table3.md: is not what the records give" in said
 
 
 def test_a_folder_without_results_is_refused(whole):
