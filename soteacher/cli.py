@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         ("distill", "Train the students of a job, or publish those that the store has."),
     ):
         train = command(name, _train, text)
-        train.add_argument("--runs", type=json.loads, required=True)
+        train.add_argument("--runs", type=Path, required=True, help="what to train, JSON")
         train.add_argument("--data", type=Path, required=True)
         train.add_argument("--teachers", type=Path, nargs="*", default=[])
         train.add_argument("--links", type=Path, required=True)
@@ -87,28 +87,28 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("--save-every", type=float, default=60.0, help="seconds")
 
     measure = command("measure", _measure, "Measure the runs of a job.")
-    measure.add_argument("--planned", type=json.loads, required=True)
+    measure.add_argument("--runs", type=Path, required=True, help="what was to be trained, JSON")
     measure.add_argument("--manifest", type=Path, required=True)
     measure.add_argument("--data", type=Path, required=True)
     measure.add_argument("--epochs", type=Path, required=True)
     measure.add_argument("--reliability", type=Path, required=True)
 
     table = command("table", _table, "Make one table, as CSV, Markdown and LaTeX.")
-    table.add_argument("--block", type=json.loads, required=True)
+    table.add_argument("--block", type=Path, required=True, help="what it shows, JSON")
     table.add_argument("--measures", type=Path, nargs="+", required=True)
     table.add_argument("--markdown", type=Path, required=True)
     table.add_argument("--latex", type=Path, required=True)
 
     figure = command("figure", _figure, "Make one figure, as PNG, PDF and the CSV behind it.")
-    figure.add_argument("--block", type=json.loads, required=True)
-    figure.add_argument("--measures", type=Path, nargs="+", required=True)
-    figure.add_argument("--epochs", type=Path, nargs="+", required=True)
-    figure.add_argument("--reliability", type=Path, nargs="+", required=True)
+    figure.add_argument("--block", type=Path, required=True, help="what it shows, JSON")
+    figure.add_argument(
+        "--measures", type=Path, nargs="+", required=True, help="each with its like beside it"
+    )
     figure.add_argument("--pdf", type=Path, required=True)
     figure.add_argument("--csv", type=Path, required=True)
 
     page = command("page", _page, "Make the page of a study.")
-    page.add_argument("--summary", type=json.loads, required=True)
+    page.add_argument("--summary", type=Path, required=True, help="what it says, JSON")
     page.add_argument("--tables", type=Path, nargs="+", required=True)
     page.add_argument(
         "--figures", type=Path, nargs="*", default=[], help="PNG files, each with its CSV beside it"
@@ -188,8 +188,9 @@ def _train(options: argparse.Namespace) -> None:
     for path in options.teachers:
         teachers |= files.read_json(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
-    log.info("job of %s: %s", options.job, ", ".join(sorted(options.runs)))
-    manifest = run_job(options.runs, data, teachers, how)
+    runs = files.read_json(options.runs, "what to train")
+    log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))
+    manifest = run_job(runs, data, teachers, how)
     publish(manifest, options.out, options.links, options.store)
 
 
@@ -197,9 +198,11 @@ def _measure(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.data.prepared import open_prepared
     from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+    from soteacher.study.plan import sha
 
     manifest = files.read_json(options.manifest, "the manifest")
-    check_planned(manifest, options.planned)
+    runs = files.read_json(options.runs, "what was to be trained")
+    check_planned(manifest, {name: sha(run["spec"]) for name, run in runs.items()})
     found = measure(manifest, open_prepared(options.data, options.store), options.store)
     for path, columns, rows in (
         (options.epochs, EPOCHS, found.epochs),
@@ -217,10 +220,10 @@ def _table(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.report.tables import make_table, read_measures, to_latex, to_markdown
 
-    measures = read_measures(options.measures, options.block["runs"])
-    table = make_table(options.block, measures)
-    files.write(options.markdown, to_markdown(options.block, table))
-    files.write(options.latex, to_latex(options.block, table))
+    block = files.read_json(options.block, "what the table shows")
+    table = make_table(block, read_measures(options.measures, block["runs"]))
+    files.write(options.markdown, to_markdown(block, table))
+    files.write(options.latex, to_latex(block, table))
     files.write(options.out, table.to_csv(index=False))
 
 
@@ -231,19 +234,19 @@ def _figure(options: argparse.Namespace) -> None:
     from soteacher.report.figures import make_figure, save
     from soteacher.report.tables import read_csv, read_measures
 
-    measures = read_measures(options.measures, options.block["runs"])
+    block = files.read_json(options.block, "what the figure shows")
+    measures = read_measures(options.measures, block["runs"])
     epochs, reliability = (
-        pd.concat([read_csv(path, ("run",)) for path in paths])
-        for paths in (options.epochs, options.reliability)
+        pd.concat([read_csv(path.with_suffix(kind), ("run",)) for path in options.measures])
+        for kind in (".epochs.csv", ".reliability.csv")
     )
-    figure, drawn = make_figure(options.block, measures, epochs, reliability)
+    figure, drawn = make_figure(block, measures, epochs, reliability)
     files.write(options.csv, drawn.to_csv(index=False))
     save(figure, options.pdf)
     save(figure, options.out)
 
 
 def _page(options: argparse.Namespace) -> None:
-
     from soteacher import files
     from soteacher.report.page import make_page
     from soteacher.report.tables import read_csv, read_table
@@ -253,4 +256,5 @@ def _page(options: argparse.Namespace) -> None:
         path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs",)))
         for path in options.figures
     }
-    files.write(options.out, make_page(options.summary, tables, figures))
+    summary = files.read_json(options.summary, "what the page says")
+    files.write(options.out, make_page(summary, tables, figures))

@@ -24,7 +24,7 @@ def make_page(
 ) -> str:
     """HTML of a study, to lie in the folder that has its `tables`, `figures`, and runs.
 
-    summary : what `study.describe.page_param` says.
+    summary : what `study.describe.page_summary` says.
     tables : name to what `make_table` made.   figures : name to PNG, and to the numbers in it.
     """
     source = resources.files("soteacher.report").joinpath("page.html.j2").read_text()

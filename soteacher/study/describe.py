@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from soteacher.errors import UserError
-from soteacher.settings import canonical
-from soteacher.study.plan import LONGEST, SHORT, Plan, Run
+from soteacher.study.plan import SHORT, Plan, Run
 
 TITLES = {
     "accuracy": "Test accuracy in percent, of teachers and of the students distilled from them",
@@ -45,11 +43,6 @@ def planned(runs: Iterable[Run]) -> dict[str, str]:
     return {run.id: run.spec_sha256[:SHORT] for run in runs}
 
 
-def table_param(plan: Plan, name: str) -> str:
-    """All that a table is made of besides measures: Snakemake remakes it where this changes."""
-    return _param(plan, name, table_block(plan, name))
-
-
 def table_block(plan: Plan, name: str) -> dict[str, Any]:
     """A table's cells, the runs they need with the hashes of their specs, and what to say."""
     cells = plan.tables[name]
@@ -71,8 +64,8 @@ def table_block(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
-def figure_param(plan: Plan, name: str) -> str:
-    """All that a figure is made of besides measures: Snakemake remakes it where this changes."""
+def figure_block(plan: Plan, name: str) -> dict[str, Any]:
+    """A figure's parts, the runs they need with the hashes of their specs, and what to say."""
     shown = []
     for part in plan.figures[name]:
         entry: dict[str, Any] = {"panel": part.panel, "series": part.series}
@@ -83,8 +76,8 @@ def figure_param(plan: Plan, name: str) -> str:
             teachers = [run.id for run in part.teachers]
             entry |= {"epoch": part.epoch, "students": ids, "teachers": teachers}
         shown.append(entry)
-    block = {"figure": name, "parts": shown, "runs": planned(plan.runs_of(name))}
-    return _param(plan, name, block | _headings(plan, name))
+    runs = planned(plan.runs_of(name))
+    return {"figure": name, "parts": shown, "runs": runs, **_headings(plan, name)}
 
 
 def caption(plan: Plan, name: str) -> str:
@@ -93,7 +86,7 @@ def caption(plan: Plan, name: str) -> str:
     return f"{TITLES[kind]}. {MEANINGS[kind]}"
 
 
-def page_param(plan: Plan) -> str:
+def page_summary(plan: Plan) -> dict[str, Any]:
     """What the page says besides its tables and figures."""
     roles = [run.spec["role"] for run in plan.runs.values()]
     seeds = sorted({run.spec["seed"] for run in plan.runs.values()})
@@ -115,40 +108,24 @@ def page_param(plan: Plan) -> str:
         name: ", ".join(f"{k} {v}" for k, v in recipe.spec().items())
         for name, recipe in study.recipes.items()
     }
-    return _short(
-        "the page",
-        {
-            "study": study.study,
-            "facts": facts,
-            "teachers": methods,
-            "distillers": distillers,
-            "recipes": recipes,
-            "tables": {name: _headings(plan, name) for name in study.tables},
-            "figures": {
-                name: _headings(plan, name)
-                | {"runs": [f"{run.spec['role']}s/{run.id}" for run in plan.runs_of(name)]}
-                for name in study.figures
-            },
+    return {
+        "study": study.study,
+        "facts": facts,
+        "teachers": methods,
+        "distillers": distillers,
+        "recipes": recipes,
+        "tables": {name: _headings(plan, name) for name in study.tables},
+        "figures": {
+            name: _headings(plan, name)
+            | {"runs": [f"{run.spec['role']}s/{run.id}" for run in plan.runs_of(name)]}
+            for name in study.figures
         },
-    )
+    }
 
 
 def _part(name: str, settings: Any) -> str:
     said = ", ".join(f"{key} {value}" for key, value in settings.spec().items())
     return f"{name} ({said})" if said else name
-
-
-def _param(plan: Plan, name: str, block: dict[str, Any]) -> str:
-    paths = 450 * len(plan.jobs_of(plan.runs_of(name)))  # the measures stand in the command, too
-    return _short(f"{name}, of {len(block['runs'])} runs,", block, paths)
-
-
-def _short(what: str, said: dict[str, Any], more: int = 0) -> str:
-    """What is said, as one string that fits, with `more` characters, into a command line."""
-    param = canonical(said)
-    if len(param) + more > LONGEST:
-        raise UserError(f"{what} does not fit into one command line; make two of it in the study")
-    return param
 
 
 def _headings(plan: Plan, name: str) -> dict[str, Any]:

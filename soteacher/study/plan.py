@@ -29,8 +29,9 @@ TRUE_LABELS = 1
 
 SHORT = 16
 """Hexadecimal digits of a spec's hash that downstream rules compare."""
-LONGEST = 100_000
-"""Characters of one job's settings: a shell command of 128 KiB or more cannot be run on Linux."""
+MOST_JOBS = 1000
+"""Whose measures one table or figure may need: a shell command that names the files of many more
+would have 128 KiB, and cannot be run on Linux."""
 
 
 def sha(value: Any) -> str:
@@ -75,23 +76,14 @@ class Job:
     runs: tuple[Run, ...]
 
     @property
-    def param(self) -> str:
-        """All that the job trains, as one string: Snakemake reruns it where this changes.
-
-        `UserError` if that is too long for a command line.
-        """
+    def asked(self) -> dict[str, dict[str, Any]]:
+        """All that the job trains: run id to its spec, and its teacher's id if it has one."""
         runs: dict[str, dict[str, Any]] = {}
         for run in self.runs:
             runs[run.id] = {"spec": run.spec}
             if run.teacher:
                 runs[run.id]["teacher"] = run.teacher.id
-        param = canonical(runs)
-        if len(param) > LONGEST:
-            raise UserError(
-                f"a job of {len(runs)} runs does not fit into one command line; "
-                "lower runs_per_job in the study"
-            )
-        return param
+        return runs
 
 
 @dataclass(frozen=True)
@@ -216,6 +208,13 @@ def expand(study: Study) -> Plan:
         plan.tables[name] = tuple(cells(plan, name, table))
     for name, figure in study.figures.items():
         plan.figures[name] = tuple(parts(plan, name, figure))
+    for name in study.blocks:
+        jobs = len(plan.jobs_of(plan.runs_of(name)))
+        if jobs > MOST_JOBS:
+            raise UserError(
+                f"{name} needs {jobs} jobs, more than one command can name ({MOST_JOBS}): raise "
+                f"runs_per_job, which is {study.runs_per_job}"
+            )
     return plan
 
 

@@ -293,7 +293,7 @@ def loop_result(folder):
     trained, found = {}, {}
     for role in ("teacher", "student"):
         [job] = expanded.jobs[role].values()
-        trained = run_job(json.loads(job.param), data, trained, how)["runs"]
+        trained = run_job(job.asked, data, trained, how)["runs"]
         [(run_id, entry)] = trained.items()
         run = RunFolder(how.store, entry["fingerprint"], run_id)
         with open(run.artifact("history.csv"), newline="") as file:

@@ -14,6 +14,7 @@ import pytest
 
 from soteacher.data.prepared import prepare
 from soteacher.files import read_json, write_json
+from soteacher.study.asked import written
 from soteacher.study.plan import Job, expand
 from soteacher.study.reader import read
 
@@ -64,7 +65,8 @@ class Shop:
         places = ["--links", str(self.path / "links"), "--out", str(self.path / out)]
         teachers = ["--teachers", str(self.path / "teachers.json")] if command == "distill" else []
         settings = ["--device", "cpu", "--save-every", str(save_every), "--store", str(self.store)]
-        given = ["--runs", job.param, "--data", str(self.data), *teachers]
+        asked = written(self.path, "asked", job.asked)
+        given = ["--runs", asked, "--data", str(self.data), *teachers]
         return subprocess.Popen(
             [sys.executable, "-m", "soteacher", command, *given, *settings, *places],
             stderr=subprocess.PIPE,

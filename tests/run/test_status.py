@@ -414,6 +414,7 @@ REAL = {
 
 def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_imported(desk):
     from soteacher.data.prepared import Prepared, prepare
+    from soteacher.study.asked import written
     from soteacher.study.plan import expand
     from soteacher.study.reader import read
 
@@ -426,7 +427,8 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     folder = RunFolder(desk.path / "store", fingerprint(teacher.spec, data.sha256), teacher.id)
     [job] = plan.jobs["teacher"].values()
     places = ["--store", "store", "--links", "links", "--out", "out.json"]
-    given = ["--runs", job.param, "--data", "results/real/data/digits.json", *places]
+    asked = written(desk.path / "asked", job.name, job.asked)
+    given = ["--runs", asked, "--data", "results/real/data/digits.json", *places]
     trainer = subprocess.Popen(
         [sys.executable, "-m", "soteacher", "teach", *given, "--save-every", "0"],
         stderr=subprocess.DEVNULL,

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from PIL import Image
 from soteacher import cli
 from soteacher.report.page import make_page
 from soteacher.report.tables import heading, notes, shown, to_markdown
+from soteacher.study.asked import written
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
@@ -254,7 +254,8 @@ def test_what_is_special_in_html_is_shown_as_it_is():
 def commands(folder, summary, blocks, rows, figures):
     """Make tables and the page of them in a folder; return the page's text."""
     tabulated = {block["table"]: tabulate(block, *rows) for block in blocks}
-    arguments = ["page", "--summary", json.dumps(summary), "--out", str(folder / "page.html")]
+    said = written(folder, "asked", summary)
+    arguments = ["page", "--summary", said, "--out", str(folder / "page.html")]
     arguments += ["--tables"]
     for name, table in tabulated.items():
         table.to_csv(folder / f"{name}.csv", index=False)
@@ -303,7 +304,17 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
 def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):
     columns = "row,column,measure,role,papers,runs,values,status"
     (tmp_path / "t.csv").write_text(f"{columns}\n")
-    options = ["--summary", "{}", "--tables", "t.csv", "--out", "page.html", "--log", "page.log"]
+    (tmp_path / "empty.json").write_text("{}")
+    options = [
+        "--summary",
+        "empty.json",
+        "--tables",
+        "t.csv",
+        "--out",
+        "page.html",
+        "--log",
+        "page.log",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "soteacher", "page", *options],
         cwd=tmp_path,

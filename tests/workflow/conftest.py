@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from soteacher.study.asked import written
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +82,10 @@ class Workplace:
         assert done.returncode == code, done.stderr
         assert code != 2 or "Traceback" not in done.stderr
         return done.stderr
+
+    def asked(self, said: Any) -> str:
+        """Path of a file that says what a command is asked for."""
+        return written(self.path / "asked", "asked", said)
 
     def trained(self) -> set[str]:
         """Ids of the finished runs in the store, with their folders: one a fingerprint."""

@@ -84,8 +84,10 @@ def test_the_demo_lists_no_job_of_another_study(empty):
 def test_a_setting_on_the_command_line_overrides_the_study(empty):
     study = ["--directory", str(empty.path), "--configfile", str(DEMO)]
     output = dry_run(*study, "--printshellcmds", "--config", "seeds=[7]")
-    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/kd" in output
-    assert "digits/wrn_10_2/standard/seed1" not in output
+    asked = {path for path in output.split() if path.startswith("results/demo/asked/students-")}
+    runs = [run for path in asked for run in json.loads((empty.path / path).read_text())]
+    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/kd" in runs
+    assert all("/seed7/" in run for run in runs)
 
 
 def test_a_run_makes_the_table_and_the_page_and_a_second_run_does_nothing(place):
@@ -221,7 +223,7 @@ def test_a_table_refuses_measures_of_other_settings(place):
     block = {"table": "table1", "runs": {run: "0" * 64}, "cells": []}
     arguments = ["--measures", str(measures), "--markdown", "t.md", "--latex", "t.tex"]
     arguments += ["--out", "t.csv"]
-    said = place.soteacher("table", "--block", json.dumps(block), *arguments, code=2)
+    said = place.soteacher("table", "--block", place.asked(block), *arguments, code=2)
     assert f"'{run}' are of other settings" in said
     assert not (place.path / "t.csv").exists()
 
@@ -232,8 +234,8 @@ def test_measures_refuse_a_manifest_of_other_settings(place):
     arguments = ["--manifest", str(manifest), "--data", "results/tiny/data/digits.json"]
     arguments += ["--store", "results/store", "--out", "m.csv"]
     arguments += ["--epochs", "e.csv", "--reliability", "r.csv"]
-    planned = json.dumps({run: "0" * 64})
-    said = place.soteacher("measure", "--planned", planned, *arguments, code=2)
+    asked = place.asked({run: {"spec": "others"}})
+    said = place.soteacher("measure", "--runs", asked, *arguments, code=2)
     assert f"'{run}' with other settings" in said
     assert not (place.path / "m.csv").exists()
 

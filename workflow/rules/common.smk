@@ -3,22 +3,26 @@ import shutil
 from soteacher import __version__
 from soteacher.errors import UserError
 from soteacher.settings import canonical
-from soteacher.study.describe import caption, figure_param, page_param, planned, table_param
+from soteacher.study.asked import written
+from soteacher.study.describe import caption, figure_block, page_summary, table_block
 from soteacher.study.plan import expand
 from soteacher.study.reader import read
 
 try:
     PLAN = expand(read(config, "config"))
-    JOBS = {role: {name: job.param for name, job in PLAN.jobs[role].items()} for role in PLAN.jobs}
-    TABLES = {name: table_param(PLAN, name) for name in PLAN.tables}
-    FIGURES = {name: figure_param(PLAN, name) for name in PLAN.figures}
-    PAGE = page_param(PLAN)
+    STUDY = PLAN.study
+    RESULTS = f"results/{STUDY.study}"
+    ASKED = f"{RESULTS}/asked"
+    JOBS = {
+        role: {name: written(ASKED, f"{role}s-{name}", job.asked) for name, job in jobs.items()}
+        for role, jobs in PLAN.jobs.items()
+    }
+    TABLES = {name: written(ASKED, name, table_block(PLAN, name)) for name in PLAN.tables}
+    FIGURES = {name: written(ASKED, name, figure_block(PLAN, name)) for name in PLAN.figures}
+    PAGE = written(ASKED, "page", page_summary(PLAN))
 except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
-
-STUDY = PLAN.study
-RESULTS = f"results/{STUDY.study}"
 
 # a slot of a GPU, where the study asks for one or this machine has one
 GPU = int(
@@ -54,10 +58,11 @@ def manifest_of(job):
     return f"{RESULTS}/runs/{job.role}s/{job.name}.json"
 
 
-def measures_of(block, kind=""):
-    """Measures of all runs of a table or figure; `kind` may be `.epochs` or `.reliability`."""
+def measures_of(block, *kinds):
+    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`."""
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
-    return [f"{RESULTS}/measures/{job.role}s/{job.name}{kind}.csv" for job in jobs]
+    stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
+    return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
 
 
 def teachers_of(wildcards):

@@ -12,10 +12,10 @@ rule measure:
         "../../environment.yml"
     params:
         version=__version__,  # what one version writes, another need not read
-        planned=lambda wildcards: canonical(planned(PLAN.jobs[wildcards.role][wildcards.job].runs)),
+        runs=lambda wildcards: JOBS[wildcards.role][wildcards.job],
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python -m soteacher measure --planned {params.planned:q} --manifest {input.manifest:q}"
+        "python -m soteacher measure --runs {params.runs:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
         " --reliability {output.reliability:q} --log {log:q} --out {output.runs:q}"
 
@@ -49,8 +49,7 @@ rule table:
 rule figure:
     input:
         runs=lambda wildcards: measures_of(wildcards.figure),
-        epochs=lambda wildcards: measures_of(wildcards.figure, ".epochs"),
-        reliability=lambda wildcards: measures_of(wildcards.figure, ".reliability"),
+        more=lambda wildcards: measures_of(wildcards.figure, ".epochs", ".reliability"),
     output:
         png=report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -70,7 +69,6 @@ rule figure:
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
         "python -m soteacher figure --block {params.block:q} --measures {input.runs:q}"
-        " --epochs {input.epochs:q} --reliability {input.reliability:q}"
         " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
 
 
