@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soteacher.study.change import Change, text
 from soteacher.study.paper import deviations
 from soteacher.study.schema import (
     AccuracyTable,
@@ -18,7 +19,9 @@ from soteacher.study.schema import (
     NetworkBlock,
     PairBlock,
     ReliabilityFigure,
+    SweepFigure,
     networks,
+    regularizers,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ class Part:
     """Whose students the runs are, where the figure shows both."""
     epoch: int | None = None
     """Of those teachers, whose weights of this epoch the students learned from."""
+    value: str = ""
+    """Of the panel's setting, where the figure varies one."""
+    own: bool = False
+    """Whether it is the value that the method has."""
 
 
 def cells(plan: Plan, name: str, table: Block) -> Iterator[Cell]:
@@ -71,6 +78,8 @@ def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
                 yield Part(f"{head} {method}", method, runs)
     elif isinstance(figure, CurvesFigure):
         yield from _curves(plan, name, figure)
+    elif isinstance(figure, SweepFigure):
+        yield from _sweep(plan, name, figure)
     else:
         assert isinstance(figure, CheckpointsFigure)
         yield from _checkpoints(plan, name, figure)
@@ -138,6 +147,29 @@ def _checkpoints(plan: Plan, name: str, figure: CheckpointsFigure) -> Iterator[P
                     yield Part(pair, series, runs, teachers, epoch)
 
 
+def _sweep(plan: Plan, name: str, figure: SweepFigure) -> Iterator[Part]:
+    pairs = plan.study.pairs_of(figure)
+    for pair in pairs:
+        base = regularizers(plan.study, figure.base, plan.study.pairs[pair].data)
+        for setting, values in figure.vary.items():
+            panel = setting if len(pairs) == 1 else f"{pair} {setting}"
+            own = Change(setting, values[0]).without(base)
+            shown = list(dict.fromkeys([own, *values]))
+            if not any(isinstance(value, str) for value in shown):
+                shown.sort()
+            for distiller in figure.distillers:
+                for value in shown:
+                    change = Change(setting, value)
+                    teachers = _teachers(plan, name, figure, pair, figure.base, change)
+                    runs = _students(plan, name, pair, distiller, teachers)
+                    series = _series(figure, figure.base, distiller)
+                    yield Part(panel, series, runs, teachers, value=text(value), own=value == own)
+                for method in figure.teachers:
+                    teachers = _teachers(plan, name, figure, pair, method)
+                    runs = _students(plan, name, pair, distiller, teachers)
+                    yield Part(panel, _series(figure, method, distiller), runs, teachers)
+
+
 def _series(block: PairBlock, method: str, distiller: str) -> str:
     return method if len(block.distillers) == 1 else f"{method} {distiller}"
 
@@ -160,8 +192,11 @@ def _networks(plan: Plan, block: NetworkBlock) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def _teachers(plan: Plan, name: str, block: Block, pair: str, method: str) -> tuple[Run, ...]:
-    return tuple(plan.teacher(name, pair, method, seed) for seed in plan.study.seeds_of(block))
+def _teachers(
+    plan: Plan, name: str, block: Block, pair: str, method: str, change: Change | None = None
+) -> tuple[Run, ...]:
+    seeds = plan.study.seeds_of(block)
+    return tuple(plan.teacher(name, pair, method, seed, change) for seed in seeds)
 
 
 def _students(

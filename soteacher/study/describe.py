@@ -15,6 +15,7 @@ TITLES = {
     "checkpoints": "Students distilled from their teacher's weights of different epochs",
     "curves": "Accuracy over the epochs of training",
     "reliability": "Reliability of teachers' confidence on test images",
+    "sweep": "Test accuracy of teachers and students as one setting of the teachers is changed",
 }
 MEANINGS = {
     "accuracy": "The paper's claim is that a teacher trained for its student (SoTeacher) gives a "
@@ -35,6 +36,9 @@ MEANINGS = {
     "reliability": "A point on the diagonal means that of the images predicted with, say, 80 % "
     "confidence, 80 % are right; below it the teacher is too confident. Before and after "
     "temperature scaling.",
+    "sweep": "Each value is a teacher method of its own, its other settings as they are; the "
+    "triangle is the value that the method has elsewhere. The values are this project's: the paper "
+    "prints none of its own.",
 }
 
 
@@ -70,11 +74,14 @@ def figure_block(plan: Plan, name: str) -> dict[str, Any]:
     for part in plan.figures[name]:
         entry: dict[str, Any] = {"panel": part.panel, "series": part.series}
         ids = [run.id for run in part.runs]
-        if part.epoch is None:
-            entry["runs"] = ids
+        if part.teachers:
+            entry |= {"students": ids, "teachers": [run.id for run in part.teachers]}
         else:
-            teachers = [run.id for run in part.teachers]
-            entry |= {"epoch": part.epoch, "students": ids, "teachers": teachers}
+            entry["runs"] = ids
+        if plan.study.figures[name].kind == "sweep":
+            entry |= {"value": part.value, "own": part.own}
+        elif part.epoch is not None:
+            entry["epoch"] = part.epoch
         shown.append(entry)
     runs = planned(plan.runs_of(name))
     return {"figure": name, "parts": shown, "runs": runs, **_headings(plan, name)}

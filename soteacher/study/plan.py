@@ -17,7 +17,8 @@ from soteacher.errors import UserError
 from soteacher.models import catalogue
 from soteacher.settings import canonical
 from soteacher.study.blocks import Cell, Part, cells, parts
-from soteacher.study.schema import DataSet, Study, networks
+from soteacher.study.change import Change
+from soteacher.study.schema import DataSet, Study, networks, regularizers
 
 LOOP = 1
 """Revision of the training loop: a new number where the same settings train to other bits."""
@@ -121,15 +122,20 @@ class Plan:
             shown += part.teachers + part.runs
         return list({run.id: run for run in shown}.values())
 
-    def teacher(self, block: str, pair_name: str, method: str, seed: int) -> Run:
-        """The run of a pair's teacher, which from now on the block asks for."""
+    def teacher(
+        self, block: str, pair_name: str, method: str, seed: int, change: Change | None = None
+    ) -> Run:
+        """The run of a pair's teacher, which from now on the block asks for.
+
+        change : of one setting of the method. What then is another method of the study is that.
+        """
         study = self.study
         pair = study.pairs[pair_name]
         network, _ = networks(pair_name, pair)
-        terms = {
-            name: _term_spec(term.for_data(pair.data, f"teachers.{method}.{name}"))
-            for name, term in study.teachers[method].regularizers.items()
-        }
+        terms = self._terms(method, pair.data, change)
+        if change is not None:
+            alike = [name for name in study.teachers if self._terms(name, pair.data) == terms]
+            method = alike[0] if alike else f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
         return self._add(block, Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec))
@@ -151,6 +157,13 @@ class Plan:
             spec["teacher_epoch"] = epoch
             home = f"{teacher.id}/epoch{epoch:03d}"
         return self._add(block, Run(f"{home}/{network}/{distiller}", pair.data, spec, teacher))
+
+    def _terms(self, method: str, data: str, change: Change | None = None) -> dict[str, Any]:
+        """What a teacher's spec says of its method."""
+        terms = regularizers(self.study, method, data)
+        if change is not None:
+            terms = change.of(terms)
+        return {name: _term_spec(term) for name, term in terms.items()}
 
     def _add(self, block: str, run: Run) -> Run:
         known = self.runs.setdefault(run.id, run)

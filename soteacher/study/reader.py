@@ -13,6 +13,7 @@ from soteacher import registry
 from soteacher.errors import UserError, unknown
 from soteacher.models import catalogue
 from soteacher.settings import parse
+from soteacher.study.change import Change
 from soteacher.study.schema import (
     FIGURES,
     NAME,
@@ -28,9 +29,11 @@ from soteacher.study.schema import (
     PairBlock,
     Student,
     Study,
+    SweepFigure,
     TeacherMethod,
     TrueLabels,
     networks,
+    regularizers,
 )
 
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page")
@@ -196,6 +199,9 @@ def _check_references(study: Study, where: str) -> None:
                     check("pair", pair_name, study.pairs, f"{at}.pairs")
                 for distiller in block.distillers:
                     check("distiller", distiller, study.distillers, f"{at}.distillers")
+                if isinstance(block, SweepFigure):
+                    check("teacher method", block.base, study.teachers, f"{at}.base")
+                    _check_sweep(study, block, f"{where}.{at}")
             elif isinstance(block, NetworkBlock):
                 for network in () if block.networks == "all" else block.networks:
                     check("teacher network", network, teachers, f"{at}.networks")
@@ -224,3 +230,15 @@ def _check_possible(study: Study, block: Block, where: str) -> None:
                 f"recipe '{pair.teacher_recipe}' {kept}; set its keep_every to {block.every}, or "
                 "to a divisor of it"
             )
+
+
+def _check_sweep(study: Study, block: SweepFigure, where: str) -> None:
+    """What is varied must be a setting of the base, and the values such as it takes."""
+    for pair in study.pairs_of(block):
+        base = regularizers(study, block.base, study.pairs[pair].data)
+        for name, values in block.vary.items():
+            for value in values:
+                try:
+                    Change(name, value).of(base)
+                except UserError as error:
+                    raise UserError(f"{where}.vary.{name}: {error}") from None

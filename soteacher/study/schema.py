@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from soteacher.data.sources.base import Source
 from soteacher.distillers.base import Distiller
@@ -28,6 +28,17 @@ def _unlike(values: tuple[T, ...]) -> tuple[T, ...]:
 Listed = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(_unlike)]
 """At least one entry, none of them twice."""
 Seeds = Listed[Annotated[int, Field(ge=0)]]
+
+
+def _number(value: Any) -> Any:
+    """A number that YAML takes for words, as it does 1e-7."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Value = Annotated[float | str, BeforeValidator(_number)]
 
 
 class Augment(Settings):
@@ -204,6 +215,20 @@ class CurvesFigure(PairBlock):
     kind: Literal["curves"]
 
 
+class SweepFigure(PairBlock):
+    """A teacher method with one setting changed at a time, and its students: Figure 2.
+
+    `teachers` are methods to compare it with.
+    """
+
+    kind: Literal["sweep"]
+    base: str
+    """The teacher method whose settings are changed."""
+    vary: Annotated[dict[str, Listed[Value]], Field(min_length=1)]
+    """Values by setting of one of its regularizers, `<regularizer>.<setting>`. A `weight` of 0
+    leaves the regularizer out. The base's own value need not be listed."""
+
+
 TABLES: dict[str, type[Block]] = {
     "accuracy": AccuracyTable,
     "agreement": AgreementTable,
@@ -214,6 +239,7 @@ FIGURES: dict[str, type[Block]] = {
     "checkpoints": CheckpointsFigure,
     "curves": CurvesFigure,
     "reliability": ReliabilityFigure,
+    "sweep": SweepFigure,
 }
 
 
@@ -294,3 +320,11 @@ def networks(name: str, pair: Pair) -> tuple[str, str]:
     """The teacher's and the student's network of a pair."""
     first, _, second = name.partition("/")
     return pair.teacher or first, pair.student or second
+
+
+def regularizers(study: Study, method: str, data: str) -> dict[str, Regularizer]:
+    """What a teacher method is on one data set of the study."""
+    return {
+        name: term.for_data(data, f"teachers.{method}.{name}")
+        for name, term in study.teachers[method].regularizers.items()
+    }

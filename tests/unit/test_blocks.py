@@ -265,6 +265,8 @@ def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
         CHECKPOINTS,
         {"kind": "reliability"},
         {"kind": "curves", "distillers": ["kd"]},
+        {"kind": "sweep", "distillers": ["kd"], "base": "soteacher"}
+        | {"vary": {"consistency.weight": [0, 3]}},
     ],
     ids=lambda block: block["kind"],
 )
@@ -275,3 +277,70 @@ def test_every_run_of_a_figure_is_wanted_by_it_and_no_other_is(kept, block):
         run.id for part in plan.figures["asked"] for run in (*part.runs, *part.teachers)
     }
     assert shown == {name for name, asked in plan.wanted.items() if "asked" in asked}
+
+
+SWEEP = {
+    "kind": "sweep",
+    "pairs": [FIRST],
+    "base": "soteacher",
+    "teachers": ["standard"],
+    "distillers": ["kd"],
+    "seeds": [0],
+}
+
+
+def swept(values, **vary):
+    """Panel, value, whether it is the method's own, and the teacher method of each part."""
+    found = parts(values, **SWEEP, vary=vary)
+    for part in found:
+        [teacher], [student] = part.teachers, part.runs
+        assert student.teacher is teacher
+    return [(part.panel, part.value, part.own, part.teachers[0].id.split("/")[2]) for part in found]
+
+
+def test_a_sweep_has_a_part_a_value_and_one_a_method_to_compare_with(demo):
+    demo["pairs"][FIRST] = demo["pairs"].pop("wrn_10_2/wrn_10_1")
+    for block in (*demo["tables"].values(), *demo["figures"].values()):
+        block.pop("pairs", None)
+    panel = "lipschitz.weight"
+    assert swept(demo, **{panel: [0.01, "1e-5"], "consistency.ramp": ["cosine"]}) == [
+        (panel, "1e-05", False, "soteacher.lipschitz.weight=1e-05"),
+        (panel, "0.0001", True, "soteacher"),
+        (panel, "0.01", False, "soteacher.lipschitz.weight=0.01"),
+        (panel, "", False, "standard"),
+        ("consistency.ramp", "linear", True, "soteacher"),
+        ("consistency.ramp", "cosine", False, "soteacher.consistency.ramp=cosine"),
+        ("consistency.ramp", "", False, "standard"),
+    ]
+
+
+def test_a_sweep_s_values_that_are_other_methods_of_the_study_are_their_runs(wide):
+    lipschitz, consistency = "lipschitz.weight", "consistency.weight"
+    found = swept(wide, **{lipschitz: [0], consistency: [0]})
+    assert (lipschitz, "0", False, "no_lr") in found
+    assert (consistency, "0", False, "no_cr") in found
+    assert {method for *_, method in found} == {"no_lr", "no_cr", "soteacher", "standard"}
+
+
+def test_a_value_of_a_sweep_changes_that_setting_alone(wide):
+    found = parts(wide, **SWEEP, vary={"consistency.weight": [3]})
+    [own] = [part.teachers[0].spec for part in found if part.own]
+    [other] = [part.teachers[0].spec for part in found if part.value == "3"]
+    assert other["terms"]["consistency"] == own["terms"]["consistency"] | {"weight": 3.0}
+    assert other["terms"]["lipschitz"] == own["terms"]["lipschitz"]
+    assert {k: v for k, v in other.items() if k != "terms"} == {
+        k: v for k, v in own.items() if k != "terms"
+    }
+
+
+def test_a_weight_by_data_set_is_varied_from_that_data_set_s(wide):
+    wide["teachers"]["soteacher"]["lipschitz"] = {"weight": {"digits": 2.0, "noisy": 5.0}}
+    found = parts(wide, **SWEEP, vary={"lipschitz.weight": [1]})
+    assert [(part.value, part.own) for part in found] == [("1", False), ("2", True), ("", False)]
+
+
+def test_a_sweep_of_several_pairs_names_them(wide):
+    block = SWEEP | {"pairs": "all", "vary": {"consistency.weight": [3]}}
+    assert {part.panel for part in parts(wide, **block)} == {
+        f"{pair} consistency.weight" for pair in wide["pairs"]
+    }

@@ -379,6 +379,76 @@ def test_a_network_without_a_finished_run_stands_in_the_numbers_of_reliability(r
 # all kinds
 
 
+# sweep
+
+
+@pytest.fixture
+def sweep():
+    """Three values of a weight, one of which diverged for a seed, two of a ramp, and Standard."""
+    own = {"students": ["o0", "o1"], "teachers": ["O0", "O1"], "own": True}
+    others = {
+        ("lipschitz.weight", "0"): ["a0", "a1"],
+        ("lipschitz.weight", "0.0001"): own,
+        ("lipschitz.weight", "3"): ["b0", "b1"],
+        ("lipschitz.weight", ""): ["s0", "s1"],
+        ("consistency.ramp", "linear"): own,
+        ("consistency.ramp", "cosine"): ["c0", "c1"],
+        ("consistency.ramp", ""): ["s0", "s1"],
+    }
+    parts = []
+    for (panel, value), runs in others.items():
+        if isinstance(runs, list):
+            runs = {"students": runs, "teachers": [run.upper() for run in runs], "own": False}
+        series = "soteacher" if value else "standard"
+        parts.append({"panel": panel, "series": series, "value": value} | runs)
+    students = dict(o0=0.70, o1=0.72, a0=0.60, a1=0.60, b0=0.64, s0=0.65, s1=0.67, c0=0.5, c1=0.5)
+    teachers = {run.upper(): accuracy + 0.1 for run, accuracy in students.items()}
+    lost = {"b1": "blocked", "B1": "diverged"}
+    return make("sweep", parts, measured(**students, **teachers, **lost))
+
+
+def test_a_sweep_has_means_over_finished_students_and_teachers_of_each_value(sweep):
+    _, table = sweep
+    assert len(table) == 14
+    own = one(table, panel="lipschitz.weight", value="0.0001", role="student")
+    assert (own["mean"], own["sd"]) == pytest.approx((71.0, 2**0.5))
+    assert own["own"] and own["runs"] == "o0 o1"
+    lost = one(table, panel="lipschitz.weight", value="3", role="teacher")
+    assert (lost["mean"], lost["n"], lost["n_planned"]) == (pytest.approx(74.0), 1, 2)
+    compared = one(table, panel="consistency.ramp", value="", role="teacher")
+    assert (compared["mean"], compared["series"]) == (pytest.approx(76.0), "standard")
+
+
+def test_a_sweep_is_drawn_as_returned_with_the_own_value_marked(sweep):
+    figure, _ = sweep
+    weight, ramp = (axes for axes in figure.axes if axes.get_title())
+    below = [axes for axes in figure.axes if not axes.get_title()]
+    said = [[text.get_text() for text in axes.get_xticklabels()] for axes in below]
+    assert said == [["0", "1e-4", "3"], ["linear", "cosine"]]
+    for axes, means, own in ((weight, [60, 71, 64], 1), (ramp, [71, 50], 0)):
+        compared, swept, triangle = (line for line in axes.get_lines() if len(line.get_xdata()))
+        drawn = {line.get_marker(): line for line in (compared, swept, triangle)}
+        assert list(drawn["None"].get_ydata()) == pytest.approx([66, 66])
+        assert list(drawn["o"].get_ydata()) == pytest.approx(means)
+        assert list(drawn["^"].get_xdata()) == [own]
+        assert list(drawn["^"].get_ydata()) == pytest.approx([71])
+    assert drawn["o"].get_linestyle() == "None"  # ramps have no order
+    assert legend_of(figure) == [
+        "SoTeacher, its own value",
+        "another value",
+        "Standard",
+        "Mean ± sd, n = 1–2 of 2 seeds",
+    ]
+
+
+def test_a_panel_of_a_sweep_without_any_finished_run_says_so():
+    part = {"panel": "consistency.ramp", "series": "soteacher", "value": "linear", "own": True}
+    parts = [part | {"students": ["a"], "teachers": ["b"]}]
+    figure, table = make("sweep", parts, measured(a="blocked", b="diverged"))
+    assert list(table["n"]) == [0, 0]
+    assert any(text.get_text() == "no finished run" for text in figure.axes[0].texts)
+
+
 def test_an_unknown_kind_of_figure_is_refused():
     with pytest.raises(UserError, match=r"unknown kind of figure 'curve'.*did you mean 'curves'"):
         make("curve", [], measured())
@@ -456,7 +526,7 @@ def test_text_and_legend_stay_inside_the_figure_and_off_the_axes():
     assert axes.x0 >= 0 and axes.x1 <= figure.bbox.width and axes.y1 <= figure.bbox.height
 
 
-@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability"])
+@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability", "sweep"])
 def test_saved_bytes_are_the_same_every_time(kind, request, tmp_path):
     figure, _ = request.getfixturevalue(kind)
     first = {suffix: saved(figure, tmp_path / f"first.{suffix}") for suffix in ("png", "pdf")}

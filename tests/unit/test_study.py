@@ -547,8 +547,9 @@ BLOCKS = {
     "checkpoints": {"distillers": ["kd"], "every": 8},
     "curves": {"distillers": ["kd"], "pairs": "all"},
     "reliability": {"networks": "all"},
+    "sweep": {"distillers": ["kd"], "base": "soteacher", "vary": {"consistency.weight": [0, 3]}},
 }
-FIGURES = ("checkpoints", "curves", "reliability")
+FIGURES = ("checkpoints", "curves", "reliability", "sweep")
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -591,3 +592,36 @@ def test_the_schema_refuses_bad_blocks_as_the_reader_does(demo, path, value):
     put(demo, path, value)
     refusal(demo)
     assert len(schema_errors(demo)) == 1
+
+
+SWEEP = {
+    "kind": "sweep",
+    "base": "soteacher",
+    "teachers": ["standard"],
+    "distillers": ["kd"],
+    "vary": {"lipschitz.weight": [0, 0.1]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"base": "sotaecher"}, "base: unknown teacher method 'sotaecher'"),
+        ({"vary": {}}, "vary: dictionary"),
+        ({"vary": {"lipschitz.weight": []}}, "vary.lipschitz.weight: "),
+        ({"vary": {"lipschitz.weight": [1, 1.0]}}, "vary.lipschitz.weight: expected each entry"),
+        ({"vary": {"lipschitz.weight": [-1]}}, "vary.lipschitz.weight: lipschitz.weight: "),
+        ({"vary": {"lipschitz.wieght": [1]}}, "vary.lipschitz.wieght: unknown setting"),
+        ({"vary": {"lipschitz": [1]}}, "vary.lipschitz: unknown setting of lipschitz ''"),
+        ({"vary": {"consistency.ramp": ["liner"]}}, "vary.consistency.ramp: consistency.ramp: "),
+        ({"base": "no_lr"}, "vary.lipschitz.weight: unknown regularizer of the base 'lipschitz'"),
+    ],
+    ids=str,
+)
+def test_a_sweep_that_is_impossible_is_refused_with_its_key(demo, change, said):
+    demo["figures"]["figure2"] = SWEEP
+    read(demo)
+    demo["figures"]["figure2"] = SWEEP | change
+    with pytest.raises(UserError) as caught:
+        read(demo)
+    assert str(caught.value).startswith(f"study.figures.figure2.{said}")

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from soteacher import files
 from soteacher.errors import UserError, unknown
-from soteacher.report.figures import checkpoints, curves, reliability
+from soteacher.report.figures import checkpoints, curves, reliability, sweep
 from soteacher.report.figures.drawing import house_style
 
-KINDS = {"checkpoints": checkpoints, "curves": curves, "reliability": reliability}
+KINDS = {"checkpoints": checkpoints, "curves": curves, "reliability": reliability, "sweep": sweep}
 # No dates and no versions: the same numbers are the same bytes.
 METADATA = {
     "png": {"Software": None},

@@ -36,7 +36,7 @@ def draw_accuracies(
     height : of the y axes, for the width of a panel.   markers : on a line, at most.
     """
     names = list(dict.fromkeys(table["panel"]))
-    shared = {y for y, kinds in levels.items() if _alike(table[table[by].isin(kinds)])}
+    shared = {y for y, kinds in levels.items() if alike(table[table[by].isin(kinds)])}
     inches = height * max(panel_width(len(names)), LEAST_WIDTH)
     figure, panels = make_panels(names, x, dict.fromkeys(levels, inches), shared)
     used = styles(table["series"])
@@ -65,7 +65,7 @@ def draw_accuracies(
     return figure, keys
 
 
-def _alike(table: pd.DataFrame) -> bool:
+def alike(table: pd.DataFrame) -> bool:
     """Whether no panel would lose more than half its height on a y axis common to all."""
     sd = table["sd"].fillna(0)
     lows = (table["mean"] - sd).groupby(table["panel"]).min()

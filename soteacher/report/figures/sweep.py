@@ -1,0 +1,146 @@
+"""Accuracy over the values of one setting of a teacher method at a time (Figure 2).
+
+A panel a setting, the others as the method has them. Above, the final test accuracy of the
+students; below, of their teachers. Values stand side by side, whatever their distance; a triangle
+marks the method's own. Methods to compare with are lines across.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from soteacher.report.figures.accuracies import LEAST_WIDTH, alike
+from soteacher.report.figures.colours import styles
+from soteacher.report.figures.drawing import (
+    BAND,
+    add_legend,
+    make_panels,
+    n_keys,
+    panel_width,
+    say_none,
+)
+from soteacher.report.figures.finished import finished
+from soteacher.report.labels import label
+
+LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
+HEIGHT = 0.42
+"""Of the y axes, for the width of a panel."""
+OWN = "^"
+"""The marker of a method's own value: the paper's."""
+
+
+def values(
+    parts: list[dict[str, Any]],
+    measures: pd.DataFrame,
+    epochs: pd.DataFrame,
+    reliability: pd.DataFrame,
+) -> pd.DataFrame:
+    """A row a panel, series, value and role: mean and sample sd of accuracy, in percent.
+
+    `value` is empty for a method that is only compared with; `own` says whether it is the value
+    that the method has.
+    """
+    rows = []
+    for part in parts:
+        for role in LEVELS:
+            planned = part[f"{role}s"]
+            runs = finished(planned, measures)
+            accuracy = 100 * pd.to_numeric(measures.loc[runs, "top1"])
+            rows.append(
+                {
+                    "panel": part["panel"],
+                    "series": part["series"],
+                    "value": part["value"],
+                    "own": part["own"],
+                    "role": role,
+                    "mean": accuracy.mean(),
+                    "sd": accuracy.std(ddof=1),
+                    "n": len(runs),
+                    "n_planned": len(planned),
+                    "runs": " ".join(runs),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what `values` made."""
+    names = list(dict.fromkeys(table["panel"]))
+    shared = {y for role, y in LEVELS.items() if alike(table[table["role"] == role])}
+    inches = HEIGHT * max(panel_width(len(names)), LEAST_WIDTH)
+    figure, panels = make_panels(names, "", dict.fromkeys(LEVELS.values(), inches), shared)
+    drawn = table[table["n"] > 0]
+    used = styles(table["series"])
+    for name in names:
+        rows = drawn[drawn["panel"] == name]
+        if rows.empty:
+            say_none(panels[name])
+            continue
+        places = [value for value in dict.fromkeys(table[table["panel"] == name]["value"]) if value]
+        for role, y in LEVELS.items():
+            axes = panels[name][y]
+            axes.set_xticks(range(len(places)), [_short(place) for place in places])
+            axes.set_xlim(-0.5, len(places) - 0.5)
+            axes.grid(False, axis="x")
+            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
+            for series, points in rows[rows["role"] == role].groupby("series", sort=False):
+                _draw_series(axes, points, places, used[series][0])
+    keys: list[Artist] = []
+    for series, points in drawn.groupby("series", sort=False):
+        colour = used[series][0]
+        if (points["value"] == "").all():
+            keys.append(Line2D([], [], linestyle="--", color=colour, label=label(series)))
+            continue
+        own = f"{label(series)}, its own value"
+        keys += [
+            Line2D([], [], color=colour, label=own, marker=OWN, linestyle="none", markersize=6),
+            Line2D(
+                [], [], color=colour, label="another value", marker="o", markerfacecolor="white"
+            ),
+        ]
+    add_legend(figure, keys, n_keys(table))
+    return figure
+
+
+def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: str) -> None:
+    """The swept values of a series, or a line across if it is only compared with."""
+    if (points["value"] == "").all():
+        [mean], [sd] = points["mean"], points["sd"]
+        axes.axhline(mean, color=colour, linestyle="--", zorder=1)
+        if pd.notna(sd):
+            axes.axhspan(mean - sd, mean + sd, color=colour, alpha=BAND, linewidth=0, zorder=1)
+        return
+    at = points["value"].map(places.index)
+    sd = points["sd"].fillna(0)
+    axes.errorbar(
+        at,
+        points["mean"],
+        sd if (sd > 0).any() else None,
+        color=colour,
+        linestyle="-" if _numbers(places) else "none",
+        marker="o",
+        markerfacecolor="white",
+        elinewidth=0.8,
+    )
+    own = points["own"].to_numpy(bool)
+    axes.plot(at[own], points["mean"][own], OWN, color=colour, markersize=6, zorder=3)
+
+
+def _short(value: str) -> str:
+    """A small number with as few characters as may stand below an axis: 1e-4."""
+    if not _numbers([value]) or not 0 < abs(float(value)) < 0.01:
+        return value
+    return np.format_float_scientific(float(value), trim="-", exp_digits=1)
+
+
+def _numbers(places: list[str]) -> bool:
+    """Whether values have an order, so that a line between them means something."""
+    return bool(pd.to_numeric(pd.Series(places), errors="coerce").notna().all())
