@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         train.add_argument("--threads", type=int, default=1)
         train.add_argument("--nondeterministic", action="store_true")
+        train.add_argument("--allow-cpu", action="store_true", help="even if it takes days")
         train.add_argument("--job", default="1 of 1", help="which of how many, for the log")
         train.add_argument("--save-every", type=float, default=60.0, help="seconds")
 
@@ -183,6 +184,7 @@ def _train(options: argparse.Namespace) -> None:
         threads=options.threads,
         deterministic=not options.nondeterministic,
         save_every=options.save_every,
+        allow_cpu=options.allow_cpu,
     )
     teachers: dict[str, Any] = {}
     for path in options.teachers:

@@ -12,7 +12,7 @@ import numpy as np
 
 from soteacher import files, registry
 from soteacher.data import truth
-from soteacher.data.sources.base import Source
+from soteacher.data.sources.base import Outline, Source
 from soteacher.errors import UserError, unknown
 from soteacher.keys import key
 from soteacher.settings import parse
@@ -148,6 +148,13 @@ class Prepared:
     def n_classes(self) -> int:
         """K"""
         return len(self.manifest["classes"])
+
+    @property
+    def outline(self) -> Outline:
+        """The sizes of the data set."""
+        n_train, height, width, _ = self.manifest["arrays"]["train_images"]["shape"]
+        n_test = self.manifest["arrays"]["test_images"]["shape"][0]
+        return Outline(n_train, n_test, height, width, self.n_classes)
 
     @property
     def has_truth(self) -> bool:

@@ -253,6 +253,8 @@ class Head(Settings):
     """Folder of trained runs, shared by studies. No part of what a run is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU if there is one. Recorded, no part of what a run is."""
+    allow_cpu: bool = False
+    """Whether runs that take a CPU days are begun on one; where not, their job says so and ends."""
     threads: int = Field(1, ge=1)
     """CPU threads of each training process: results depend on it to the last bit. Recorded."""
     precision: Literal["float32", "tf32"] = "float32"

@@ -32,6 +32,8 @@ class How:
     deterministic: bool
     save_every: float
     """Seconds between saved states."""
+    allow_cpu: bool = False
+    """Whether to begin runs that take a CPU days."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from soteacher.study.plan import LOOP, STREAM, fingerprint
 from soteacher.study.schema import Augment, Recipe
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, Site
 from soteacher.training import device as devices
+from soteacher.training.cpu import check_length
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.job import How, Member
 from soteacher.training.learner import Diverged, Learner
@@ -49,6 +50,8 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     passes: dict[str, list[Member]] = {}
     for member in members:
         passes.setdefault(pass_key(member.spec), []).append(member)
+    if device == "cpu":
+        check_length(passes.values(), data.outline, how.threads, how.allow_cpu)
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)

@@ -91,13 +91,15 @@ class Lab:
         study["tables"] = {"every": {"kind": "accuracy", **names}}
         return expand(read(study))
 
-    def run(self, runs: Iterable[Run], save_every: float = 60.0) -> dict[str, dict[str, Any]]:
+    def run(
+        self, runs: Iterable[Run], save_every: float = 60.0, allow_cpu: bool = False
+    ) -> dict[str, dict[str, Any]]:
         """Run one job; return its manifest's entries."""
         asked = {
             run.id: {"spec": run.spec, **({"teacher": run.teacher.id} if run.teacher else {})}
             for run in runs
         }
-        how = How(self.store, "cpu", threads=1, deterministic=True, save_every=save_every)
+        how = How(self.store, "cpu", 1, True, save_every, allow_cpu)
         entries = run_job(asked, self.data, self.entries, how)["runs"]
         self.entries |= entries
         return entries

@@ -90,6 +90,12 @@ def test_a_setting_on_the_command_line_overrides_the_study(empty):
     assert not any("/seed1/" in run for run in runs)
 
 
+def test_a_run_of_days_on_a_cpu_is_allowed_on_the_command_line(empty):
+    study = ["--directory", str(empty.path), "--configfile", str(DEMO), "--printshellcmds"]
+    assert "--allow-cpu" not in dry_run(*study)
+    assert "--allow-cpu" in dry_run(*study, "--config", "allow_cpu=true")
+
+
 def test_a_run_makes_the_table_and_the_page_and_a_second_run_does_nothing(place):
     table = (place.path / "results/tiny/tables/table1.md").read_text()
     page = (place.path / "results/tiny/report.html").read_text()

@@ -46,6 +46,7 @@ def how(role, name):
     """
     flags = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.save_every}"
     flags += "" if STUDY.deterministic else " --nondeterministic"
+    flags += " --allow-cpu" if STUDY.allow_cpu else ""
     number = list(JOBS[role]).index(name) + 1
     return f"{flags} --job '{role}s, {number} of {len(JOBS[role])}'"
 
