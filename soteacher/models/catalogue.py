@@ -1,6 +1,7 @@
 """What networks there are, told without torch: one row a family.
 
-A network's name says its family and its size: `wrn_40_2` is a Wide ResNet of depth 40 and width 2.
+A network's name says its family and its size, if it has several: `wrn_40_2` is a Wide ResNet of
+depth 40 and width 2, `resnet32x4` a ResNet of depth 32 and four times the usual channels.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soteacher.errors import UserError, unknown
+from soteacher.models.layers import Layers, Norm, cifar_resnet, resnet, shufflenet_v2, wide_resnet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,42 +30,9 @@ class Family:
     """Part of every spec: a new number where the network's function or initialisation changes."""
     features: tuple[str, ...]
     valid: Callable[..., bool]
-    parameters: Callable[..., int]
-    """(sizes..., n_classes) to the number of trainable parameters."""
-    flops: Callable[..., int]
-    """(sizes..., height, width, n_classes) to what `flops` below counts."""
+    layers: Callable[..., Layers]
+    """The sizes to what is counted, up to the last, linear layer."""
     examples: tuple[str, ...]
-
-
-def _wrn_parameters(depth: int, width: int, n_classes: int) -> int:
-    blocks = (depth - 4) // 6
-    total, channels = 3 * 16 * 9, 16
-    for out in (16 * width, 32 * width, 64 * width):
-        for block in range(blocks):
-            into = channels if block == 0 else out
-            total += 2 * into + 2 * out + 9 * into * out + 9 * out * out
-            total += into * out if into != out else 0
-        channels = out
-    return total + 2 * channels + (channels + 1) * n_classes
-
-
-def _wrn_flops(depth: int, widen: int, height: int, width: int, n_classes: int) -> int:
-    blocks = (depth - 4) // 6
-    total, channels = _convolution(3, 16, 3, height, width), 16
-    for out, stride in ((16 * widen, 1), (32 * widen, 2), (64 * widen, 2)):
-        height, width = -(-height // stride), -(-width // stride)
-        for block in range(blocks):
-            into = channels if block == 0 else out
-            total += _convolution(into, out, 3, height, width)
-            total += _convolution(out, out, 3, height, width)
-            total += _convolution(into, out, 1, height, width) if into != out else 0
-        channels = out
-    return total + 2 * channels * n_classes
-
-
-def _convolution(into: int, out: int, kernel: int, height: int, width: int) -> int:
-    """FLOP of a convolution whose output has this height and width."""
-    return 2 * into * out * kernel * kernel * height * width
 
 
 THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage3_pre")
@@ -74,9 +43,35 @@ FAMILIES = (
         revision=1,
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
-        parameters=_wrn_parameters,
-        flops=_wrn_flops,
+        layers=wide_resnet,
         examples=("wrn_10_1", "wrn_10_2", "wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+    ),
+    Family(
+        module="resnet_cifar",
+        pattern=r"resnet([1-9]\d*)x([1-9]\d*)",
+        revision=1,
+        features=("stem", *THREE_STAGES, "pooled"),
+        valid=lambda depth, width: depth >= 8 and (depth - 2) % 6 == 0,
+        layers=cifar_resnet,
+        examples=("resnet8x4", "resnet32x4"),
+    ),
+    Family(
+        module="resnet",
+        pattern=r"resnet(18|34)",
+        revision=1,
+        features=("stem", *THREE_STAGES, "stage4", "stage4_pre", "pooled"),
+        valid=lambda depth: True,
+        layers=resnet,
+        examples=("resnet18", "resnet34"),
+    ),
+    Family(
+        module="shufflenet_v2",
+        pattern="shufflenet_v2",
+        revision=1,
+        features=("stem", *THREE_STAGES, "pooled"),
+        valid=lambda: True,
+        layers=shufflenet_v2,
+        examples=("shufflenet_v2",),
     ),
 )
 
@@ -96,7 +91,10 @@ def find(name: str) -> tuple[Family, tuple[int, ...]]:
 def parameters(name: str, n_classes: int) -> int:
     """Number of trainable parameters."""
     family, sizes = find(name)
-    return family.parameters(*sizes, n_classes)
+    *before, last = family.layers(*sizes)
+    assert isinstance(last, Norm)
+    counted = sum(layer.parameters for layer in (*before, last))
+    return counted + (last.channels + 1) * n_classes
 
 
 def flops(name: str, height: int, width: int, n_classes: int) -> int:
@@ -105,7 +103,9 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
     Nothing else counts, no bias, norm or activation: the usual way to state a network's cost.
     """
     family, sizes = find(name)
-    return family.flops(*sizes, height, width, n_classes)
+    *before, last = family.layers(*sizes)
+    assert isinstance(last, Norm)
+    return sum(layer.flops(height, width) for layer in before) + 2 * last.channels * n_classes
 
 
 def build(name: str, n_classes: int) -> nn.Module:

@@ -7,6 +7,7 @@ import re
 LABELS = {
     "standard": "Standard",
     "soteacher": "SoTeacher",
+    "shufflenet_v2": "ShuffleNetV2",
     "no_cr": "no-CR",
     "no_lr": "no-LR",
     "student.top1": "Student",
@@ -44,4 +45,7 @@ def _word(word: str) -> str:
         whose = "Student, " if distance[1] == "student" else ""
         return f"{whose}{distance[2]}, {'l1' if distance[3] else 'l2'}".capitalize()
     wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
-    return f"WRN{wide[1]}-{wide[2]}" if wide else LABELS.get(word, word)
+    if wide:
+        return f"WRN{wide[1]}-{wide[2]}"
+    residual = re.fullmatch(r"resnet(\d+(?:x\d+)?)", word)
+    return f"ResNet{residual[1]}" if residual else LABELS.get(word, word)

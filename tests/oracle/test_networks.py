@@ -1,4 +1,4 @@
-"""Wide residual networks against hand counts and a plain forward pass; seeds; the catalogue."""
+"""Networks against hand counts and a plain forward pass; initial weights; seeds; the catalogue."""
 
 import math
 
@@ -12,6 +12,7 @@ from soteacher.errors import UserError
 from soteacher.models import catalogue
 
 EXAMPLES = [example for family in catalogue.FAMILIES for example in family.examples]
+ONE_A_FAMILY = ["wrn_10_1", "resnet8x4", "resnet18", "shufflenet_v2"]
 WRN_FEATURES = ("stem", *catalogue.THREE_STAGES, "pooled")
 
 
@@ -56,15 +57,63 @@ def test_wrn_40_2_of_100_classes_has_the_hand_counted_parameters():
     assert trainable(built("wrn_40_2", 100)) == 2_255_156
 
 
+def basic_block(into, out):
+    """Weights of two 3x3 convolutions and their batch norms; of the 1x1 shortcut, if any."""
+    shortcut = into * out + 2 * out if into != out else 0
+    return 9 * into * out + 9 * out * out + 4 * out + shortcut
+
+
+def test_resnet32x4_of_100_classes_has_the_hand_counted_parameters():
+    # Five blocks a stage, 32 -> 64 -> 128 -> 256.
+    assert (basic_block(32, 64), basic_block(64, 64)) == (57_728, 73_984)
+    stages = sum(basic_block(c // 2, c) + 4 * basic_block(c, c) for c in (64, 128, 256))
+    assert (3 * 32 * 9 + 64) + stages + (256 * 100 + 100) == 7_433_860
+    assert trainable(built("resnet32x4", 100)) == 7_433_860
+
+
+def test_resnet34_of_200_classes_has_the_hand_counted_parameters():
+    # Stages of 3, 4, 6 and 3 blocks; only the first has no change of channels, hence no shortcut.
+    stages = 3 * basic_block(64, 64)
+    stages += basic_block(64, 128) + 3 * basic_block(128, 128)
+    stages += basic_block(128, 256) + 5 * basic_block(256, 256)
+    stages += basic_block(256, 512) + 2 * basic_block(512, 512)
+    assert (3 * 64 * 9 + 128) + stages + (512 * 200 + 200) == 21_379_592
+    assert trainable(built("resnet34", 200)) == 21_379_592
+
+
+def test_shufflenet_v2_of_100_classes_has_the_hand_counted_parameters():
+    # A block of 2c channels computes c of them: cc, 9c and cc weights, three batch norms of 2c.
+    # A block that shrinks i channels to 2c: on the left 9i + 2i and ic + 2c, on the right ic + 2c,
+    # 9c + 2c and cc + 2c.
+    stem = 3 * 24 + 2 * 24
+    stage1 = (264 + 1508 + 1508 + 638 + 3480) + 3 * (2 * 58**2 + 15 * 58)
+    stage2 = (1276 + 13_688 + 13_688 + 1276 + 13_688) + 7 * (2 * 116**2 + 15 * 116)
+    stage3 = (2552 + 54_288 + 54_288 + 2552 + 54_288) + 3 * (2 * 232**2 + 15 * 232)
+    head = 464 * 1024 + 2 * 1024 + 1024 * 100 + 100
+    assert stem + stage1 + stage2 + stage3 + head == 1_355_528
+    assert trainable(built("shufflenet_v2", 100)) == 1_355_528
+
+
 @pytest.mark.parametrize(
-    ("name", "millions"), [("wrn_40_2", 2.255), ("wrn_40_1", 0.570), ("wrn_16_2", 0.703)]
+    ("name", "n_classes", "exactly", "millions"),
+    [
+        ("wrn_40_2", 100, 2_255_156, 2.255),
+        ("wrn_40_1", 100, 569_780, 0.570),
+        ("wrn_16_2", 100, 703_284, 0.703),
+        ("resnet8x4", 100, 1_233_540, 1.234),
+        ("resnet32x4", 100, 7_433_860, 7.434),
+        ("shufflenet_v2", 100, 1_355_528, 1.356),
+        ("resnet18", 200, 11_271_432, 11.271),
+        ("resnet34", 200, 21_379_592, 21.380),
+    ],
 )
-def test_parameters_are_the_millions_of_the_published_tables(name, millions):
-    assert round(trainable(built(name, 100)) / 1e6, 3) == millions
+def test_parameters_are_the_millions_of_the_published_tables(name, n_classes, exactly, millions):
+    assert trainable(built(name, n_classes)) == exactly
+    assert round(exactly / 1e6, 3) == millions
 
 
 @pytest.mark.parametrize("n_classes", [2, 100])
-@pytest.mark.parametrize("name", [*EXAMPLES, "wrn_22_3", "wrn_28_1"])
+@pytest.mark.parametrize("name", [*EXAMPLES, "wrn_22_3", "wrn_28_1", "resnet14x3"])
 def test_catalogue_counts_the_parameters_that_the_network_has(name, n_classes):
     assert catalogue.parameters(name, n_classes) == trainable(built(name, n_classes))
 
@@ -95,6 +144,39 @@ def test_features_halve_their_size_twice_and_widen_with_the_stages(name, width, 
         "pooled": (2, 64 * width),
     }
     assert output.logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "maps", "pooled"),
+    [
+        ("resnet32x4", 32, [(32, 32), (64, 32), (128, 16), (256, 8)], 256),
+        ("resnet14x1", 64, [(8, 64), (16, 64), (32, 32), (64, 16)], 64),
+        ("shufflenet_v2", 32, [(24, 32), (116, 16), (232, 8), (464, 4)], 1024),
+        ("shufflenet_v2", 64, [(24, 64), (116, 32), (232, 16), (464, 8)], 1024),
+        ("resnet18", 64, [(64, 64), (64, 64), (128, 32), (256, 16), (512, 8)], 512),
+        ("resnet34", 32, [(64, 32), (64, 32), (128, 16), (256, 8), (512, 4)], 512),
+    ],
+)
+def test_features_have_the_channels_and_sizes_of_their_architecture(name, size, maps, pooled):
+    output = built(name, 7).eval()(images(2, size))
+    expected = {"stem": (2, maps[0][0], size, size), "pooled": (2, pooled)}
+    for number, (channels, side) in enumerate(maps[1:], start=1):
+        shape = (2, channels, side, side)
+        expected |= {f"stage{number}": shape, f"stage{number}_pre": shape}
+    assert {key: tuple(value.shape) for key, value in output.features.items()} == expected
+    assert output.logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 13), (1, 1)])
+@pytest.mark.parametrize("name", ONE_A_FAMILY[1:])
+def test_images_may_have_any_size(name, height, width):
+    network = built(name, 7)
+    for mode in (True, False):
+        made = torch.randn(4, 3, height, width, generator=keys.generator(1))
+        assert network.train(mode)(made).logits.isfinite().all()
+    last = list(network(made).features.values())[-2]  # before `pooled`
+    halvings = 2 if name == "resnet8x4" else 3
+    assert last.shape[2:] == (-(-height // 2**halvings), -(-width // 2**halvings))
 
 
 def normalised(x, state, name, training):
@@ -149,6 +231,102 @@ def test_logits_and_features_are_those_of_a_plain_forward_pass(name, blocks, tra
         torch.testing.assert_close(found.features[feature].double(), expected, rtol=1e-4, atol=1e-4)
 
 
+def residual_forward(state, x, training):
+    """Logits and features of a residual network of basic blocks, without modules."""
+
+    def conv(x, name, norm, stride=1):
+        weight = state[f"{name}.weight"]
+        x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return normalised(x, state, norm, training)
+
+    features = {"stem": conv(x, "conv", "bn").clamp(min=0)}
+    x = features["stem"]
+    stage = block = 0
+    while f"stages.{stage}.0.conv1.weight" in state:
+        while f"stages.{stage}.{block}.conv1.weight" in state:
+            at, stride = f"stages.{stage}.{block}", 2 if stage > 0 and block == 0 else 1
+            inner = conv(x, f"{at}.conv1", f"{at}.bn1", stride).clamp(min=0)
+            inner = conv(inner, f"{at}.conv2", f"{at}.bn2")
+            projected = f"{at}.shortcut.0.weight" in state
+            pre = inner + (
+                conv(x, f"{at}.shortcut.0", f"{at}.shortcut.1", stride) if projected else x
+            )
+            x, block = pre.clamp(min=0), block + 1
+        stage, block = stage + 1, 0
+        features |= {f"stage{stage}": x, f"stage{stage}_pre": pre}
+    features["pooled"] = x.mean(dim=(2, 3))
+    return features["pooled"] @ state["fc.weight"].T + state["fc.bias"], features
+
+
+def shuffled_forward(state, x, training):
+    """Logits and features of ShuffleNetV2, without modules."""
+
+    def conv(x, name, index, stride=1):
+        weight = state[f"{name}.{index}.weight"]
+        groups = x.shape[1] // weight.shape[1]
+        padding = weight.shape[-1] // 2
+        x = functional.conv2d(x, weight, stride=stride, padding=padding, groups=groups)
+        return normalised(x, state, f"{name}.{index + 1}", training)
+
+    def right(x, at, stride):
+        x = conv(x, f"{at}.right", 0).clamp(min=0)
+        return conv(conv(x, f"{at}.right", 3, stride), f"{at}.right", 5)
+
+    def shuffle(x):  # of two groups
+        n, channels, height, width = x.shape
+        return x.view(n, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+
+    features = {"stem": conv(x, "stem", 0).clamp(min=0)}
+    x = features["stem"]
+    for stage, count in enumerate((4, 8, 4)):
+        at = f"stages.{stage}.0"
+        left = conv(conv(x, f"{at}.left", 0, 2), f"{at}.left", 2)
+        x = shuffle(torch.cat([left, right(x, at, 2)], dim=1).clamp(min=0))
+        for block in range(1, count):
+            half = x.shape[1] // 2
+            computed = right(x[:, half:], f"stages.{stage}.{block}", 1)
+            pre = torch.cat([x[:, :half], computed], dim=1)
+            x = shuffle(torch.cat([x[:, :half], computed.clamp(min=0)], dim=1))
+        features |= {f"stage{stage + 1}": x, f"stage{stage + 1}_pre": pre}
+    features["pooled"] = conv(x, "last", 0).clamp(min=0).mean(dim=(2, 3))
+    return features["pooled"] @ state["fc.weight"].T + state["fc.bias"], features
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("name", "forward"),
+    [
+        ("resnet8x4", residual_forward),
+        ("resnet14x2", residual_forward),
+        ("resnet18", residual_forward),
+        ("shufflenet_v2", shuffled_forward),
+    ],
+)
+def test_a_network_computes_what_its_plain_forward_pass_does(name, forward, training):
+    network = perturbed(name).double().train(training)
+    state = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    logits, features = forward(state, images(4, 16).double(), training)
+    found = network(images(4, 16).double())
+    torch.testing.assert_close(found.logits, logits)
+    assert {*found.features} == {*features}
+    for feature, expected in features.items():
+        torch.testing.assert_close(found.features[feature], expected)
+
+
+@pytest.mark.parametrize("name", ["resnet8x4", "resnet14x1", "resnet18", "shufflenet_v2"])
+def test_a_stage_is_its_pre_feature_after_the_relu_and_the_shuffle(name):
+    features = perturbed(name).eval()(images(4, 16)).features
+    for stage in [key for key in features if f"{key}_pre" in features]:
+        pre = features[f"{stage}_pre"]
+        assert 0.02 < (pre < 0).float().mean() < 0.9  # no ReLU in place
+        after = pre.relu()
+        if name == "shufflenet_v2":
+            after = functional.channel_shuffle(after, 2)
+            kept, _ = pre.chunk(2, dim=1)
+            assert kept.ge(0).all()  # an earlier block has activated them
+        assert torch.equal(after, features[stage])
+
+
 @pytest.mark.parametrize("name", ["wrn_10_1", "wrn_16_2"])
 def test_pre_features_are_the_next_batch_norms_output_before_its_relu(name):
     network = perturbed(name).eval()
@@ -196,6 +374,38 @@ def test_one_training_pass_updates_every_batch_norm_once():
     torch.testing.assert_close(network.bn.running_mean, mean, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_each_batch_norm_sees_a_training_batch_once_and_none_in_eval_mode(name):
+    network = built(name).train()
+    network(images(4, 8))
+    network.eval()(images(4, 8))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert {norm.num_batches_tracked.item() for norm in norms} == {1}
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_the_gradient_reaches_every_parameter(name):
+    network = built(name).train()
+    functional.cross_entropy(network(images(4, 16)).logits, torch.arange(4)).backward()
+    assert [key for key, value in network.named_parameters() if not value.grad.any()] == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_the_memory_format_changes_nothing(name, training):
+    network = perturbed(name).double().train(training)
+    expected = network(images(4, 16).double())
+    network = perturbed(name).double().train(training).to(memory_format=torch.channels_last)
+    last = images(4, 16).double().contiguous(memory_format=torch.channels_last)
+    found = network(last)
+    torch.testing.assert_close(found.logits, expected.logits)
+    for feature, value in expected.features.items():
+        torch.testing.assert_close(found.features[feature], value)
+        assert value.dim() == 2 or found.features[feature].is_contiguous(
+            memory_format=torch.channels_last
+        )
+
+
 # -- initial weights and seeds ------------------------------------------------------------------
 
 
@@ -213,17 +423,55 @@ def test_convolutions_begin_with_the_standard_deviation_of_their_fan_out():
         assert abs(layer.weight.mean().item()) < 0.2 * expected
 
 
-def test_batch_norms_begin_as_the_identity_and_the_last_bias_as_zero():
-    network = built("wrn_10_2")
-    for layer in network.modules():
+@pytest.mark.parametrize("name", ["resnet32x4", "resnet18"])
+def test_residual_networks_draw_normally_with_the_variance_2_by_fan_out(name):
+    network = built(name)
+    large = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 10**5]
+    assert len(large) >= 8
+    for layer in [*large, network.stages[2][0].shortcut[0]]:
+        out, _, kernel, _ = layer.weight.shape
+        expected = math.sqrt(2 / (out * kernel * kernel))
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.02)
+        assert layer.weight.abs().max() > 3.5 * expected  # a uniform draw would end at 1.7
+
+
+def test_shufflenet_v2_draws_uniformly_up_to_the_root_of_1_by_fan_in():
+    network = built("shufflenet_v2")
+    draws = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(draws) == 1 + 3 * 5 + 13 * 3 + 1 + 1
+    for layer in draws:
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        assert layer.weight.abs().max() <= bound
+        few = layer.weight.numel() < 10_000
+        expected = pytest.approx(bound / math.sqrt(3), rel=0.2 if few else 0.02)
+        assert layer.weight.std().item() == expected
+
+
+@pytest.mark.parametrize("name", ["resnet8x4", "resnet18", "shufflenet_v2"])
+def test_the_last_layer_begins_as_torch_makes_it(name):
+    network = built(name, 200)
+    bound = 1 / math.sqrt(network.fc.in_features)
+    for values in (network.fc.weight, network.fc.bias):
+        assert values.abs().max() <= bound
+        assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_batch_norms_begin_as_the_identity(name):
+    for layer in built(name).modules():
         if isinstance(layer, nn.BatchNorm2d):
             assert layer.weight.eq(1).all() and layer.bias.eq(0).all()
+
+
+def test_the_last_bias_of_a_wide_residual_network_begins_as_zero():
+    network = built("wrn_10_2")
     assert network.fc.bias.eq(0).all()
     assert network.fc.weight.std() > 0
 
 
-def test_convolutions_have_no_bias():
-    network = built("wrn_10_2")
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_convolutions_have_no_bias(name):
+    network = built(name)
     assert all(m.bias is None for m in network.modules() if isinstance(m, nn.Conv2d))
 
 
@@ -266,7 +514,12 @@ def test_weights_do_not_depend_on_what_was_drawn_before():
 
 
 @pytest.mark.parametrize(
-    "name", ["wrn_11_2", "wrn_4_1", "wrn_10_0", "wrn_40", "wrn_40_2_1", "WRN_40_2", "resnet", ""]
+    "name",
+    [
+        *("wrn_11_2", "wrn_4_1", "wrn_10_0", "wrn_40", "wrn_40_2_1", "WRN_40_2", "resnet", ""),
+        *("resnet9x4", "resnet2x4", "resnet8x0", "resnet8", "resnet50", "resnet18x4"),
+        *("shufflenet_v1", "shufflenet_v2_1"),
+    ],
 )
 def test_an_unknown_name_is_an_error_that_tells_the_known_ones(name):
     with pytest.raises(UserError) as error:

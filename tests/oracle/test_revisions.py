@@ -125,6 +125,9 @@ def image_folder(folder):
     return {"path": str(folder), "size": 8}
 
 
+IMAGE_SIZES = {"resnet": 16, "shufflenet_v2": 16}
+"""Of the modules whose last maps would be single pixels: batch norms of four numbers each magnify
+rounding beyond what the pins allow."""
 MADE = {"image_folder": image_folder}
 """Sources that have no images of their own."""
 
@@ -146,8 +149,8 @@ def network_of(name, number, n_classes=3):
         return catalogue.build(name, n_classes)
 
 
-def images_of(number):
-    return torch.randn(4, 3, 8, 8, generator=generator(number))
+def images_of(number, size=8):
+    return torch.randn(4, 3, size, size, generator=generator(number))
 
 
 def norm(values):
@@ -156,16 +159,17 @@ def norm(values):
 
 def network_result(name):
     """Initial weights, features, predictions in both modes, and a gradient, of one network."""
+    size = IMAGE_SIZES.get(catalogue.find(name)[0].module, 8)
     network = network_of(name, 0)
     weights = list(network.parameters())
-    output = network.train()(images_of(1))
+    output = network.train()(images_of(1, size))
     return {
         "first_weights": norm(weights[:1]),
         "weights": norm(weights),
         "features": {key: norm([value]) for key, value in output.features.items()},
         "train_predictions": output.logits.softmax(dim=1)[0].tolist(),
         "gradient": norm(torch.autograd.grad(output.logits.square().sum(), weights)),
-        "eval_predictions": network.eval()(images_of(2)).logits.softmax(dim=1)[0].tolist(),
+        "eval_predictions": network.eval()(images_of(2, size)).logits.softmax(dim=1)[0].tolist(),
     }
 
 

@@ -298,6 +298,11 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
     [
         ("wrn_40_2 soteacher", "nll_scaled", ("WRN40-2 SoTeacher", "NLL, scaled")),
         (
+            "resnet34 standard",
+            "resnet32x4/shufflenet_v2 student.top1",
+            ("ResNet34 Standard", "ResNet32x4/ShuffleNetV2 Student"),
+        ),
+        (
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
             ("no-LR kd", "cifar100 WRN40-2 Train, l1"),

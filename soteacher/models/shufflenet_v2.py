@@ -1,0 +1,113 @@
+"""ShuffleNetV2 1x: Ma et al., 2018, with a 1x1 stem and without max-pooling, for images of 32x32.
+
+As distillation benchmarks use it (RepDistiller, models/ShuffleNetv2.py). All weights keep torch's
+own initialisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from soteacher.models.output import Output
+
+STEM, LAST = 24, 1024
+STAGES = ((116, 4), (232, 8), (464, 4))
+"""Channels and number of blocks; a stage's first block shrinks the map."""
+Halves = tuple[Tensor, Tensor]
+
+
+def pointwise(into: int, out: int) -> list[nn.Module]:
+    """A 1x1 convolution and its batch norm."""
+    return [nn.Conv2d(into, out, 1, bias=False), nn.BatchNorm2d(out)]
+
+
+def depthwise(channels: int, stride: int) -> list[nn.Module]:
+    """A 3x3 convolution of each channel alone, and its batch norm."""
+    conv = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+    return [conv, nn.BatchNorm2d(channels)]
+
+
+def path(into: int, half: int, stride: int) -> nn.Sequential:
+    """What computes half of a block's output, up to its last ReLU."""
+    return nn.Sequential(
+        *pointwise(into, half), nn.ReLU(), *depthwise(half, stride), *pointwise(half, half)
+    )
+
+
+def shuffled(left: Tensor, right: Tensor) -> Tensor:
+    """Two maps (B, C, H, W) as one (B, 2C, H, W) with their channels in turn: the channel shuffle.
+
+    Taken apart and put together with the channels last, the layout that all training uses: the
+    same on dimension 1 would be copied into the other layout, and back by the next convolution.
+    """
+    pair = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=4)
+    return pair.flatten(3).permute(0, 3, 1, 2)  # (B, H, W, C, 2) -> (B, H, W, 2C) -> (B, 2C, H, W)
+
+
+class Block(nn.Module):
+    """Half of the channels pass, the other half goes through 1x1, depthwise 3x3, 1x1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.right = path(channels // 2, channels // 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Halves]:
+        """Return the block's output, and its two halves before the last ReLU and the shuffle."""
+        kept, x = x.chunk(2, dim=1)
+        pre = self.right(x)
+        return shuffled(kept, pre.relu()), (kept, pre)
+
+
+class DownBlock(nn.Module):
+    """All channels go through two paths of stride 2: half the map's size, `out` channels."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.left = nn.Sequential(*depthwise(into, 2), *pointwise(into, out // 2))
+        self.right = path(into, out // 2, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Halves]:
+        """Return the block's output, and its two halves before the last ReLU and the shuffle."""
+        left, right = self.left(x), self.right(x)
+        return shuffled(left.relu(), right.relu()), (left, right)
+
+
+class ShuffleNetV2(nn.Module):
+    """Features: stem, stage1..3, stage1..3_pre (in the order before the shuffle), pooled.
+
+    A `_pre` is what the stage's last block puts together before its ReLU and its shuffle: first the
+    half that passes, then the half that was computed.
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*pointwise(3, STEM))
+        intos = (STEM, *(out for out, _ in STAGES))
+        self.stages = nn.ModuleList(
+            nn.ModuleList([DownBlock(into, out), *(Block(out) for _ in range(count - 1))])
+            for into, (out, count) in zip(intos[:-1], STAGES, strict=True)
+        )
+        self.last = nn.Sequential(*pointwise(intos[-1], LAST))
+        self.fc = nn.Linear(LAST, n_classes)
+
+    def forward(self, x: Tensor) -> Output:
+        """Classify images (B, 3, H, W) of any size.
+
+        In training, B = 1 is an error where the last map is a single pixel: batch norms need more
+        than one value a channel.
+        """
+        x = self.stem(x).relu()
+        features = {"stem": x}
+        for number, stage in enumerate(self.stages, start=1):
+            assert isinstance(stage, nn.ModuleList)
+            for block in stage:
+                x, halves = block(x)
+            features |= {f"stage{number}": x, f"stage{number}_pre": torch.cat(halves, dim=1)}
+        features["pooled"] = pooled = self.last(x).relu().mean(dim=(2, 3))  # -> (B, LAST)
+        return Output(self.fc(pooled), features)
+
+
+def build(n_classes: int) -> ShuffleNetV2:
+    """ShuffleNetV2 1x."""
+    return ShuffleNetV2(n_classes)
