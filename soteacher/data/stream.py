@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soteacher.data.augment import crop_and_flip, normalise
+from soteacher.data.augment import crop_and_flip, normalise, rotate, rotations
 from soteacher.data.prepared import Prepared
 from soteacher.keys import generator, key
 from soteacher.study.schema import Augment
@@ -36,6 +36,7 @@ class _Epoch:
     order: Tensor
     offsets: Tensor
     flips: Tensor
+    rotations: Tensor | None = None
 
 
 class Stream:
@@ -71,17 +72,21 @@ class Stream:
         order = torch.randperm(n, generator=draw("order"))
         offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=draw("crop"))
         flips = torch.rand(n, generator=draw("flip")) < self.augment.flip
-        return _Epoch(*(drawn.to(self.device) for drawn in (order, offsets, flips)))
+        drawn = [order, offsets, flips]
+        if self.augment.rotation:
+            shares = torch.rand(n, generator=draw("rotation"), dtype=torch.float64) * 2 - 1
+            angles = (shares * self.augment.rotation).tolist()
+            drawn.append(rotations(angles, *self._images.shape[1:3]))
+        return _Epoch(*(values.to(self.device) for values in drawn))
 
     def batch(self, at: Moment) -> Batch:
-        """The batch of a moment; offsets and flips belong to places in the epoch's order."""
+        """The batch of a moment; each draw belongs to a place in the epoch's order."""
         epoch = self._epoch(at.stage, at.epoch)
         part = slice(at.step * self.batch_size, (at.step + 1) * self.batch_size)
         indices = epoch.order[part]
-        images = crop_and_flip(
-            self._images[indices],
-            self.augment.crop_padding,
-            epoch.offsets[part],
-            epoch.flips[part],
-        )
+        images = self._images[indices]
+        if epoch.rotations is not None:
+            images = rotate(images, epoch.rotations[part])
+        offsets, flips = epoch.offsets[part], epoch.flips[part]
+        images = crop_and_flip(images, self.augment.crop_padding, offsets, flips)
         return Batch(normalise(images, self._mean, self._std), self._labels[indices], indices, at)

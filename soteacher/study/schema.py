@@ -44,6 +44,9 @@ Value = Annotated[float | str, BeforeValidator(_number)]
 class Augment(Settings):
     """What is done to each training image, in this order."""
 
+    rotation: float = Field(0.0, ge=0, le=180)
+    """Degrees, at most, of a rotation about the centre, to either side, with zeros outside the
+    image (the paper: 20 on Tiny-ImageNet)."""
     crop_padding: int = Field(0, ge=0)
     """Zeros around the image, in pixels, before a crop of its own size is taken at random."""
     flip: float = Field(0.0, ge=0, le=1)

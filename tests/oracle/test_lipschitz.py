@@ -109,6 +109,21 @@ def test_gradient_of_a_batch_norm_reaches_its_largest_channel_only():
     assert network[1].weight.grad.tolist() == pytest.approx([0.0, -1 / 1.5])
 
 
+def test_batch_norms_of_any_widths_keep_their_own_scales_variances_and_eps():
+    layers = [
+        batch_norm_of([2.0, 1.0], [3.0, 3.0], eps=1.0),  # 2 / 2
+        batch_norm_of([-6.0], [8.0], eps=1.0),  # 6 / 3
+        batch_norm_of([1.0, -3.0], [3.0, 2.0], eps=0.25),  # 3 / 1.5
+        batch_norm_of([0.5, 8.0], [0.0, 15.0], eps=1.0),  # 8 / 4
+    ]
+    total = lipschitz_sum(nn.Sequential(*layers))
+    total.backward()
+    assert total.item() == 1 + 2 + 2 + 2
+    found = [layer.weight.grad.tolist() for layer in layers]
+    expected = [[1 / 2, 0], [-1 / 3], [0, -1 / 1.5], [0, 1 / 4]]
+    assert found == [pytest.approx(gradient, rel=1e-6) for gradient in expected]
+
+
 def test_gradient_of_a_linear_layer_reaches_its_largest_column_only():
     network = small_network()
     lipschitz_sum(network).backward()

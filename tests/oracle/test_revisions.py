@@ -32,6 +32,13 @@ from soteacher.training.store import RunFolder
 
 PINS = Path(__file__).with_name("revisions.json")
 TERMS = ("regularizer", "distiller")
+OTHER_SETTINGS = {
+    "regularizer consistency": [{"mode": "paper"}]
+    + [{"ramp": ramp} for ramp in ("cosine", "cyclic", "piecewise")],
+    "regularizer lipschitz": [{"norm": "induced"}, {"norm": "induced_strided"}],
+    "study stream": [{"rotation": 20}],
+}
+"""Settings beside the defaults whose result is pinned, too."""
 FAMILIES = {family.examples[0]: family for family in catalogue.FAMILIES}
 STUDY = {
     "study": "pinned",
@@ -52,11 +59,20 @@ STUDY = {
 
 
 def parts():
-    """Kind and name of everything that has a revision."""
+    """Kind, name and settings of everything that has a revision."""
     registered = [(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
     families = [("network family", name) for name in FAMILIES]
     study = [("study", name) for name in ("stream", "true labels", "loop")]
-    return [*registered, *families, *study]
+    return [
+        (kind, name, settings)
+        for kind, name in [*registered, *families, *study]
+        for settings in [{}, *OTHER_SETTINGS.get(f"{kind} {name}", [])]
+    ]
+
+
+def named(kind, name, settings):
+    """What a part with settings is called in revisions.json."""
+    return " ".join([kind, name, *(f"{key}={value}" for key, value in settings.items())])
 
 
 def revision(kind, name):
@@ -65,15 +81,17 @@ def revision(kind, name):
     return (FAMILIES[name] if kind == "network family" else registry.get(kind, name)).revision
 
 
-def result(kind, name, folder):
+def result(kind, name, settings, folder):
     """A few numbers that the part computes; `folder` is empty and theirs."""
     if kind == "data source":
         found = source_result(name, folder)
     elif kind in TERMS:
-        found = term_result(kind, name)
+        found = term_result(kind, name, settings)
     elif kind == "network family":
         examples = FAMILIES[name].examples
         found = {example: network_result(example) for example in (examples[0], examples[-1])}
+    elif settings:
+        found = views_result(settings, folder)
     else:
         found = {
             "stream": stream_result,
@@ -181,12 +199,12 @@ def shapes(output):
     return {name: tuple(value.shape[1:]) for name, value in output.features.items()}
 
 
-def term_result(kind, name):
-    """Losses and gradients of the default settings in each of three epochs, a batch each.
+def term_result(kind, name, settings):
+    """Losses and gradients of the settings in each of three epochs, a batch each.
 
     Logits are scaled up, since the untrained networks' predictions would hardly differ.
     """
-    term = registry.get(kind, name)()
+    term = registry.get(kind, name)(**settings)
     network, teacher = network_of("wrn_10_1", 0).train(), network_of("wrn_10_2", 1).eval()
     taught = kind == "distiller"
     with torch.no_grad():
@@ -268,6 +286,17 @@ def stream_result(folder):
     return found
 
 
+def views_result(augment, folder):
+    """The augmented pixels of a batch in each of two epochs."""
+    random = np.random.default_rng(2)
+    data = small_data(folder, {}, random.integers(0, 256, (11, 8, 8, 3), dtype=np.uint8))
+    stream = Stream(data, Augment(crop_padding=2, flip=0.5, **augment), 4, 3, "teacher", "cpu")
+    mean = torch.tensor(data.manifest["mean"])[:, None, None]
+    std = torch.tensor(data.manifest["std"])[:, None, None]
+    batches = [stream.batch(Moment(Stage.MAIN, epoch, 0)) for epoch in range(2)]
+    return [array_facts(((b.images * std + mean) * 255).round()) for b in batches]
+
+
 def true_labels_result(folder):
     """Distributions of the digits, and the labels that are drawn from them."""
     spec = {
@@ -327,9 +356,10 @@ def pin():
     """Write revisions.json, and say whose numbers are other ones under an old revision."""
     before = pinned() if PINS.is_file() else {}
     after = {}
-    for kind, name in parts():
+    for kind, name, settings in parts():
         with tempfile.TemporaryDirectory() as folder:
-            part, found = f"{kind} {name}", result(kind, name, Path(folder))
+            part = named(kind, name, settings)
+            found = result(kind, name, settings, Path(folder))
         after[part] = {"revision": revision(kind, name), "result": found}
         old = before.get(part, after[part])
         if old["revision"] == after[part]["revision"] and not alike(found, old["result"]):
@@ -338,15 +368,15 @@ def pin():
     PINS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-@pytest.mark.parametrize(("kind", "name"), parts())
-def test_a_parts_result_is_the_one_pinned_to_its_revision(kind, name, tmp_path):
-    part = f"{kind} {name}"
+@pytest.mark.parametrize(("kind", "name", "settings"), parts())
+def test_a_parts_result_is_the_one_pinned_to_its_revision(kind, name, settings, tmp_path):
+    part = named(kind, name, settings)
     again = "pin it again (python tests/oracle/test_revisions.py)"
     entry = pinned().get(part)
     assert entry is not None, f"{part} is not in {PINS.name}: {again}"
     now = revision(kind, name)
     assert entry["revision"] == now, f"{part} has the new revision {now}: {again}"
-    found = result(kind, name, tmp_path)
+    found = result(kind, name, settings, tmp_path)
     assert alike(found, entry["result"]), (
         f"the result of {part} changed: give it a new revision and {again}\n"
         "(unless it only uses a part whose result changed too: then that part is the one)\n"
@@ -355,7 +385,7 @@ def test_a_parts_result_is_the_one_pinned_to_its_revision(kind, name, tmp_path):
 
 
 def test_nothing_is_pinned_that_is_not_registered():
-    assert {*pinned()} == {f"{kind} {name}" for kind, name in parts()}
+    assert {*pinned()} == {named(*part) for part in parts()}
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ OTHER_PARTS = [
     ),
     (network("wrn_10_1"), "network wrn_10_1 (not in the paper)"),
     ({"precision": "tf32"}, "precision tf32"),
+    (
+        {"stream": {"revision": 1, "rotation": 20.0, "crop_padding": 4, "flip": 0.5}},
+        "rotation 20 (paper: 0)",
+    ),
 ]
 OTHER_RECIPES = [
     ({"epochs": 220}, "epochs 220 (paper: 240)"),
@@ -101,6 +105,11 @@ OTHER_TERMS = [
         "soteacher",
         TERMS["no_lr"] | {"lipschitz": {"revision": 1, "weight": 1e-4}},
         "lipschitz weight 0.0001 (paper: 1e-05)",
+    ),
+    (
+        "no_cr",
+        {"lipschitz": {"revision": 1, "norm": "induced"}},
+        "lipschitz norm induced (paper: entrywise)",
     ),
     (
         "soteacher",
