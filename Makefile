@@ -1,6 +1,7 @@
 # Each target does all its own set-up in .venv: it needs Python 3.11 or newer, git and make.
 #   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
+#   make rehearsal                                the paper's whole study, on a few generated images
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -11,7 +12,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo test lint format clean
+.PHONY: demo rehearsal test lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -19,6 +20,10 @@ demo: $(INSTALLED)
 	@cat results/demo/tables/table1.md
 	@echo "Tables and figures: $(CURDIR)/results/demo/tables, $(CURDIR)/results/demo/figures"
 	@echo "The page to open:   $(CURDIR)/results/demo/report.html"
+
+rehearsal: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
+	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)

@@ -1,7 +1,7 @@
 """The command line: one sub-command a rule of the workflow, and `plan`, `schema` for people.
 
 Exit codes: 0 done, 2 something asked for cannot be done (one line says what), 143 stopped by
-a signal with all states saved, 1 anything else.
+a signal with all states saved, 141 nobody reads what is printed, 1 anything else.
 """
 
 from __future__ import annotations
@@ -11,19 +11,33 @@ import csv
 import io
 import json
 import logging
+import math
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soteacher import people
 from soteacher.errors import RunsFailed, Stopped, UserError
+
+if TYPE_CHECKING:
+    from soteacher.training.job import How
 
 log = logging.getLogger("soteacher")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one sub-command and exit."""
-    options = _parser().parse_args(arguments)
+    try:
+        _run(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read what is printed, as `head` does, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(options: argparse.Namespace) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     try:
         if getattr(options, "log", None):
@@ -37,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)
+    except BrokenPipeError:
+        raise
     except Exception:
         log.exception("soteacher: unexpected error")  # into the job's log, too
         sys.exit(1)
@@ -52,24 +68,34 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     plan = command("plan", _plan, "Check a study file and say what it would train and cost.")
-    plan.add_argument("study", type=Path)
+    plan.add_argument("study", type=Path, nargs="+", help="its file, and what lies over it")
     plan.add_argument("--rate", type=float, help="TFLOP/s that one training process sustains")
     plan.add_argument("--parallel", type=int, default=1, help="training processes at once")
     plan.add_argument("--json", action="store_true")
 
     tables = command("tables", _tables, "Print all tables of a study as far as its runs go by now.")
-    tables.add_argument("study", type=Path)
+    tables.add_argument("study", type=Path, nargs="+", help="its file, and what lies over it")
 
-    verify = command("verify", _verify, "Make every number of a study's results again and compare.")
+    verify = command("verify", _verify, "Make a study's numbers again, and compare.")
+    verify.description = "Measures, tables and the CSVs of figures are compared, pictures are not."
     verify.add_argument("results", type=Path, help="results/<study>")
     verify.add_argument("--store", type=Path, default=Path("results/store"))
-    verify.add_argument("--study", type=Path, help="its file: are these the tables it asks for?")
+    verify.add_argument(
+        "--study",
+        type=Path,
+        nargs="+",
+        help="its file, and what lies over it: are these the tables it asks for?",
+    )
 
     command("schema", _schema, "Print the JSON schema of study files.")
 
     prepare = command("prepare", _prepare, "Make the arrays of a data set in the store.")
     prepare.add_argument("--spec", type=json.loads, required=True)
     prepare.add_argument("--location", type=json.loads, default={}, help="where its images are")
+
+    clock = command("clock", _clock, "Time training steps of teacher methods; train no run.")
+    clock.add_argument("--block", type=Path, required=True, help="what to time, JSON")
+    clock.add_argument("--data", type=Path, nargs="+", required=True, help="<data set>.json")
 
     for name, text in (
         ("teach", "Train the teachers of a job, or publish those that the store has."),
@@ -80,10 +106,6 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("--data", type=Path, required=True)
         train.add_argument("--teachers", type=Path, nargs="*", default=[])
         train.add_argument("--links", type=Path, required=True)
-        train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-        train.add_argument("--threads", type=int, default=1)
-        train.add_argument("--nondeterministic", action="store_true")
-        train.add_argument("--allow-cpu", action="store_true", help="even if it takes days")
         train.add_argument("--job", default="1 of 1", help="which of how many, for the log")
         train.add_argument("--save-every", type=float, default=60.0, help="seconds")
 
@@ -96,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 
     table = command("table", _table, "Make one table, as CSV, Markdown and LaTeX.")
     table.add_argument("--block", type=Path, required=True, help="what it shows, JSON")
-    table.add_argument("--measures", type=Path, nargs="+", required=True)
+    table.add_argument(
+        "--measures", type=Path, nargs="+", required=True, help="or steps, and their methods"
+    )
     table.add_argument("--markdown", type=Path, required=True)
     table.add_argument("--latex", type=Path, required=True)
 
@@ -116,7 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     for name, made in commands.choices.items():
-        if name in ("prepare", "teach", "distill", "measure"):
+        if name in ("teach", "distill", "clock"):
+            made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+            made.add_argument("--threads", type=int, default=1)
+            made.add_argument("--nondeterministic", action="store_true")
+            made.add_argument("--allow-cpu", action="store_true", help="even if it takes days")
+        if name in ("prepare", "teach", "distill", "clock", "measure"):
             made.add_argument("--store", type=Path, required=True)
         if name not in ("plan", "schema", "tables", "verify"):
             made.add_argument("--out", type=Path, required=True)
@@ -131,10 +160,10 @@ def _plan(options: argparse.Namespace) -> None:
     from soteacher.study.reader import load
     from soteacher.training.forecast import Forecast
 
-    if options.parallel < 1 or (options.rate is not None and not options.rate > 0):
-        raise UserError("--rate must be above 0 and --parallel a whole number above 0")
+    if options.parallel < 1 or (options.rate is not None and not 0 < options.rate < math.inf):
+        raise UserError("--rate must be a number above 0 and --parallel a whole number above 0")
     rate = None if options.rate is None else options.rate * 1e12
-    facts = Forecast(expand(load(options.study)), rate, options.parallel).facts()
+    facts = Forecast(expand(load(*options.study)), rate, options.parallel).facts()
     print(json.dumps(facts, indent=1) if options.json else to_text(facts))
 
 
@@ -143,7 +172,7 @@ def _tables(options: argparse.Namespace) -> None:
     from soteacher.study.plan import expand
     from soteacher.study.reader import load
 
-    print(tables_so_far(expand(load(options.study))))
+    print(tables_so_far(expand(load(*options.study))))
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -151,13 +180,16 @@ def _verify(options: argparse.Namespace) -> None:
     from soteacher.study.plan import expand
     from soteacher.study.reader import load
 
-    plan = expand(load(options.study)) if options.study else None
+    plan = expand(load(*options.study)) if options.study else None
     differing = verify(options.results, options.store, plan)
     for line in differing:
         log.error("%s", line)
     if differing:
-        raise UserError(f"{len(differing)} values are not what the records of their runs give")
+        differences = "difference" if len(differing) == 1 else "differences"
+        raise UserError(f"{len(differing)} {differences} from what the records of the runs give")
     log.info("all values are what the records of their runs give")
+    if plan is None:
+        log.info("what the tables and figures should show was not checked: give --study for that")
 
 
 def _schema(options: argparse.Namespace) -> None:
@@ -176,24 +208,44 @@ def _prepare(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from soteacher import files
     from soteacher.data.prepared import open_prepared
-    from soteacher.training.job import How, publish, run_job
+    from soteacher.training.job import publish, run_job
 
-    how = How(
-        store=options.store,
-        device=options.device,
-        threads=options.threads,
-        deterministic=not options.nondeterministic,
-        save_every=options.save_every,
-        allow_cpu=options.allow_cpu,
-    )
     teachers: dict[str, Any] = {}
     for path in options.teachers:
         teachers |= files.read_json(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
     runs = files.read_json(options.runs, "what to train")
     log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))
-    manifest = run_job(runs, data, teachers, how)
+    manifest = run_job(runs, data, teachers, _how(options, options.save_every))
     publish(manifest, options.out, options.links, options.store)
+
+
+def _how(options: argparse.Namespace, save_every: float) -> How:
+    from soteacher.training.job import How
+
+    return How(
+        store=options.store,
+        device=options.device,
+        threads=options.threads,
+        deterministic=not options.nondeterministic,
+        save_every=save_every,
+        allow_cpu=options.allow_cpu,
+    )
+
+
+def _clock(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from soteacher import files
+    from soteacher.data.prepared import open_prepared
+    from soteacher.training.overhead import clock
+
+    asked = files.read_json(options.block, "what to time")
+    data = {path.stem: open_prepared(path, options.store) for path in options.data}
+    steps, methods = clock(asked, data, _how(options, save_every=math.inf))
+    beside = options.out.with_suffix(".methods.csv")
+    files.write(beside, pd.DataFrame(methods).to_csv(index=False))
+    files.write(options.out, pd.DataFrame(steps).to_csv(index=False))
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -220,10 +272,15 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _table(options: argparse.Namespace) -> None:
     from soteacher import files
+    from soteacher.report.overhead import make_overhead, read_clocked
     from soteacher.report.tables import make_table, read_measures, to_latex, to_markdown
 
     block = files.read_json(options.block, "what the table shows")
-    table = make_table(block, read_measures(options.measures, block["runs"]))
+    if "clocked" in block:
+        [steps, *_] = options.measures
+        table = make_overhead(*read_clocked(steps, block["clocked"]))
+    else:
+        table = make_table(block, read_measures(options.measures, block["runs"]))
     files.write(options.markdown, to_markdown(block, table))
     files.write(options.latex, to_latex(block, table))
     files.write(options.out, table.to_csv(index=False))
@@ -255,7 +312,7 @@ def _page(options: argparse.Namespace) -> None:
 
     tables = {path.stem: read_table(path) for path in options.tables}
     figures = {
-        path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs",)))
+        path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs", "trained_on")))
         for path in options.figures
     }
     summary = files.read_json(options.summary, "what the page says")

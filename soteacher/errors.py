@@ -24,3 +24,10 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return f"unknown {what} '{name}'; known: {', '.join(known) or 'none'}{hint}"
+
+
+def few(names: Iterable[str]) -> str:
+    """Names for a sentence, not too many of them."""
+    shown = sorted(names)
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return ", ".join(shown[:5]) + more if shown else "none"

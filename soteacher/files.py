@@ -37,8 +37,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        into_place(temporary, path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; make room or allow it and run the "
@@ -117,8 +116,10 @@ def process(pid: int | None = None, host: str | None = None) -> str:
     return f"process {pid or os.getpid()} on {host or socket.gethostname()}"
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def into_place(part: Path, path: Path) -> None:
+    """Give a file that is on the disk its name in the same folder; whatever had the name goes."""
+    os.replace(part, path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

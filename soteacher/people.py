@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ CLEAR = "\033[2J\033[H"
 def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
     """Add these commands with the parser's function (name, what runs it, help)."""
     status = command("status", _status, "Say which runs of a study are done, run, wait, failed.")
-    status.add_argument("study", type=Path)
+    status.add_argument("study", type=Path, nargs="+", help="its file, and what lies over it")
     status.add_argument("--watch", action="store_true", help="again and again, until all is done")
     status.add_argument("--all", action="store_true", help="a line for every run")
 
@@ -47,18 +48,18 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
         made.add_argument("--yes", action="store_true", help="delete; without it, only list")
 
 
-def _plan(study: Path) -> Plan:
+def _plan(*study: Path) -> Plan:
     from soteacher.study.plan import expand
     from soteacher.study.reader import load
 
-    return expand(load(study))
+    return expand(load(*study))
 
 
 def _status(options: argparse.Namespace) -> None:
     from soteacher.report.status import to_text
     from soteacher.training.status import ENDS, survey
 
-    plan = _plan(options.study)
+    plan = _plan(*options.study)
     try:
         while True:
             states = survey(plan)
@@ -91,7 +92,14 @@ def _forget(options: argparse.Namespace) -> None:
 
 
 def _prune(options: argparse.Namespace) -> None:
-    from soteacher.training.tending import delete, delete_runs, stored, unasked, unused_data
+    from soteacher.training.tending import (
+        delete,
+        delete_runs,
+        linked,
+        stored,
+        unasked,
+        unused_data,
+    )
 
     plans = [_plan(study) for study in options.studies]
     stores = {options.store} if options.store else {Path(plan.study.store) for plan in plans}
@@ -102,7 +110,14 @@ def _prune(options: argparse.Namespace) -> None:
         )
     [store] = stores
     runs = stored(store)
-    going = {run.path: run for run in unasked(runs, plans)}
+    links = linked(plans)
+    theirs = (links.get(run.path.name) for run in unasked(runs, plans))
+    for study, n in Counter(filter(None, theirs)).items():
+        print(
+            f"left alone, results/{study} links to them: {n} of the runs that are not asked for; "
+            f"name that study's file, too, or delete results/{study}"
+        )
+    going = {run.path: run for run in unasked(runs, plans, links)}
     for path in list(going):
         if holder := held_by(path):
             print(f"left alone, in use by {holder}: {going.pop(path).id}")

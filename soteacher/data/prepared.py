@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,7 +30,8 @@ def prepare(
 
     The manifest tells shapes, classes, normalisation and the sha256 of every array; no time, host
     or path, so that equal data have equal manifests. `location` has the settings that say where
-    the images are found; what is found there is looked at every time.
+    the images are found; what is found there is looked at every time. Downloads are kept in the
+    store, for other data of the same source.
     """
     source = _source(spec, location or {})
     content = source.content_key()
@@ -37,7 +39,8 @@ def prepare(
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have made it meanwhile
-                _make(spec, source, content, folder)
+                downloads = Path(store) / "downloads" / spec["source"]
+                _make(spec, source.fetched(downloads), content, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     Prepared(folder, manifest).check()
     return manifest
@@ -68,13 +71,16 @@ def _make(spec: dict[str, Any], source: Source, content: str | None, folder: Pat
     images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
-    mean, std = _mean_and_std(images.train_images)
+    mean: Iterable[float] | None = images.mean
+    std: Iterable[float] | None = images.std
+    if mean is None or std is None:
+        mean, std = _mean_and_std(images.train_images)
     manifest: dict[str, Any] = {
         "spec": spec,
         "classes": list(images.classes),
         # four digits, as usual: the last ones of a sum differ between machines
-        "mean": [round(float(x), 4) for x in images.mean or mean],
-        "std": [round(float(x), 4) for x in images.std or std],
+        "mean": [round(float(x), 4) for x in mean],
+        "std": [round(float(x), 4) for x in std],
     }
     if content is not None:
         manifest["content"] = content
@@ -167,10 +173,10 @@ class Prepared:
             files.checked(self.folder / f"{name}.npy", facts["sha256"], f"prepared array {name}")
 
     def array(self, name: str) -> np.ndarray:
-        """One array, memory-mapped, read only."""
+        """One array, memory-mapped: what is written to it reaches no file, and no other process."""
         if name not in self.manifest["arrays"]:
             raise UserError(unknown("array", name, self.manifest["arrays"]))
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return np.load(self.folder / f"{name}.npy", mmap_mode="c")
 
     def train_labels(self, seed: int) -> np.ndarray:
         """Training labels, (N,): with known true distributions, drawn from them for the seed."""
@@ -197,12 +203,18 @@ def open_prepared(manifest_path: Path, store: Path) -> Prepared:
 
 
 def prepared_of(plan: Plan) -> dict[str, Prepared]:
-    """The data sets of a study that are prepared as it asks for, by name."""
+    """The data sets of a study that are prepared as it asks for, by name.
+
+    Where its results do not tell which they are, their images do.
+    """
+    store = Path(plan.study.store)
     found = {}
-    for name in plan.study.data:
-        with suppress(UserError):  # not prepared yet, or no longer in the store
-            manifest = Path(f"results/{plan.study.study}/data/{name}.json")
-            data = open_prepared(manifest, Path(plan.study.store))
-            if data.manifest["spec"] == plan.data_spec(name):
-                found[name] = data
+    for name, data in plan.study.data.items():
+        spec = plan.data_spec(name)
+        with suppress(UserError):  # not prepared yet, no longer in the store, or no images
+            path = Path(f"results/{plan.study.study}/data/{name}.json")
+            manifest = files.read_json(path, "the data manifest", missing_ok=True) or {}
+            if manifest.get("spec") != spec:
+                path = folder_of(spec, store, data.source.content_key()) / "manifest.json"
+            found[name] = open_prepared(path, store)
     return found

@@ -51,7 +51,7 @@ class Stream:
     ) -> None:
         self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
         self.device = device
-        self._images = torch.from_numpy(np.array(data.array("train_images"))).to(device)
+        self._images = torch.from_numpy(data.array("train_images")).to(device)
         self._labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)

@@ -31,8 +31,8 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
          + sum_linear max_j sum_k |W_kj|
 
     The linear term is the norm that the 1-norm induces (largest column sum). `var` is the running
-    variance, a constant: no gradient flows through it. Biases have no part. c(W), the norm of a
-    convolution with W of shape (out, in / groups, height, width), has three readings:
+    variance, a constant: no gradient flows through it. Biases have no part. The norm of a
+    convolution, with W of shape (out, in / groups, height, width), is
 
     entrywise : sum_oiab |W_oiab|, as the authors' code has it (shwinshaker/SoTeacher,
         helper/lip_util.py): an upper bound of the others, with a gradient to every weight.
@@ -43,8 +43,7 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
         and the taps of one phase, for any i and phase.
 
     The latter two are exact where some input pixel meets all taps of the largest sum inside the
-    map; on smaller maps with zero padding they are upper bounds. Other kinds of padding, which
-    repeat pixels, have no part in them.
+    map; on smaller maps with zero padding they are upper bounds.
 
     Counted are Conv2d, Linear and the batch norms with a trainable scale, wherever they are in the
     network. Other layers (other convolutions and norms, embeddings, an attention's parameters of
@@ -127,7 +126,8 @@ class Lipschitz(Regularizer):
         if not isinstance(self.weight, dict):
             return self
         if data not in self.weight:
-            raise UserError(f"{where}.weight: {unknown('data set', data, self.weight)}")
+            given = ", ".join(sorted(self.weight))
+            raise UserError(f"{where}.weight: none for the data set '{data}'; given for: {given}")
         return self.model_copy(update={"weight": self.weight[data]})
 
     def losses(

@@ -23,6 +23,9 @@ def to_text(facts: dict[str, Any]) -> str:
         cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
     lines += ["", f"Prepared images take another {amount(facts['data_bytes'], 'B')}."]
+    if facts["clocked"]:
+        names = ", ".join(facts["clocked"])
+        lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
     return "\n".join([*lines, *_rates(facts)])
 
 

@@ -10,16 +10,21 @@ LABELS = {
     "shufflenet_v2": "ShuffleNetV2",
     "no_cr": "no-CR",
     "no_lr": "no-LR",
-    "student.top1": "Student",
-    "teacher.top1": "Teacher",
-    "student.top5": "Student (Top-5)",
-    "teacher.top5": "Teacher (Top-5)",
-    "student.agreement": "Agreement",
+    "student.top1": "Student accuracy (%)",
+    "teacher.top1": "Teacher accuracy (%)",
+    "student.top5": "Student Top-5 accuracy (%)",
+    "teacher.top5": "Teacher Top-5 accuracy (%)",
+    "student.agreement": "Agreement (%)",
     "student.predictive_kl": "Predictive KL",
     "ece": "ECE",
     "nll": "NLL",
     "ece_scaled": "ECE, scaled",
     "nll_scaled": "NLL, scaled",
+    "step_ms": "Step (ms)",
+    "more_time": "More time (%)",
+    "kept_mb": "Kept (MB)",
+    "peak_mb": "Peak (MB)",
+    "overhead": "Training overhead",
     "truth": "Distance to the true label distribution",
     "curves": "Training curves",
     "reliability": "Reliability diagrams",
@@ -43,7 +48,7 @@ def _word(word: str) -> str:
     distance = re.fullmatch(r"(teacher|student)\.(train|test)_distance(_l1)?", word)
     if distance:
         whose = "Student, " if distance[1] == "student" else ""
-        return f"{whose}{distance[2]}, {'l1' if distance[3] else 'l2'}".capitalize()
+        return f"{whose}{distance[2]}, {'ℓ1' if distance[3] else 'ℓ2'}".capitalize()
     wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
     if wide:
         return f"WRN{wide[1]}-{wide[2]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from importlib import resources
 from itertools import groupby
 from typing import Any
@@ -11,10 +12,24 @@ import jinja2
 import pandas as pd
 
 from soteacher.report.labels import label
-from soteacher.report.tables import heading, notes, number, shown, split_columns, whose
+from soteacher.report.tables import (
+    heading,
+    machines,
+    notes,
+    number,
+    shown,
+    split_columns,
+    whose,
+)
 
 SCALE = 0.6
 """Pixels on the page for one of a figure: a figure has 200 to the inch, a page about 120."""
+WHOSE = {
+    "all": "",
+    "some": "Some of it is not the paper's experiment",
+    "none": "Not the paper's experiment",
+}
+"""What to say before a figure's deviations."""
 
 
 def make_page(
@@ -37,7 +52,29 @@ def make_page(
             _figure(name, summary["figures"][name], *made) for name, made in figures.items()
         ],
     }
-    return template.render(summary | shown, label=label)
+    facts = summary["facts"] + _facts(summary, tables, figures)
+    return template.render(summary | shown | {"facts": facts}, label=label)
+
+
+def _facts(
+    summary: dict[str, Any],
+    tables: dict[str, pd.DataFrame],
+    figures: dict[str, tuple[bytes, pd.DataFrame]],
+) -> list[str]:
+    """How the runs of all tables and figures ended, and whether any are the paper's own."""
+    asked = (block["runs"] for block in summary["figures"].values())
+    ends = {folder.partition("/")[2]: "not finished" for folders in asked for folder in folders}
+    for _, drawn in figures.values():
+        ends |= {run: "done" for runs in drawn["runs"].dropna() for run in runs.split()}
+    for table in tables.values():
+        for _, cell in table.iterrows() if "runs" in table else ():
+            ends |= zip(cell["runs"].split(), cell["status"].split(), strict=True)
+    counts = ", ".join(f"{n} {end}" for end, n in sorted(Counter(ends.values()).items()))
+    facts = [f"Runs in tables and figures: {counts}."] if ends else []
+    blocks = [*summary["tables"].values(), *summary["figures"].values()]
+    if all(block["papers"] == "none" for block in blocks):
+        facts.append("Nothing here is the paper's own experiment; what differs stands below each.")
+    return facts
 
 
 def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, Any]:
@@ -64,13 +101,16 @@ def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, A
 def _figure(name: str, block: dict[str, Any], png: bytes, drawn: pd.DataFrame) -> dict[str, Any]:
     shown = {run for runs in drawn["runs"] for run in str(runs).split()}
     folders = [folder for folder in block["runs"] if folder.partition("/")[2] in shown]
+    said = {"whose": WHOSE[block["papers"]], "notes": machines(drawn)}
     dots = int.from_bytes(png[16:20], "big")  # a PNG's width stands there
     image = {"image": base64.b64encode(png).decode(), "width": round(dots * SCALE)}
-    return {"id": name, "name": label(name), **block, **image, "runs": folders}
+    return {"id": name, "name": label(name), **block, **image, **said, "runs": folders}
 
 
 def _cell(cell: pd.Series) -> dict[str, Any]:
     """A number, and each of its runs with the place of its record; a blocked run has none."""
+    if "runs" not in cell:
+        return {"text": shown(cell), "runs": []}
     facts = (cell[name].split() for name in ("runs", "values", "status"))
     runs = [
         {

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from soteacher.data.prepared import Prepared, prepared_of
+from soteacher.errors import UserError
 from soteacher.measures.collect import COLUMNS, measure
+from soteacher.report.overhead import make_overhead, read_clocked
 from soteacher.report.tables import make_table, to_markdown
 from soteacher.study.describe import table_block
 from soteacher.study.plan import Plan, Run, fingerprint
 from soteacher.training.store import RunFolder
 
+log = logging.getLogger("soteacher")
+
 
 def tables_so_far(plan: Plan) -> str:
-    """All tables of a study as Markdown, each cell with the runs that it has by now."""
+    """All tables of a study as Markdown, each cell with the runs that it has by now.
+
+    A table of training steps is there once they are timed.
+    """
     rows = {run.id: _waiting(run) for name in plan.tables for run in plan.runs_of(name)}
     for name, data in prepared_of(plan).items():
         runs = [run for run in plan.runs.values() if run.id in rows and run.data == name]
@@ -25,7 +34,12 @@ def tables_so_far(plan: Plan) -> str:
     shown = []
     for name in plan.tables:
         block = table_block(plan, name)
-        shown.append(to_markdown(block, make_table(block, measures)))
+        if "clocked" not in block:
+            shown.append(to_markdown(block, make_table(block, measures)))
+            continue
+        with suppress(UserError):  # not measured yet, or of other settings
+            path = Path(f"results/{plan.study.study}/overhead/{name}.csv")
+            shown.append(to_markdown(block, make_overhead(*read_clocked(path, block["clocked"]))))
     return "\n".join(shown)
 
 
@@ -35,10 +49,15 @@ def _waiting(run: Run) -> dict[str, Any]:
 
 
 def _measured(runs: list[Run], data: Prepared, store: Path) -> dict[str, dict[str, Any]]:
-    entries = {}
+    """Run id to measures of the finished ones; of a damaged one, a line tells."""
+    rows = {}
     for run in runs:
         folder = RunFolder(store, fingerprint(run.spec, data.sha256), run.id)
-        if folder.finished():
-            entries[run.id] = {**(folder.record() or {}), "spec_sha256": run.spec_sha256}
-    measured = measure({"runs": entries}, data, store)
-    return {row["run"]: row for row in measured.runs}
+        try:
+            record = folder.finished_record()
+            if record is not None:
+                entry = record | {"spec_sha256": run.spec_sha256}
+                [rows[run.id]] = measure({"runs": {run.id: entry}}, data, store).runs
+        except UserError as error:
+            log.warning("%s", error)
+    return rows

@@ -12,7 +12,7 @@ from soteacher.study.plan import Plan
 from soteacher.training.status import STATES, State
 from soteacher.training.tending import Stored, bytes_in
 
-SHOWN = ("running", "failed", "stopped", "diverged")
+SHOWN = ("running", "failed", "damaged", "stopped", "diverged")
 """States of runs that get a line each unless all do."""
 
 
@@ -52,6 +52,8 @@ def _more(state: State) -> str:
     if state.name == "failed":
         why = textwrap.shorten(facts["why"], 200, placeholder=" ...")
         return f"{why} (attempt {facts['attempt']}, {facts['when']})"
+    if state.name == "damaged":
+        return str(facts["why"])
     if state.name == "stopped":
         return f"stopped at {_at(facts['at'])}, goes on when the same command is run"
     if state.name == "diverged":

@@ -14,8 +14,22 @@ from soteacher.report.labels import label
 PERCENT = {"top1", "top5", "agreement"}
 """Measures that are shares in [0, 1], and are shown in percent."""
 VERSIONS = ("torch", "soteacher")
-NUMBERS = ("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference")
+NUMBERS = (
+    *("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference"),
+    *("median", "low", "high"),
+)
 """Columns of a table that may be empty where others have numbers."""
+OF_RUNS = ("row", "column", "measure", "role", "papers", "runs", "values", "status")
+OF_STEPS = ("row", "column", "measure", "reference", "median", "low", "high", "n", "measured_on")
+"""What the CSV of a table must have: one of runs, or one of training steps (`report.overhead`)."""
+NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}"
+"""LaTeX that shrinks what follows to a line's width if it is wider."""
+TEX = str.maketrans(
+    {"±": r"$\pm$", "λ": r"$\lambda$", "ℓ": r"$\ell$", "–": "--"}
+    | {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+)
+"""What LaTeX needs for characters that it does not take as they are."""
 
 
 def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
@@ -23,13 +37,19 @@ def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
     try:
         read = pd.read_csv(path, **options)
     except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-    else:
-        missing = [name for name in columns if name not in read]
-        if not missing:
-            return read
-        why = f"no column '{missing[0]}'"
-    raise UserError(
+        raise _unreadable(path, " ".join(str(error).split())) from None
+    _require(columns, read, path)
+    return read
+
+
+def _require(columns: tuple[str, ...], read: pd.DataFrame, path: Path) -> None:
+    for name in columns:
+        if name not in read:
+            raise _unreadable(path, f"no column '{name}'")
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return UserError(
         f"cannot read {path}: {why}; delete it and run the same snakemake command again"
     )
 
@@ -73,65 +93,75 @@ def make_table(block: dict[str, Any], measures: pd.DataFrame) -> pd.DataFrame:
     for cell in block["cells"]:
         runs = measures.loc[cell["runs"]]
         done = runs[runs["status"] == "done"]
-        machines = dict.fromkeys(_trained_on(run) for _, run in done.iterrows())
         scale = 100 if cell["measure"] in PERCENT else 1
         values = pd.to_numeric(runs[cell["measure"]]) * scale
+        mean = values.mean()
         best = f"best_{cell['measure']}"
         bests = pd.to_numeric(done[best]) * scale if best in done else values[:0]
-        where = (block["table"], cell["row"], cell["column"])
+        where = (block["table"], cell["paper_row"], cell["column"])
         known = cell["papers"] and where in paper.index
+        paper_mean = paper.loc[where, "mean"] if known else float("nan")
         rows.append(
             {
                 "row": cell["row"],
                 "column": cell["column"],
                 "measure": cell["measure"],
-                "mean": values.mean(),
+                "mean": mean,
                 "sd": values.std(ddof=1),
                 "n": len(done),
                 "n_planned": len(runs),
                 "best_mean": bests.mean(),
                 "best_sd": bests.std(ddof=1),
                 "papers": cell["papers"],
-                "paper_mean": paper.loc[where, "mean"] if known else float("nan"),
+                "paper_mean": paper_mean,
                 "paper_sd": paper.loc[where, "sd"] if known else float("nan"),
+                "difference": mean - paper_mean,
                 "note": "; ".join(dict.fromkeys(runs["note"][runs["note"] != ""])),
                 "role": cell["role"],
                 "runs": " ".join(cell["runs"]),
                 "values": " ".join(repr(float(value)) for value in values),
                 "status": " ".join(runs["status"]),
-                "trained_on": "; ".join(machines),
+                "trained_on": trained_on(done),
             }
         )
-    table = pd.DataFrame(rows)
-    table.insert(12, "difference", table["mean"] - table["paper_mean"])
-    return table
+    return pd.DataFrame(rows)
 
 
-def _trained_on(run: pd.Series) -> str:
+def trained_on(runs: pd.DataFrame) -> str:
+    """What finished runs were computed on, each kind of machine once, between semicolons."""
+    return "; ".join(dict.fromkeys(machine(run) for _, run in runs.iterrows()))
+
+
+def machine(run: pd.Series) -> str:
+    """The device, and what else the bits of a run and its times depend on."""
     threads = "1 thread" if int(run["threads"]) == 1 else f"{int(run['threads'])} threads"
     versions = ", ".join(f"{name} {run[name]}" for name in VERSIONS)
     return f"{run['device']} ({threads}), {run['precision']}, {versions}"
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table as `make_table` made it, from its CSV."""
-    return read_csv(
+    """A table as `make_table` or `make_overhead` made it, from its CSV."""
+    read = read_csv(
         path,
-        ("row", "column", "measure", "role", "papers", "runs", "values", "status"),
+        (),
         dtype={"values": str},
         keep_default_na=False,  # a text that is empty, or `nan`, is that text
         na_values={name: [""] for name in NUMBERS},
     )
+    _require(OF_STEPS if "median" in read else OF_RUNS, read, path)
+    return read
 
 
-def number(value: float, measure: str) -> str:
-    """A value as it is printed: two decimals in percent, three otherwise."""
-    return f"{value:.2f}" if measure in PERCENT else f"{value:.3f}"
+def number(value: float, measure: str, sign: str = "") -> str:
+    """A value as it is printed: two decimals in percent, three otherwise; `sign` +: always one."""
+    return f"{value:{sign}.2f}" if measure in PERCENT else f"{value:{sign}.3f}"
 
 
 def shown(cell: pd.Series) -> str:
-    """A cell's text: mean ± sd, the paper's value if it may stand, n where runs are missing."""
+    """A cell's text: mean ± sd; the paper's and the difference if it may stand; n if runs lack."""
     measure = cell["measure"]
+    if "median" in cell:
+        return _of_steps(cell)
     if cell["n"] == 0:
         text = "none"
     elif cell["n"] == 1:
@@ -140,10 +170,20 @@ def shown(cell: pd.Series) -> str:
         text = f"{number(cell['mean'], measure)} ± {number(cell['sd'], measure)}"
     if pd.notna(cell["paper_mean"]):
         paper, deviation = (number(cell[name], measure) for name in ("paper_mean", "paper_sd"))
-        text += f" (paper {paper} ± {deviation})"
+        text += f" (paper {paper} ± {deviation}"
+        text += f", {number(cell['difference'], measure, '+')})" if cell["n"] else ")"
     if cell["n"] < cell["n_planned"]:
         text += f" (n = {cell['n']} of {cell['n_planned']})"
     return text
+
+
+def _of_steps(cell: pd.Series) -> str:
+    """Median and quartiles of steps; the one number where there are no steps, but memory."""
+    if cell["measure"] == "more_time" and cell["reference"]:
+        return "reference"
+    sign = "+" if cell["measure"] == "more_time" else ""
+    median, low, high = (f"{cell[name]:{sign}.2f}" for name in ("median", "low", "high"))
+    return median if pd.isna(cell["low"]) else f"{median} ({low} to {high})"
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,6 +196,8 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 
 def heading(block: dict[str, Any], table: pd.DataFrame) -> str:
     """What the table shows, with its n, in one sentence."""
+    if "median" in table:
+        return f"{block['title']}; median and quartiles of n = {max(table['n'])} steps a method."
     planned = sorted(set(table["n_planned"]))
     if planned == [1]:
         return f"{block['title']}; one seed (n = 1), last epoch."
@@ -165,16 +207,24 @@ def heading(block: dict[str, Any], table: pd.DataFrame) -> str:
 
 def notes(table: pd.DataFrame) -> list[str]:
     """What is missing in a table and why, and what its runs were trained on."""
+    if "median" in table:
+        return [f"Measured on {'; and on '.join(dict.fromkeys(table['measured_on']))}."]
     said = [f"Missing: {note}." for note in dict.fromkeys(table["note"][table["note"] != ""])]
-    used = [text for cell in table["trained_on"] for text in cell.split("; ") if text]
-    if used:
-        said.append(f"Trained on {'; and on '.join(dict.fromkeys(used))}.")
-    return said
+    return said + machines(table)
+
+
+def machines(table: pd.DataFrame) -> list[str]:
+    """What the runs of a table, or of the numbers in a figure, were trained on, if there are any"""
+    used = [text for cell in table["trained_on"].dropna() for text in cell.split("; ") if text]
+    return [f"Trained on {'; and on '.join(dict.fromkeys(used))}."] if used else []
 
 
 def whose(table: pd.DataFrame) -> str:
-    """Whose experiment a table is: what to say before its deviations; empty if the paper's."""
-    if table["papers"].all():
+    """Whose experiment a table is: what to say before its deviations; empty if the paper's.
+
+    The paper has no table of training steps that one could be.
+    """
+    if "median" in table or table["papers"].all():
         return ""
     if not table["papers"].any():
         return "Not the paper's experiment"
@@ -222,15 +272,6 @@ def split_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _grouped(table: pd.DataFrame) -> bool:
     return all(head for head, _ in split_columns(table))
-
-
-NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}"
-"""Shrinks what follows to a line's width if it is wider."""
-TEX = str.maketrans(
-    {"±": r"$\pm$", "λ": r"$\lambda$", "–": "--"}
-    | {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-)
 
 
 def _tex(text: str) -> str:

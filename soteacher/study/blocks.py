@@ -17,6 +17,7 @@ from soteacher.study.schema import (
     CurvesFigure,
     DistanceTable,
     NetworkBlock,
+    OverheadTable,
     PairBlock,
     ReliabilityFigure,
     SweepFigure,
@@ -41,6 +42,8 @@ class Cell:
     runs: tuple[Run, ...]
     deviations: tuple[str, ...]
     """What differs from the paper's own experiment; nothing where its number may stand beside."""
+    paper_row: str = ""
+    """How the paper calls the row, where ours has to say more."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,38 @@ class Part:
     """Of the panel's setting, where the figure varies one."""
     own: bool = False
     """Whether it is the value that the method has."""
+    deviations: tuple[str, ...] = ()
+    """What differs from the paper's own experiment, but for what the figure varies."""
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """A teacher network whose methods are timed; none of these runs is trained for that."""
+
+    network: str
+    runs: dict[str, Run]
+    """By method, the first is what the others are compared with; they differ in loss terms only."""
+
+    @property
+    def data(self) -> str:
+        """The data set's name in the study."""
+        return next(iter(self.runs.values())).data
 
 
 def cells(plan: Plan, name: str, table: Block) -> Iterator[Cell]:
     """The cells of a table, row by row; the runs they need become part of the plan."""
     if isinstance(table, CalibrationTable):
         yield from _calibration(plan, name, table)
-    else:
+    elif not isinstance(table, OverheadTable):  # it has no run, and so no cell of runs
         assert isinstance(table, AccuracyTable | AgreementTable | DistanceTable)
         yield from _by_pair(plan, name, table)
+
+
+def clocked(plan: Plan, table: OverheadTable) -> Iterator[Clocked]:
+    """The networks that a table times; the plan's runs stay as they are."""
+    seed = plan.study.seeds_of(table)[0]
+    for head, pair in _networks(plan, table):
+        yield Clocked(head, {m: plan.teacher_run(pair, m, seed) for m in table.teachers})
 
 
 def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
@@ -75,7 +101,8 @@ def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
         for head, pair in _networks(plan, figure):
             for method in figure.teachers:
                 runs = _teachers(plan, name, figure, pair, method)
-                yield Part(f"{head} {method}", method, runs)
+                differing = _deviations(runs, method)
+                yield Part(f"{head} {method}", method, runs, deviations=differing)
     elif isinstance(figure, CurvesFigure):
         yield from _curves(plan, name, figure)
     elif isinstance(figure, SweepFigure):
@@ -102,21 +129,19 @@ def _by_pair(
                     runs = _teachers(plan, name, table, pair, method)
                     if role == "student":
                         runs = _students(plan, name, pair, distiller, runs)
-                    found = _deviations(runs, method, distiller)
-                    if networks(pair, plan.study.pairs[pair]) != tuple(pair.split("/")):
-                        found += ("the pair's name is not that of its networks",)
+                    differing = _of_pair(plan, pair, runs, method, distiller)
                     row = _series(table, method, distiller)
-                    yield Cell(row, shown, measure, runs, found)
+                    yield Cell(row, shown, measure, runs, differing, paper_row=method)
 
 
 def _calibration(plan: Plan, name: str, table: CalibrationTable) -> Iterator[Cell]:
     for head, pair in _networks(plan, table):
         for method in table.teachers:
             runs = _teachers(plan, name, table, pair, method)
+            network, _ = networks(pair, plan.study.pairs[pair])
+            row, paper_row = f"{head} {method}", f"{network} {method}"
             for measure in CALIBRATION:
-                yield Cell(
-                    f"{head} {method}", measure, measure, runs, _deviations(runs, method, "")
-                )
+                yield Cell(row, measure, measure, runs, _deviations(runs, method), paper_row)
 
 
 def _curves(plan: Plan, name: str, figure: CurvesFigure) -> Iterator[Part]:
@@ -127,10 +152,12 @@ def _curves(plan: Plan, name: str, figure: CurvesFigure) -> Iterator[Part]:
         for method in figure.teachers:
             teachers = _teachers(plan, name, figure, pair, method)
             if head not in shown:
-                yield Part(head, method, teachers)
+                yield Part(head, method, teachers, deviations=_deviations(teachers, method))
             for distiller in figure.distillers:
                 runs = _students(plan, name, pair, distiller, teachers)
-                students.append(Part(pair, _series(figure, method, distiller), runs))
+                differing = _of_pair(plan, pair, runs, method, distiller)
+                series = _series(figure, method, distiller)
+                students.append(Part(pair, series, runs, deviations=differing))
         shown.add(head)
     yield from students
 
@@ -142,9 +169,11 @@ def _checkpoints(plan: Plan, name: str, figure: CheckpointsFigure) -> Iterator[P
             teachers = _teachers(plan, name, figure, pair, method)
             for distiller in figure.distillers:
                 series = _series(figure, method, distiller)
+                final = _students(plan, name, pair, distiller, teachers)
+                differing = _of_pair(plan, pair, final, method, distiller)
                 for epoch in (*range(figure.every, last, figure.every), last):
                     runs = _students(plan, name, pair, distiller, teachers, epoch)
-                    yield Part(pair, series, runs, teachers, epoch)
+                    yield Part(pair, series, runs, teachers, epoch, deviations=differing)
 
 
 def _sweep(plan: Plan, name: str, figure: SweepFigure) -> Iterator[Part]:
@@ -158,16 +187,22 @@ def _sweep(plan: Plan, name: str, figure: SweepFigure) -> Iterator[Part]:
             if not any(isinstance(value, str) for value in shown):
                 shown.sort()
             for distiller in figure.distillers:
+                teachers = _teachers(plan, name, figure, pair, figure.base)
+                runs = _students(plan, name, pair, distiller, teachers)
+                differing = _of_pair(plan, pair, runs, figure.base, distiller)
                 for value in shown:
                     change = Change(setting, value)
                     teachers = _teachers(plan, name, figure, pair, figure.base, change)
                     runs = _students(plan, name, pair, distiller, teachers)
                     series = _series(figure, figure.base, distiller)
-                    yield Part(panel, series, runs, teachers, value=text(value), own=value == own)
+                    shared = (panel, series, runs, teachers, None)
+                    yield Part(*shared, text(value), value == own, differing)
                 for method in figure.teachers:
                     teachers = _teachers(plan, name, figure, pair, method)
                     runs = _students(plan, name, pair, distiller, teachers)
-                    yield Part(panel, _series(figure, method, distiller), runs, teachers)
+                    series = _series(figure, method, distiller)
+                    differing = _of_pair(plan, pair, runs, method, distiller)
+                    yield Part(panel, series, runs, teachers, deviations=differing)
 
 
 def _series(block: PairBlock, method: str, distiller: str) -> str:
@@ -210,7 +245,17 @@ def _students(
     return tuple(plan.student(name, pair, distiller, teacher, epoch) for teacher in teachers)
 
 
-def _deviations(runs: tuple[Run, ...], method: str, distiller: str) -> tuple[str, ...]:
+def _of_pair(
+    plan: Plan, pair: str, runs: tuple[Run, ...], method: str, distiller: str
+) -> tuple[str, ...]:
+    """What of a pair's runs differs from what the paper has under the pair's name."""
+    differing = _deviations(runs, method, distiller)
+    if networks(pair, plan.study.pairs[pair]) != tuple(pair.split("/")):
+        differing += ("the pair's name is not that of its networks",)
+    return differing
+
+
+def _deviations(runs: tuple[Run, ...], method: str, distiller: str = "") -> tuple[str, ...]:
     run = runs[0]  # the others have other seeds, and those may be any
     if run.teacher is None:
         return tuple(deviations(run.spec, method))

@@ -42,6 +42,12 @@ def _alone(spec: dict[str, Any], outline: Outline) -> int:
     return images * _forward(spec, outline)
 
 
+def step_flop(spec: dict[str, Any], outline: Outline) -> int:
+    """FLOP of a teacher's training step on a whole batch."""
+    batch: int = spec["recipe"]["batch"]
+    return batch * FORWARD_AND_BACKWARD * _forward(spec, outline)
+
+
 def _forward(spec: dict[str, Any], outline: Outline) -> int:
     network = spec["network"]["name"]
     return catalogue.flops(network, outline.height, outline.width, outline.n_classes)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from soteacher.study.blocks import Cell, Part
 from soteacher.study.plan import SHORT, Plan, Run
 
 TITLES = {
     "accuracy": "Test accuracy in percent, of teachers and of the students distilled from them",
     "agreement": "Agreement of students with their teachers on test images",
     "calibration": "Calibration of teachers on test images",
+    "overhead": "Time of a training step, and memory, of teacher methods side by side",
     "truth_distance": "Distance of predictions to true label distributions; accuracy in percent",
     "checkpoints": "Students distilled from their teacher's weights of different epochs",
     "curves": "Accuracy over the epochs of training",
@@ -25,8 +27,17 @@ MEANINGS = {
     "calibration": "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, "
     "nats) say how far confidence can be trusted; lower is better. Scaled: after temperature "
     "scaling, each image with the temperature fitted on the half of the test set it is not in.",
+    "overhead": "The methods take turns at the same batches, in one process on one device; each "
+    "step is timed alone, without the making of the batch or the evaluation after an epoch. More "
+    "time: how much longer a step took than the first method's on the same batch. The paper says "
+    "about 5 % for SoTeacher's training, and does not name the device. The Lipschitz term costs "
+    "the same whatever the batch and the images are, so it weighs most where steps are short. "
+    "Kept: what a method holds besides network and optimiser, exactly (for consistency the mean "
+    "predictions, N x K float32). Peak: the most that the GPU held in a step, training images "
+    "included. Times are of the device named below alone, and come out a little different each "
+    "time.",
     "truth_distance": "Labels of these data are drawn from known distributions, so the quantity of "
-    "the paper's Eq. (2) can be measured: the mean over images of the distance (l2, or l1) between "
+    "the paper's Eq. (2) can be measured: the mean over images of the distance (ℓ2, or ℓ1) between "
     "predicted probabilities and the true label distribution. Lower is nearer.",
     "checkpoints": "Each point is a student trained from nothing by a teacher as it was after that "
     "many epochs. Where the teacher's line rises and the student's does not, more teacher training "
@@ -50,7 +61,7 @@ def planned(runs: Iterable[Run]) -> dict[str, str]:
 def table_block(plan: Plan, name: str) -> dict[str, Any]:
     """A table's cells, the runs they need with the hashes of their specs, and what to say."""
     cells = plan.tables[name]
-    return {
+    block = {
         "table": name,
         "cells": [
             {
@@ -60,12 +71,21 @@ def table_block(plan: Plan, name: str) -> dict[str, Any]:
                 "role": cell.runs[0].spec["role"],
                 "runs": [run.id for run in cell.runs],
                 "papers": not cell.deviations,
+                "paper_row": cell.paper_row,
             }
             for cell in cells
         ],
         "runs": planned(plan.runs_of(name)),
         **_headings(plan, name),
     }
+    if name in plan.clocked:
+        methods = [
+            [made.network, method, run.spec_sha256[:SHORT]]
+            for made in plan.clocked[name]
+            for method, run in made.runs.items()
+        ]
+        block["clocked"] = {"steps": plan.clock(name)["steps"], "methods": methods}
+    return block
 
 
 def figure_block(plan: Plan, name: str) -> dict[str, Any]:
@@ -98,9 +118,14 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     roles = [run.spec["role"] for run in plan.runs.values()]
     seeds = sorted({run.spec["seed"] for run in plan.runs.values()})
     study = plan.study
-    facts = [
+    asked = (
         f"{roles.count('teacher')} teachers and {roles.count('student')} students were asked for, "
-        f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}.",
+        f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}."
+        if roles
+        else f"No network was asked for. The data are {_data(plan)}."
+    )
+    facts = [
+        asked,
         "A student of seed k learns from the teacher of seed k. Tables are of the last epoch.",
     ]
     methods = {
@@ -137,10 +162,16 @@ def _part(name: str, settings: Any) -> str:
 
 def _headings(plan: Plan, name: str) -> dict[str, Any]:
     kind = plan.study.blocks[name].kind
-    cells = plan.tables.get(name, ())
-    differing = dict.fromkeys(text for cell in cells for text in cell.deviations)
-    headings = {"kind": kind, "title": TITLES[kind], "meaning": MEANINGS[kind]}
-    return headings | {"deviations": list(differing)}
+    made: tuple[Cell | Part, ...] = (*plan.tables.get(name, ()), *plan.figures.get(name, ()))
+    shown = [one.deviations for one in made]
+    own = [not deviations for deviations in shown]
+    return {
+        "kind": kind,
+        "title": TITLES[kind],
+        "meaning": MEANINGS[kind],
+        "deviations": list(dict.fromkeys(text for deviations in shown for text in deviations)),
+        "papers": "none" if not any(own) else "all" if all(own) else "some",
+    }
 
 
 def _data(plan: Plan) -> str:

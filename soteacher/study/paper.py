@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from soteacher import registry
 from soteacher.settings import Settings
 from soteacher.study.schema import Augment, Recipe
 
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the paper trains on one data set: Appendix D.1."""
+
+    stream: dict[str, Any]
+    teacher: dict[str, Any]
+    """Recipe of teachers."""
+    student: dict[str, Any]
+    students: dict[str, tuple[str, ...]]
+    """Teacher network to the networks that learn from it."""
+    lr: dict[str, float]
+    """Of networks that have their own learning rate."""
+    lipschitz: float
+    """lambda_LR"""
+
+    def recipe(self, role: str, network: str) -> dict[str, Any]:
+        """The recipe of a network."""
+        recipe = self.teacher if role == "teacher" else self.student
+        return recipe | {"lr": self.lr.get(network, recipe["lr"])}
+
+
 CIFAR100 = "cifar100"
-STREAMS = {CIFAR100: {"crop_padding": 4, "flip": 0.5}}
-RECIPES = {CIFAR100: {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]}}
-"""Appendix D.1."""
-NETWORKS = {CIFAR100: ("wrn_40_2", "wrn_40_1", "wrn_16_2")}
+_CIFAR = {"epochs": 240, "batch": 64, "lr": 0.05, "decay_at": [150, 180, 210]}
+_TINY = {"batch": 128, "lr": 0.1}
+EXPERIMENTS = {
+    CIFAR100: Experiment(
+        stream={"crop_padding": 4, "flip": 0.5},
+        teacher=_CIFAR,
+        student=_CIFAR,
+        students={"wrn_40_2": ("wrn_40_1", "wrn_16_2"), "resnet32x4": ("shufflenet_v2",)},
+        lr={"shufflenet_v2": 0.01},
+        lipschitz=1e-5,
+    ),
+    "tiny_imagenet": Experiment(
+        stream={"rotation": 20, "crop_padding": 4, "flip": 0.5},
+        teacher=_TINY | {"epochs": 90, "decay_at": [30, 60]},
+        student=_TINY | {"epochs": 100, "decay_at": [30, 60, 90]},
+        students={"resnet34": ("resnet18",)},
+        lr={},
+        lipschitz=1e-6,
+    ),
+}
 TEACHERS: dict[str, dict[str, Any]] = {
     "standard": {},
     "soteacher": {"lipschitz": {}, "consistency": {}},
     "no_cr": {"lipschitz": {}},
     "no_lr": {"consistency": {}},
 }
-"""Settings that differ from our defaults, which are the paper's for CIFAR-100."""
+"""Settings that differ from our defaults; the Lipschitz weight is the experiment's."""
 DISTILLERS: dict[str, dict[str, Any]] = {"kd": {"kd": {}}}
 
 
@@ -32,7 +71,8 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
     """
     teacher = spec["role"] == "teacher"
     source = spec["data"]["source"]
-    theirs = source if source in RECIPES else CIFAR100
+    theirs = source if source in EXPERIMENTS else CIFAR100
+    experiment = EXPERIMENTS[theirs]
     found = []
     own = {k: v for k, v in _settings(spec["data"]).items() if k != "source"}
     if source != theirs or own:
@@ -40,11 +80,10 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
         others = "".join(f", {name} {_text(value)}" for name, value in own.items())
         found.append(f"data {source}{drawn}{others} (paper: {theirs})")
     network = spec["network"]["name"]
-    if network not in NETWORKS[theirs]:
-        found.append(f"network {network} (not in the paper)")
-    found += _differences(Augment, spec["stream"], STREAMS[theirs])
+    found += _network(experiment, spec)
+    found += _differences(Augment, spec["stream"], experiment.stream)
     recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
-    found += _differences(Recipe, recipe, RECIPES[theirs])
+    found += _differences(Recipe, recipe, experiment.recipe(spec["role"], network))
     expected = (TEACHERS if teacher else DISTILLERS).get(method)
     kind = "regularizer" if teacher else "distiller"
     if expected is None:
@@ -55,12 +94,27 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
     else:
         for name, settings in sorted(spec["terms"].items()):
             part = registry.get(kind, name)
-            found += [f"{name} {d}" for d in _differences(part, settings, expected[name])]
+            said = expected[name]
+            if name == "lipschitz":
+                said = {"weight": experiment.lipschitz, **said}
+            found += [f"{name} {d}" for d in _differences(part, settings, said)]
     if "precision" in spec:
         found.append(f"precision {spec['precision']}")
     if "teacher_epoch" in spec:
         found.append(f"the teacher of epoch {spec['teacher_epoch']} (paper: the last)")
     return found
+
+
+def _network(experiment: Experiment, spec: dict[str, Any]) -> list[str]:
+    name, students = spec["network"]["name"], experiment.students
+    if spec["role"] == "teacher":
+        return [] if name in students else [f"network {name} (not in the paper)"]
+    if not any(name in learn for learn in students.values()):
+        return [f"network {name} (not in the paper)"]
+    teacher = spec["teacher"]["network"]["name"]  # if it is not the paper's, its own spec says so
+    if name not in students.get(teacher, (name,)):
+        return [f"{name} as a student of {teacher} (not in the paper)"]
+    return []
 
 
 def _differences(

@@ -16,9 +16,9 @@ from typing import Any
 from soteacher.errors import UserError
 from soteacher.models import catalogue
 from soteacher.settings import canonical
-from soteacher.study.blocks import Cell, Part, cells, parts
+from soteacher.study.blocks import Cell, Clocked, Part, cells, clocked, parts
 from soteacher.study.change import Change
-from soteacher.study.schema import DataSet, Study, networks, regularizers
+from soteacher.study.schema import DataSet, OverheadTable, Study, networks, regularizers
 
 LOOP = 1
 """Revision of the training loop: a new number where the same settings train to other bits."""
@@ -97,6 +97,8 @@ class Plan:
     wanted: dict[str, set[str]] = field(default_factory=dict)
     """Run id to the names of the tables and figures that ask for it, through its students too."""
     runs: dict[str, Run] = field(default_factory=dict)
+    clocked: dict[str, tuple[Clocked, ...]] = field(default_factory=dict)
+    """Of the tables that time training steps, the networks: nothing is trained for them."""
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
@@ -125,7 +127,13 @@ class Plan:
     def teacher(
         self, block: str, pair_name: str, method: str, seed: int, change: Change | None = None
     ) -> Run:
-        """The run of a pair's teacher, which from now on the block asks for.
+        """The run of a pair's teacher, which from now on the block asks for."""
+        return self._add(block, self.teacher_run(pair_name, method, seed, change))
+
+    def teacher_run(
+        self, pair_name: str, method: str, seed: int, change: Change | None = None
+    ) -> Run:
+        """The run of a pair's teacher; nobody asks for it by that.
 
         change : of one setting of the method. What then is another method of the study is that.
         """
@@ -138,7 +146,7 @@ class Plan:
             method = alike[0] if alike else f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
-        return self._add(block, Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec))
+        return Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec)
 
     def student(
         self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
@@ -174,6 +182,16 @@ class Plan:
             )
         self.wanted.setdefault(run.id, set()).add(block)
         return known
+
+    def clock(self, table: str) -> dict[str, Any]:
+        """What a table times: how many steps, and of each network its methods, in their order."""
+        block = self.study.tables[table]
+        assert isinstance(block, OverheadTable)
+        networks = []
+        for made in self.clocked[table]:
+            runs = [{"method": m, "id": run.id, "spec": run.spec} for m, run in made.runs.items()]
+            networks.append({"network": made.network, "data": made.data, "runs": runs})
+        return {"steps": block.steps, "networks": networks}
 
     def data_location(self, name: str) -> dict[str, Any]:
         """Where the images of a data set are found: no part of what a run is."""
@@ -219,6 +237,8 @@ def expand(study: Study) -> Plan:
     plan = Plan(study)
     for name, table in study.tables.items():
         plan.tables[name] = tuple(cells(plan, name, table))
+        if isinstance(table, OverheadTable):
+            plan.clocked[name] = tuple(clocked(plan, table))
     for name, figure in study.figures.items():
         plan.figures[name] = tuple(parts(plan, name, figure))
     for name in study.blocks:

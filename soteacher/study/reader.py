@@ -36,23 +36,60 @@ from soteacher.study.schema import (
     regularizers,
 )
 
-RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page")
+RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "clock")
 """What no table or figure may be called: each is a target beside the workflow's rules."""
 
 
-def load(path: Path) -> Study:
-    """Read a study file; `UserError` (one line: key, expected, nearest known name) if it is bad."""
+class _Loader(yaml.SafeLoader):
+    """YAML in which a mapping has each key once; otherwise the last one would be taken."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UserError(f"line {line}: the key '{key.value}' is there twice")
+                seen.add(key.value)
+        return node
+
+
+def load(path: Path, *over: Path) -> Study:
+    """Read a study file; `UserError` (one line: key, expected, nearest known name) if it is bad.
+
+    Files given `over` it change and add keys, one after the other, at any depth: as Snakemake does
+    with several of `--configfile`.
+    """
+    values = values_of(path)
+    for other in over:
+        values = _over(values, values_of(other))
+    return read(values, " + ".join(map(str, (path, *over))))
+
+
+def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in others.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """The plain values of one file, as they stand there."""
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.load(Path(path).read_text(), _Loader)  # safe: it extends the SafeLoader
     except OSError as error:
         raise UserError(f"cannot read the study file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"cannot read the study file {path}: expected UTF-8 text") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a mapping of study keys, see config/README.md")
-    return read(values, str(path))
+    return values
 
 
 def read(values: Mapping[str, Any], where: str = "study") -> Study:
@@ -201,6 +238,11 @@ def _check_references(study: Study, where: str) -> None:
                     check("distiller", distiller, study.distillers, f"{at}.distillers")
                 if isinstance(block, SweepFigure):
                     check("teacher method", block.base, study.teachers, f"{at}.base")
+                    if block.base in block.teachers:
+                        raise UserError(
+                            f"{where}.{at}.teachers: expected methods to compare '{block.base}' "
+                            "with, not itself: it is shown anyway"
+                        )
                     _check_sweep(study, block, f"{where}.{at}")
             elif isinstance(block, NetworkBlock):
                 for network in () if block.networks == "all" else block.networks:
@@ -215,15 +257,21 @@ def _check_possible(study: Study, block: Block, where: str) -> None:
     """A block may ask only for what the data and the recipes of its pairs can give."""
     for name in study.pairs_of(block) if isinstance(block, PairBlock) else ():
         pair = study.pairs[name]
+        recipe = study.recipes[pair.teacher_recipe]
         if isinstance(block, DistanceTable) and study.data[pair.data].true_labels is None:
             raise UserError(
                 f"{where}: the true label distributions of '{pair.data}' are not known; give it "
                 "`true_labels`, or leave its pairs out"
             )
-        keep_every = study.recipes[pair.teacher_recipe].keep_every
-        if isinstance(block, CheckpointsFigure) and (
-            keep_every == 0 or block.every % keep_every != 0
-        ):
+        if not isinstance(block, CheckpointsFigure):
+            continue
+        if block.every >= recipe.epochs:
+            raise UserError(
+                f"{where}.every: expected less than the {recipe.epochs} epochs of recipe "
+                f"'{pair.teacher_recipe}', of which the figure shows several; got {block.every}"
+            )
+        keep_every = recipe.keep_every
+        if keep_every == 0 or block.every % keep_every != 0:
             kept = f"keeps them every {keep_every}" if keep_every else "keeps the last ones only"
             raise UserError(
                 f"{where}.every: asks for the teacher's weights every {block.every} epochs, but "

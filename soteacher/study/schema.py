@@ -32,6 +32,8 @@ Seeds = Listed[Annotated[int, Field(ge=0)]]
 
 def _number(value: Any) -> Any:
     """A number that YAML takes for words, as it does 1e-7."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number or a text")
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -198,6 +200,21 @@ class CalibrationTable(NetworkBlock):
     kind: Literal["calibration"]
 
 
+class OverheadTable(NetworkBlock):
+    """Time of a training step, and memory, of teacher methods side by side: Section 5.2.
+
+    No network is trained for it: steps of the methods take turns in one process.
+    """
+
+    kind: Literal["overhead"]
+    teachers: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_unlike)]
+    """Teacher methods: the first is what the others are compared with."""
+    seeds: tuple[Annotated[int, Field(ge=0)]] | None = None
+    """One seed; where left out, the study's first."""
+    steps: int = Field(200, ge=1)
+    """Steps of each method that count; a few go before them."""
+
+
 class CheckpointsFigure(PairBlock):
     """Students distilled from a teacher's weights of every so many epochs: Figure 1."""
 
@@ -236,6 +253,7 @@ TABLES: dict[str, type[Block]] = {
     "accuracy": AccuracyTable,
     "agreement": AgreementTable,
     "calibration": CalibrationTable,
+    "overhead": OverheadTable,
     "truth_distance": DistanceTable,
 }
 FIGURES: dict[str, type[Block]] = {

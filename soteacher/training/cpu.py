@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from soteacher.data.sources.base import Outline
 from soteacher.errors import UserError
-from soteacher.study.cost import pass_flop
-
-if TYPE_CHECKING:
-    from soteacher.training.job import Member
 
 log = logging.getLogger("soteacher")
 
@@ -20,27 +13,32 @@ RATE = 60e9
 networks of depthwise convolutions a quarter: the hours told are at the least."""
 LONG = 8
 """Hours of a run from which on it has to be meant."""
+LONG_TIMING = 1
+"""Hours of timing steps from which on they have to be."""
 
 
-def check_length(
-    passes: Iterable[Sequence[Member]], outline: Outline, threads: int, allowed: bool
-) -> None:
-    """Say how long the runs of a job take on this CPU; `UserError` if days, and not `allowed`."""
-    hours = {
-        member.id: flop / (RATE * threads) / 3600
-        for members in passes
-        for member, flop in zip(
-            members, pass_flop([member.spec for member in members], outline), strict=True
-        )
-    }
+def check_runs(flop: dict[str, float], threads: int, allowed: bool) -> None:
+    """Say how long a job's runs take on this CPU; `UserError` if that is long, and not `allowed`.
+
+    flop : by run.
+    """
+    hours = {run: work / (RATE * threads) / 3600 for run, work in flop.items()}
     longest = max(hours, key=lambda run: hours[run])
-    if hours[longest] < LONG:
-        return
-    said = (
-        f"{longest} would be trained on a CPU of {threads} thread{'s' * (threads > 1)}, and take "
-        f"{_duration(hours[longest])} or more (all {len(hours)} runs of this job: "
-        f"{_duration(sum(hours.values()))})"
-    )
+    if hours[longest] >= LONG:
+        rest = f"all {len(hours)} runs of this job: {_duration(sum(hours.values()))}"
+        _say(f"{longest} would be trained", hours[longest], threads, allowed, f" ({rest})")
+
+
+def check_timing(flop: float, threads: int, allowed: bool) -> None:
+    """Say how long the timing of steps takes on this CPU; `UserError` as of runs."""
+    hours = flop / (RATE * threads) / 3600
+    if hours >= LONG_TIMING:
+        _say("training steps would be timed", hours, threads, allowed)
+
+
+def _say(what: str, hours: float, threads: int, allowed: bool, more: str = "") -> None:
+    of = f"{threads} thread{'s' * (threads > 1)}"
+    said = f"{what} on a CPU of {of}, and take {_duration(hours)} or more{more}"
     if not allowed:
         raise UserError(
             f"{said}; torch sees no GPU here: run this on a machine that has one, or go on with "

@@ -19,10 +19,7 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("the study says device: cuda, but torch sees no GPU here; say auto or cpu")
+    device = chosen(device)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # guards bugs, costs 5 % here
@@ -30,6 +27,17 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
     tf32 = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cudnn.conv.fp32_precision = tf32
     torch.backends.cuda.matmul.fp32_precision = tf32
+    return device
+
+
+def chosen(device: str) -> str:
+    """`cpu` or `cuda`, where a study may say `auto`; `UserError` if it asks for a GPU in vain."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("the study says device: cuda, but torch sees no GPU here; say auto or cpu")
     return device
 
 
@@ -62,6 +70,14 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done all that it was asked for."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def reset_peak_memory(device: str) -> None:

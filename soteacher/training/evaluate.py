@@ -34,7 +34,7 @@ class Evaluator:
         return self._forward(network, images).cpu().numpy()
 
     def _images(self, split: str) -> Tensor:
-        return torch.from_numpy(np.array(self._data.array(f"{split}_images"))).to(self._device)
+        return torch.from_numpy(self._data.array(f"{split}_images")).to(self._device)
 
     @torch.no_grad()
     def _forward(self, network: nn.Module, images: Tensor) -> Tensor:

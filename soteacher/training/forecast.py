@@ -5,13 +5,14 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from soteacher import files, registry
+from soteacher import registry
 from soteacher.data.prepared import prepared_of
 from soteacher.data.sources.base import Outline
 from soteacher.errors import UserError
@@ -20,6 +21,8 @@ from soteacher.study.cost import data_bytes, pass_flop, run_bytes
 from soteacher.study.plan import Plan, Run, fingerprint
 from soteacher.training.specs import pass_key
 from soteacher.training.store import RunFolder
+
+log = logging.getLogger("soteacher")
 
 
 class Kind(NamedTuple):
@@ -70,7 +73,8 @@ class Forecast:
         """Everything there is to say, as JSON values: the most expensive block comes first.
 
         Costs of a block are those of all runs that it asks for, as if it were alone; `only`
-        counts the runs that no other block asks for.
+        counts the runs that no other block asks for. Tables in `clocked` train nothing, and what
+        their steps cost is not counted.
         """
         runs, wanted = self.plan.runs.values(), self.plan.wanted
         blocks = []
@@ -88,6 +92,7 @@ class Forecast:
                 data_bytes(self.plan.data_spec(name), self._outlines[name])
                 for name in data.values()
             ),
+            "clocked": sorted(self.plan.clocked),
             "parallel": self.parallel,
             "stated_flop_per_second": self.stated,
             "rates": [kind._asdict() | rate._asdict() for kind, rate in sorted(self.rates.items())],
@@ -139,8 +144,11 @@ def _finished(plan: Plan) -> dict[str, str]:
     for run in plan.runs.values():
         if run.data in data:
             own = fingerprint(run.spec, data[run.data].sha256)
-            if RunFolder(Path(plan.study.store), own, run.id).finished():
-                found[run.id] = own
+            try:
+                if RunFolder(Path(plan.study.store), own, run.id).finished():
+                    found[run.id] = own
+            except UserError as error:  # its record is damaged
+                log.warning("%s", error)
     return found
 
 
@@ -188,11 +196,14 @@ def _passes(
     outlines = dict(known)
     passes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for path in sorted(store.glob("runs/*/run.json")):
-        record = files.read_json(path, "the run record")
-        spec = record["spec"]
-        if spec["role"] == "preparation" or record["status"] != "done":
-            continue
-        with suppress(UserError):  # of another version of a part, or of data that are gone
+        # a record may be damaged, of another version of a part, or of data that are gone
+        with suppress(UserError):
+            record = RunFolder(store, path.parent.name, path.parent.name).record()
+            if record is None or record["status"] != "done":
+                continue
+            spec = record["spec"]
+            if spec["role"] == "preparation":
+                continue
             data = canonical(spec["data"])
             if data not in outlines:
                 outlines[data] = _outline(spec["data"])

@@ -72,7 +72,7 @@ def run_job(
     RunsFailed
         Some runs failed: the others are finished.
     """
-    members = [_member(run_id, run, data, teachers, how) for run_id, run in sorted(runs.items())]
+    members = [member_of(run_id, run, data, teachers, how) for run_id, run in sorted(runs.items())]
     # runs that are the same under two names have one fingerprint, and are trained once
     distinct = {m.folder.fingerprint: m for m in reversed(members) if m.blocked_by is None}
     blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
@@ -99,9 +99,10 @@ def run_job(
     return {"runs": {m.id: _entry(m, blocked.get(m.folder.fingerprint)) for m in members}}
 
 
-def _member(
+def member_of(
     run_id: str, run: dict[str, Any], data: Prepared, teachers: dict[str, Any], how: How
 ) -> Member:
+    """A run with its place in the store, if data and teachers are what its spec says."""
     spec = run["spec"]
     if data.manifest["spec"] != spec["data"]:
         raise UserError(

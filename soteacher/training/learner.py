@@ -68,7 +68,7 @@ class Learner:
         if network is not None:
             self._parts["network"] = network
         first = Stage.MAIN if preparation is None else Stage.PREPARE
-        self._enter(Moment(first, 0, 0))
+        self.enter(Moment(first, 0, 0))
 
     # -- training ---------------------------------------------------------------------------
 
@@ -146,9 +146,9 @@ class Learner:
         self._losses.clear()
         self._correct.zero_()
         if at.epoch + 1 < self.epochs(at.stage):
-            self._enter(Moment(at.stage, at.epoch + 1, 0))
+            self.enter(Moment(at.stage, at.epoch + 1, 0))
         elif at.stage == Stage.PREPARE and self.network is not None:
-            self._enter(Moment(Stage.MAIN, 0, 0))
+            self.enter(Moment(Stage.MAIN, 0, 0))
         else:
             self.cursor = Moment(Stage.END, 0, 0)
 
@@ -167,7 +167,7 @@ class Learner:
             self.images_per_second,
         )
 
-    def _enter(self, moment: Moment) -> None:
+    def enter(self, moment: Moment) -> None:
         """Stand at a moment: the optimizer, learning rate and modes of its stage and epoch."""
         if moment.epoch == 0 and moment.step == 0:
             self.optimizer = self._make_optimizer(moment.stage)
@@ -241,8 +241,8 @@ class Learner:
         self.history, self.seconds = info["history"], info["seconds"]
         self.images_per_second = info["images_per_second"]
         if Stage[stage] != self.cursor.stage:
-            self._enter(Moment(Stage[stage], 0, 0))
-        self._enter(Moment(Stage[stage], epoch, step))
+            self.enter(Moment(Stage[stage], 0, 0))
+        self.enter(Moment(Stage[stage], epoch, step))
         with torch.no_grad():
             for name, value in self._values().items():
                 value.copy_(tensors[f"parts.{name}"])
@@ -271,6 +271,11 @@ class Learner:
             for index, term in enumerate(self.terms)
             for name, value in term.buffers().items()
         }
+
+    def kept_bytes(self) -> int:
+        """What the terms hold besides network and optimiser: their buffers and modules."""
+        modules = nn.ModuleDict(self.modules).state_dict()
+        return sum(value.nbytes for value in [*self._buffers().values(), *modules.values()])
 
     # -- results ----------------------------------------------------------------------------
 

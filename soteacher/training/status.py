@@ -13,11 +13,12 @@ from typing import Any
 
 from soteacher import files
 from soteacher.data.prepared import prepared_of
+from soteacher.errors import UserError
 from soteacher.study.plan import Plan, fingerprint
 from soteacher.training.specs import preparation_spec
 from soteacher.training.store import RunFolder
 
-STATES = ("done", "running", "failed", "stopped", "diverged", "blocked", "waiting")
+STATES = ("done", "running", "failed", "damaged", "stopped", "diverged", "blocked", "waiting")
 ENDS = ("done", "diverged", "blocked")
 """States that no job will change."""
 
@@ -27,7 +28,7 @@ class State:
     """How a run stands: one of `STATES`, how often it was begun, and what else that state tells.
 
     running : `at`, `images_per_second` and `seconds_left` (None before the first epoch's end).
-    failed : `why`, `when` and `attempt`, as noted.    stopped : `at`.
+    failed : `why`, `when` and `attempt`, as noted.    damaged : `why`.    stopped : `at`.
     diverged : `where`.    blocked : `by`, what diverged.    waiting : `by`, the job that holds it.
 
     `at` is the newest saved state's stage, 1-based epoch and number of epochs, or None.
@@ -40,7 +41,10 @@ class State:
 
 def state_of(folder: RunFolder) -> State:
     """How a run stands, as its own folder tells."""
-    record = folder.finished_record()
+    try:
+        record = folder.finished_record()
+    except UserError as error:
+        return State("damaged", 0, {"why": str(error)})
     if record is not None:
         facts = {"where": record["diverged"]} if record["status"] == "diverged" else {}
         return State(record["status"], len(record["attempts"]), facts)

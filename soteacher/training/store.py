@@ -35,8 +35,20 @@ class RunFolder:
         self.fingerprint, self.id = fingerprint, run_id
 
     def record(self) -> dict[str, Any] | None:
-        """`run.json`, or None while the run is not finished."""
-        return files.read_json(self.path / "run.json", "the run record", missing_ok=True)
+        """`run.json`, or None while the run is not finished; `UserError` if it is damaged."""
+        path = self.path / "run.json"
+        try:
+            record = json.loads(path.read_text())
+            if {"status", "artifacts", "attempts"} <= record.keys():
+                return record
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError):
+            pass
+        raise UserError(
+            f"the record of {self.id} is damaged: {path}; delete the run with `soteacher forget "
+            f"{self.path.name[:12]} --store {self.path.parents[1]} --yes`, then {files.AGAIN}"
+        )
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Say, in `spec.json`, what the folder is for; unfinished runs can be told by it."""

@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,7 +42,7 @@ class Stored:
 
     path: Path
     description: dict[str, Any] | None
-    """`spec.json`, or None where its first owner was killed before it wrote any file."""
+    """`spec.json`, or None where its first owner was killed before it wrote it."""
 
     @property
     def id(self) -> str:
@@ -100,10 +100,21 @@ def bytes_in(folder: Path) -> int:
 def stored(store: Path) -> list[Stored]:
     """Everything in a store, by id."""
     found = []
+    if not store.is_dir():
+        raise UserError(f"there is no store in {store}; expected a folder such as results/store")
     for path in store.glob("runs/*/"):
-        description = files.read_json(path / "spec.json", "the run's description", missing_ok=True)
-        found.append(Stored(path, description))
+        found.append(Stored(path, _description(path)))
     return sorted(found, key=lambda run: (run.id, run.path.name))
+
+
+def _description(folder: Path) -> dict[str, Any] | None:
+    """`spec.json`, or if it is damaged the run's record, which has all of it; or None."""
+    for name in ("spec.json", "run.json"):
+        with suppress(UserError):
+            facts = files.read_json(folder / name, "the run's description", missing_ok=True)
+            if facts:
+                return facts
+    return None
 
 
 def named(runs: list[Stored], name: str) -> list[Stored]:
@@ -129,8 +140,24 @@ def with_dependents(chosen: Iterable[Stored], runs: list[Stored]) -> list[Stored
     return [run for run in runs if run.path.name in gone]
 
 
-def unasked(runs: list[Stored], plans: list[Plan]) -> list[Stored]:
-    """Runs that no plan asks for, and that no run which is in use needs.
+def linked(plans: list[Plan]) -> dict[str, str]:
+    """Names of the runs' folders that results of other studies link to: whose results."""
+    named = {plan.study.study for plan in plans}
+    found: dict[str, str] = {}
+    for results in sorted(Path("results").glob("*/")):
+        if results.name not in named:
+            for role in ("teachers", "students"):
+                for above, names, _ in os.walk(results / role):
+                    paths = (Path(above, name) for name in names)
+                    links = [path for path in paths if path.is_symlink()]
+                    found |= {link.resolve().name: results.name for link in links}
+    return found
+
+
+def unasked(runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()) -> list[Stored]:
+    """Runs that no plan asks for, that are not kept, and that no run kept or in use needs.
+
+    kept : names of folders.
 
     Of data that are not prepared, no version is known to be the one meant: all are kept.
     """
@@ -148,8 +175,9 @@ def unasked(runs: list[Stored], plans: list[Plan]) -> list[Stored]:
         known = asked.get(canonical(run.description["spec"]), set())
         return None in known or run.description["data_sha256"] in known
 
-    needed = {name for run in runs if files.held_by(run.path) for name in run.needs}
-    return [run for run in runs if not is_asked(run) and run.path.name not in needed]
+    used = (run for run in runs if run.path.name in kept or files.held_by(run.path))
+    spared = {*kept}.union(*(run.needs for run in used))
+    return [run for run in runs if not is_asked(run) and run.path.name not in spared]
 
 
 def unused_data(store: Path, kept: Iterable[Stored], plans: list[Plan]) -> list[Path]:

@@ -21,11 +21,12 @@ from soteacher.errors import Stopped, UserError
 from soteacher.keys import key, seeded
 from soteacher.models import catalogue
 from soteacher.settings import parse
+from soteacher.study.cost import pass_flop
 from soteacher.study.plan import LOOP, STREAM, fingerprint
 from soteacher.study.schema import Augment, Recipe
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, Site
 from soteacher.training import device as devices
-from soteacher.training.cpu import check_length
+from soteacher.training.cpu import check_runs
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.job import How, Member
 from soteacher.training.learner import Diverged, Learner
@@ -51,14 +52,21 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     for member in members:
         passes.setdefault(pass_key(member.spec), []).append(member)
     if device == "cpu":
-        check_length(passes.values(), data.outline, how.threads, how.allow_cpu)
+        flop = {
+            member.id: work
+            for together in passes.values()
+            for member, work in zip(
+                together, pass_flop([m.spec for m in together], data.outline), strict=True
+            )
+        }
+        check_runs(flop, how.threads, how.allow_cpu)
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)
     for together in passes.values():
         devices.reset_peak_memory(device)
         try:
-            trainer = _Pass(together, data, how, device, evaluator)
+            trainer = Pass(together, data, how, device, evaluator)
             failed += trainer.run()
             prevented |= trainer.prevented
             del trainer  # its networks make room for the next one's
@@ -71,7 +79,7 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     return failed, prevented
 
 
-class _Pass:
+class Pass:
     """The learners of one pass, from their making to their records."""
 
     def __init__(
@@ -80,7 +88,7 @@ class _Pass:
         data: Prepared,
         how: How,
         device: str,
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
     ) -> None:
         self.members, self.data, self.how, self.device = members, data, how, device
         self.evaluator = evaluator
@@ -118,7 +126,10 @@ class _Pass:
         for member in self.members:
             if member.id not in self.failed and member.id not in self.prevented:
                 with self._apart(member):
-                    learners.append(self._learner(member, terms[member.id]))
+                    self._describe(member.folder, member.spec, member)
+                    learner = self.learner(member, terms[member.id])
+                    learner.resume()
+                    learners.append(learner)
         return self.failed + [learner.folder.id for learner in self._train(learners)]
 
     @contextmanager
@@ -148,9 +159,9 @@ class _Pass:
         teacher = self.teacher or (lambda batch: None)
         return run_pass(learners, self.stream, teacher, self.how.save_every, self._finish)
 
-    def _learner(self, member: Member, terms: list[LossTerm]) -> Learner:
+    def learner(self, member: Member, terms: list[LossTerm]) -> Learner:
+        """A member's learner at its beginning; the store is neither read nor written."""
         spec = member.spec
-        self._describe(member.folder, spec, member)
         with seeded(key(spec["seed"], spec["role"], "initial weights")):
             network = self._build(spec)
         site = self._site(spec, self._shapes(network))
@@ -167,7 +178,7 @@ class _Pass:
                 preparations.append(preparation)
         if spec["role"] == "teacher":
             terms = [CrossEntropy(), *terms]
-        learner = Learner(
+        return Learner(
             member.folder,
             parse(Recipe, spec["recipe"], "recipe"),
             self.stream,
@@ -177,8 +188,6 @@ class _Pass:
             preparations[0] if preparations else None,
             self.evaluator,
         )
-        learner.resume()
-        return learner
 
     def _prepare(self, terms: dict[str, list[LossTerm]]) -> None:
         """Train or fetch teacher-side preparations, and hand them to the terms that need them."""

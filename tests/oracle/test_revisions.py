@@ -6,7 +6,9 @@ in revisions.json. `python tests/oracle/test_revisions.py` pins them anew.
 """
 
 import csv
+import hashlib
 import json
+import struct
 import tempfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 
 from soteacher import files, registry
 from soteacher.data.prepared import Prepared, prepare
+from soteacher.data.sources import cifar100
 from soteacher.data.stream import Batch, Stream
 from soteacher.keys import generator, seeded
 from soteacher.models import catalogue
@@ -132,7 +135,7 @@ def array_facts(array):
     return [list(array.shape), int(flat.sum()), int((flat * places).sum())]
 
 
-def image_folder(folder):
+def image_folder(folder, patch):
     """Settings of class folders of two shapes and three modes, made in a folder."""
     random = np.random.default_rng(0)
     for number, place in enumerate(("train/a", "train/b", "test/a", "test/b")):
@@ -146,13 +149,60 @@ def image_folder(folder):
 IMAGE_SIZES = {"resnet": 16, "shufflenet_v2": 16}
 """Of the modules whose last maps would be single pixels: batch norms of four numbers each magnify
 rounding beyond what the pins allow."""
-MADE = {"image_folder": image_folder}
+
+
+def cifar100_folder(folder, patch):
+    """Official files of few images, pickled as Python 2 and the numpy of its time did."""
+    random = np.random.default_rng(0)
+    files_of = {"meta": b"(dS'fine_label_names'\n(lS'a'\naS'b'\naS'c'\nas."}
+    for split, n in (("train", 5), ("test", 3)):
+        pixels = random.integers(0, 256, n * 3072, dtype=np.uint8).tobytes()
+        labels = b"".join(b"I%d\na" % (k * 2 % 3) for k in range(n))
+        files_of[split] = (
+            b"(dS'data'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+            b"(I1\n(I%d\nI3072\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntb"
+            b"I00\nT%b%btbsS'fine_labels'\n(l%bs."
+        ) % (n, struct.pack("<i", len(pixels)), pixels, labels)
+    for name, data in files_of.items():
+        (folder / name).write_bytes(data)
+    facts = {name: hashlib.md5(files_of[name]).hexdigest() for name in cifar100.MEMBERS}
+    patch.setattr(cifar100, "MEMBERS", facts)
+    return {"path": str(folder)}
+
+
+def tiny_imagenet_folder(folder, patch):
+    """Two classes, two images of each, of one colour each: decoders agree about those."""
+    (folder / "wnids.txt").write_text("n2\nn1\n")
+    annotations = []
+    for number, (place, n) in enumerate((("train/n1", 2), ("train/n2", 2), ("val", 3))):
+        (folder / place / "images").mkdir(parents=True)
+        for k in range(n):
+            grey = 40 * number + 10 * k
+            image = Image.new("L" if k else "RGB", (64, 64), grey if k else (grey,) * 3)
+            image.save(folder / place / f"images/{number}_{k}.JPEG", quality=100)
+            annotations.append(f"{number}_{k}.JPEG\tn{1 + k % 2}\t0\t0\t1\t1\n")
+    (folder / "val/val_annotations.txt").write_text("".join(annotations[-3:]))
+    return {"path": str(folder), "classes": 2}
+
+
+def generated(folder, patch):
+    """A few images of noise."""
+    return {"n_train": 5, "n_test": 3, "size": 4, "n_classes": 3}
+
+
+MADE = {
+    "cifar100": cifar100_folder,
+    "generated": generated,
+    "image_folder": image_folder,
+    "tiny_imagenet": tiny_imagenet_folder,
+}
 """Sources that have no images of their own."""
 
 
 def source_result(name, folder):
-    settings = MADE[name](folder) if name in MADE else {}
-    found = registry.get("data source", name)(**settings).read()
+    with pytest.MonkeyPatch.context() as patch:
+        settings = MADE[name](folder, patch) if name in MADE else {}
+        found = registry.get("data source", name)(**settings).read()
     arrays = ("train_images", "train_labels", "test_images", "test_labels")
     return {
         **{array: array_facts(getattr(found, array)) for array in arrays},

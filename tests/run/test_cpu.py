@@ -8,21 +8,17 @@ import pytest
 
 from soteacher.data.sources.base import Outline
 from soteacher.errors import UserError
-from soteacher.study.cost import pass_flop
+from soteacher.study.cost import pass_flop, step_flop
 from soteacher.training import cpu
-from soteacher.training.cpu import check_length
+from soteacher.training.cpu import check_runs, check_timing
 
 CIFAR = Outline(n_train=50_000, n_test=10_000, height=32, width=32, n_classes=100)
 
 
-class Named:
-    def __init__(self, name, network, epochs=240):
-        self.id = name
-        self.spec = {
-            "network": {"name": network},
-            "recipe": {"epochs": epochs},
-            "data": {"source": "cifar100"},
-        }
+def flop(network, epochs=240):
+    spec = {"network": {"name": network}, "recipe": {"epochs": epochs}}
+    [work] = pass_flop([spec | {"data": {"source": "cifar100"}}], CIFAR)
+    return work
 
 
 def test_the_paper_s_teacher_is_days_on_a_cpu_and_refused_with_what_to_do():
@@ -30,23 +26,22 @@ def test_the_paper_s_teacher_is_days_on_a_cpu_and_refused_with_what_to_do():
     days = 655.2e6 * (240 * 50_000 * 3 + 241 * 10_000) / 60e9 / 86_400
     assert 4.5 < days < 5
     with pytest.raises(UserError) as caught:
-        check_length([[Named("a", "wrn_40_2"), Named("b", "wrn_10_1")]], CIFAR, 1, allowed=False)
+        check_runs({"a": flop("wrn_40_2"), "b": flop("wrn_10_1")}, 1, allowed=False)
     assert str(caught.value).startswith(
-        f"a would be trained on a CPU of 1 thread, and take {days:.1f} days or more (all 2 runs "
+        f"a would be trained on a CPU of 1 thread, and take {days:.1f} days or more (all 2 runs of "
     )
     assert "go on with --config allow_cpu=true" in str(caught.value)
 
 
 def test_threads_share_the_time_and_what_is_meant_is_begun_with_a_warning(caplog):
-    check_length([[Named("a", "wrn_40_2")]], CIFAR, 4, allowed=True)
+    check_runs({"a": flop("wrn_40_2")}, 4, allowed=True)
     assert "a CPU of 4 threads, and take 29 hours" in caplog.text
 
 
 def test_what_takes_hours_is_begun_without_a_word(caplog):
-    member = Named("a", "wrn_40_2", epochs=15)
-    [flop] = pass_flop([member.spec], CIFAR)
-    assert 5 < flop / cpu.RATE / 3600 < cpu.LONG
-    check_length([[member]], CIFAR, 1, allowed=False)
+    work = flop("wrn_40_2", epochs=15)
+    assert 5 < work / cpu.RATE / 3600 < cpu.LONG
+    check_runs({"a": work}, 1, allowed=False)
     assert caplog.text == ""
 
 
@@ -67,3 +62,25 @@ def test_what_the_store_has_is_published_whatever_it_once_took(lab, monkeypatch)
     expected = lab.run([teacher])
     monkeypatch.setattr(cpu, "RATE", 1e3)
     assert lab.run([teacher]) == expected
+
+
+def test_a_step_is_three_passes_of_its_whole_batch():
+    spec = {"network": {"name": "wrn_40_2"}, "recipe": {"batch": 64}}
+    assert step_flop(spec, CIFAR) == 64 * 3 * 655_221_760
+
+
+def test_the_paper_s_timing_of_steps_is_hours_on_a_cpu_and_refused():
+    tiny = Outline(n_train=100_000, n_test=10_000, height=64, width=64, n_classes=200)
+    steps = 2 * 204
+    flop = sum(
+        steps * step_flop({"network": {"name": name}, "recipe": {"batch": batch}}, outline)
+        for name, batch, outline in (
+            ("wrn_40_2", 64, CIFAR),
+            ("resnet32x4", 64, CIFAR),
+            ("resnet34", 128, tiny),
+        )
+    )
+    with pytest.raises(UserError, match="training steps would be timed on a CPU of 1 thread"):
+        check_timing(flop, 1, allowed=False)
+    check_timing(flop, 1, allowed=True)
+    check_timing(flop / 100, 1, allowed=False)

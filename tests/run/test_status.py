@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,16 @@ def look(monkeypatch):
 def test_before_anything_is_prepared_all_runs_wait(desk):
     desk.study(prepared=False, distillers=TWO)
     assert desk.say("status", "small.yaml") == "teachers (1): 1 waiting\nstudents (2): 2 waiting\n"
+
+
+def test_finished_runs_are_known_without_the_study_s_results(desk):
+    plan = desk.study()
+    desk.lab.run(of_role(plan, "teacher"))
+    shutil.rmtree("results")
+    assert desk.say("status", "small.yaml") == "teachers (1): 1 done\nstudents (1): 1 waiting\n"
+    assert desk.say("tables", "small.yaml").count("none (n = 0 of 1)") == 1
+    facts = json.loads(desk.say("plan", "small.yaml", "--json"))
+    assert facts["all"]["in_store"] == 1
 
 
 def test_finished_diverged_blocked_and_waiting_runs_are_told_apart(desk):

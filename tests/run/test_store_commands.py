@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from soteacher import files
+from soteacher.errors import UserError
 from soteacher.training import tending
+from soteacher.training.job import publish
 from soteacher.training.moment import Moment, Stage
 
 SQUEEZED = '''
@@ -326,7 +328,68 @@ def test_a_folder_that_a_kill_left_without_any_file_of_its_own_breaks_nothing(de
     assert held(desk.lab) == before - {all_trained[-1].id}
 
 
-def test_an_empty_store_has_nothing_to_tell(desk, caplog):
-    assert desk.say("store", "list", "--store", "nowhere") == "runs: 0, 0 B\n"
+def test_runs_that_results_of_other_studies_link_to_are_left_alone(desk, all_trained):
+    [linked] = (run for run in all_trained if run.id.endswith("no_cr/seed0/wrn_10_1/squeezed"))
+    manifest = {"runs": {linked.id: desk.lab.entries[linked.id]}}
+    results = Path("results/other")
+    publish(manifest, results / "runs/students/a.json", results / "students", desk.lab.store)
+    desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
+    said = desk.say("store", "prune", "one.yaml", "--yes")
+    assert "left alone, results/other links to them: 1 of the runs" in said
+    gone = f"{linked.teacher.id}/wrn_10_1/kd"
+    assert held(desk.lab) == {*family(linked.teacher), *family(all_trained[1])} - {gone}
+    desk.study("other", teachers={"standard": {}}, distillers={"kd": {}})
+    assert "left alone" not in desk.say("store", "prune", "one.yaml", "other.yaml", "--yes")
+    assert held(desk.lab) == family(all_trained[1])
+
+
+def test_an_empty_store_has_nothing_to_tell_and_a_missing_one_is_refused(desk, caplog):
+    for command in (("store", "list"), ("forget", "a/b")):
+        said = desk.refused(*command, "--store", "nowhere", caplog=caplog)
+        assert said == "there is no store in nowhere; expected a folder such as results/store"
     assert not Path("nowhere").exists()
+    Path("nowhere").mkdir()
+    assert desk.say("store", "list", "--store", "nowhere") == "runs: 0, 0 B\n"
     assert "no run 'a/b'" in desk.refused("forget", "a/b", "--store", "nowhere", caplog=caplog)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]"])
+def test_a_damaged_record_keeps_nobody_from_the_other_runs(desk, all_trained, caplog, text):
+    damaged = all_trained[0]
+    path = desk.lab.folder(damaged).path / "run.json"
+    path.write_text(text)
+    remedy = f"the record of {damaged.id} is damaged: store/runs/{path.parent.name}/run.json; "
+    remedy = remedy.replace("store/", f"{desk.lab.store}/")
+    said = desk.say("status", "small.yaml")
+    assert "teachers (2): 1 done, 1 damaged\nstudents (4): 4 done" in said
+    [line] = [line for line in said.splitlines() if line.startswith("damaged")]
+    assert line.split(maxsplit=2)[1] == damaged.id and remedy in line
+    text = desk.say("tables", "small.yaml")
+    assert "(n = 0 of 1)" in text and caplog.text.count(remedy) > 0
+    caplog.clear()
+    assert desk.say("plan", "small.yaml") and caplog.text.count(remedy) == 1
+    listed = desk.say("store", "list", "--store", "store").splitlines()
+    assert [x.split()[0] for x in listed if "damaged" in x] == [damaged.id]
+    desk.say("forget", path.parent.name[:12], *YES)
+    assert held(desk.lab) == family(all_trained[1])
+
+
+def test_a_damaged_record_is_pruned_if_nobody_asks_for_the_run(desk, all_trained):
+    for name in ("run.json", "spec.json"):
+        (desk.lab.folder(all_trained[0]).path / name).write_text("{")
+    desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
+    desk.say("store", "prune", "one.yaml", "--yes")
+    assert held(desk.lab) == family(all_trained[1])
+
+
+def test_a_run_whose_description_is_damaged_is_told_by_its_record(desk, all_trained):
+    before = held(desk.lab)
+    (desk.lab.folder(all_trained[0]).path / "spec.json").write_text("{")
+    desk.say("store", "prune", "small.yaml", "--yes")
+    assert held(desk.lab) == before
+
+
+def test_a_job_refuses_a_damaged_record_and_says_what_to_do(desk, all_trained):
+    (desk.lab.folder(all_trained[0]).path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is damaged: .*`soteacher forget [0-9a-f]{12} --store "):
+        desk.lab.run(all_trained[:2])

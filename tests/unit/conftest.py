@@ -53,7 +53,7 @@ WIDE = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The top folder of the repository."""
     return ROOT

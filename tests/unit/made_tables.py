@@ -42,7 +42,7 @@ def cell(
 ) -> dict[str, Any]:
     """A cell of a block."""
     where = {"row": name, "column": column, "measure": measure}
-    return where | {"runs": runs, "papers": papers, "role": role}
+    return where | {"paper_row": name, "runs": runs, "papers": papers, "role": role}
 
 
 def block_of(
@@ -57,6 +57,7 @@ def block_of(
         "cells": list(cells),
         "runs": {run: f"hash of {run}" for made in cells for run in made["runs"]},
         "deviations": list(deviations),
+        "papers": "none" if deviations else "all",
     }
 
 

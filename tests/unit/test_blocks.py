@@ -101,6 +101,38 @@ def test_a_calibration_table_has_a_row_a_teacher_network_and_method(wide):
     assert ids(found[-1].runs) == [f"noisy/wrn_10_2/soteacher/seed{k}" for k in (0, 1)]
 
 
+def test_a_table_of_steps_trains_nothing_and_names_the_networks_methods_and_first_seed(wide):
+    plain = expand(read(wide))
+    asked = with_block(wide, "tables", kind="overhead", teachers=["no_lr", "standard"], steps=7)
+    plan = expand(read(asked))
+    assert plan.runs.keys() == plain.runs.keys() and plan.wanted == plain.wanted
+    assert plan.runs_of("asked") == [] and plan.tables["asked"] == ()
+    said = plan.clock("asked")
+    assert said["steps"] == 7
+    assert [(found["network"], found["data"]) for found in said["networks"]] == [
+        ("wrn_16_2", "digits"),
+        ("wrn_10_2", "noisy"),
+    ]
+    for found in said["networks"]:
+        assert [run["method"] for run in found["runs"]] == ["no_lr", "standard"]
+        assert {run["spec"]["seed"] for run in found["runs"]} == {0}
+    known = plan.runs[f"{TEACHER}/no_lr/seed0"]
+    assert said["networks"][0]["runs"][0] == {
+        "method": "no_lr",
+        "id": known.id,
+        "spec": known.spec,
+    }
+
+
+def test_a_table_of_steps_may_have_chosen_networks_and_a_seed_of_its_own(wide):
+    chosen = {"networks": ["wrn_10_2"], "seeds": [4]}
+    plan = expand(read(with_block(wide, "tables", kind="overhead", **chosen)))
+    [found] = plan.clock("asked")["networks"]
+    assert [run["id"] for run in found["runs"]] == [
+        f"noisy/wrn_10_2/{name}/seed4" for name in METHODS[:2]
+    ]
+
+
 def test_a_calibration_table_of_chosen_networks_trains_no_others(wide):
     values = wide | {"tables": {}}
     plan = expand(read(with_block(values, "tables", kind="calibration", networks=["wrn_10_2"])))
@@ -265,7 +297,7 @@ def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
         CHECKPOINTS,
         {"kind": "reliability"},
         {"kind": "curves", "distillers": ["kd"]},
-        {"kind": "sweep", "distillers": ["kd"], "base": "soteacher"}
+        {"kind": "sweep", "teachers": ["standard"], "distillers": ["kd"], "base": "soteacher"}
         | {"vary": {"consistency.weight": [0, 3]}},
     ],
     ids=lambda block: block["kind"],
@@ -298,12 +330,9 @@ def swept(values, **vary):
     return [(part.panel, part.value, part.own, part.teachers[0].id.split("/")[2]) for part in found]
 
 
-def test_a_sweep_has_a_part_a_value_and_one_a_method_to_compare_with(demo):
-    demo["pairs"][FIRST] = demo["pairs"].pop("wrn_10_2/wrn_10_1")
-    for block in (*demo["tables"].values(), *demo["figures"].values()):
-        block.pop("pairs", None)
+def test_a_sweep_has_a_part_a_value_and_one_a_method_to_compare_with(wide):
     panel = "lipschitz.weight"
-    assert swept(demo, **{panel: [0.01, "1e-5"], "consistency.ramp": ["cosine"]}) == [
+    assert swept(wide, **{panel: [0.01, "1e-5"], "consistency.ramp": ["cosine"]}) == [
         (panel, "1e-05", False, "soteacher.lipschitz.weight=1e-05"),
         (panel, "0.0001", True, "soteacher"),
         (panel, "0.01", False, "soteacher.lipschitz.weight=0.01"),
@@ -343,4 +372,13 @@ def test_a_sweep_of_several_pairs_names_them(wide):
     block = SWEEP | {"pairs": "all", "vary": {"consistency.weight": [3]}}
     assert {part.panel for part in parts(wide, **block)} == {
         f"{pair} consistency.weight" for pair in wide["pairs"]
+    }
+
+
+def test_a_row_that_has_to_say_more_is_still_the_paper_s(wide):
+    both = cells(wide, kind="accuracy", pairs=[FIRST], distillers=["kd", "kd_hot"])
+    assert {(cell.row, cell.paper_row) for cell in both} >= {("standard kd", "standard")}
+    several = cells(on_two_data_sets(wide), kind="calibration")
+    assert ("digits wrn_16_2 standard", "wrn_16_2 standard") in {
+        (cell.row, cell.paper_row) for cell in several
     }

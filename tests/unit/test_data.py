@@ -172,6 +172,35 @@ def test_data_that_a_manifest_tells_of_must_be_in_the_store(prepare_data, tmp_pa
         open_prepared(manifest, tmp_path / "another")
 
 
+@pytest.mark.parametrize("name", ["train_images", "test_labels"])
+def test_an_array_is_mapped_and_what_is_written_to_it_reaches_no_file(digits, name):
+    array = digits.array(name)
+    before = array.copy()
+    assert isinstance(array, np.memmap)
+    tensor = torch.from_numpy(array)
+    tensor += 1
+    np.testing.assert_array_equal(array, before + 1)  # no copy of it
+    np.testing.assert_array_equal(digits.array(name), before)
+    digits.check()
+
+
+@pytest.mark.filterwarnings("error")
+def test_on_the_cpu_a_stream_reads_the_images_where_they_lie(digits, monkeypatch):
+    mapped = []
+    opened = Prepared.array
+
+    def watched(data, name):
+        mapped.append(opened(data, name))
+        return mapped[-1]
+
+    monkeypatch.setattr(Prepared, "array", watched)
+    stream = Stream(digits, Augment(), 4, 0, "teacher", "cpu")
+    mapped[0][:] = 0
+    black = (0 - torch.tensor(digits.manifest["mean"])) / torch.tensor(digits.manifest["std"])
+    images = stream.batch(Moment(Stage.MAIN, 0, 0)).images
+    torch.testing.assert_close(images.amax(dim=(0, 2, 3)), black)
+
+
 def test_an_array_that_is_not_there_is_refused_by_name(digits):
     with pytest.raises(UserError, match="unknown array 'train_truth'"):
         digits.array("train_truth")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from soteacher.errors import UserError
+from soteacher.study import blocks as blocks_module
 from soteacher.study.asked import written
 from soteacher.study.describe import (
     MEANINGS,
@@ -62,8 +63,11 @@ def turned_around(values):
     return values
 
 
-ALL = {"table1", "table3", "table4", "truth", "figure1", "reliability", "curves", "page"}
-OF_STUDENTS = {"table1", "table4", "truth", "figure1", "curves"}
+OF_DIGITS = {"table1", "table3", "table4", "truth", "overhead", "figure1", "reliability", "curves"}
+OF_OTHERS = {"table2", "table3", "table4", "figure2", "reliability"}
+"""What shows runs on the digits, and on the rotated ones."""
+ALL = OF_DIGITS | OF_OTHERS | {"page"}
+OF_STUDENTS = ALL - {"table3", "overhead", "reliability"}
 BOTH = ["student.agreement", "student.predictive_kl"]
 
 # what is set in the demo, and which params are others then
@@ -75,18 +79,26 @@ CHANGES = [
     ("runs_per_job", 2, set()),
     ("recipes unused", {"epochs": 1, "batch": 1, "lr": 1, "decay_at": []}, {"page"}),
     ("teachers unused", {}, {"page"}),
-    ("seeds", [0, 1], {"table1", "table3", "table4", "truth", "page"}),
+    ("seeds", [0, 1], {"table1", "table2", "table3", "table4", "truth", "page"}),
     ("tables table1 seeds", [0], {"table1"}),
     ("tables table4 columns", BOTH, {"table4"}),
     ("tables more", {"kind": "calibration", "teachers": ["standard"]}, {"more", "page"}),
+    ("tables overhead steps", 31, {"overhead"}),
     ("figures more", {"kind": "reliability", "teachers": ["standard"]}, {"more", "page"}),
     ("figures figure1 every", 8, {"figure1", "page"}),
-    ("teachers no_cr lipschitz weight", 2e-4, {"table1", "truth", "page"}),
-    ("distillers kd", {"temperature": 3.0}, OF_STUDENTS | {"page"}),
-    ("data digits augment flip", 0.5, ALL),
-    ("data digits true_labels confusion", 0.2, ALL),
-    ("recipes demo batch", 32, ALL),
-    ("recipes demo keep_every", 2, ALL - {"table4"}),
+    # it is no longer what figure2's consistency of 0 leaves
+    (
+        "teachers no_cr lipschitz weight",
+        2e-4,
+        {"table1", "table2", "truth", "overhead", "figure2", "page"},
+    ),
+    ("distillers kd", {"temperature": 3.0}, OF_STUDENTS),
+    ("data digits augment flip", 0.5, OF_DIGITS | {"page"}),
+    ("data digits true_labels confusion", 0.2, OF_DIGITS | {"page"}),
+    ("data rotated_digits augment rotation", 10, OF_OTHERS | {"page"}),
+    ("recipes demo batch", 32, OF_DIGITS | {"page"}),
+    ("recipes demo keep_every", 2, (OF_DIGITS | {"page"}) - {"table4"}),
+    ("figures figure2 vary", {"lipschitz.weight": [1]}, {"figure2", "page"}),
     ("precision", "tf32", ALL),
 ]
 
@@ -108,8 +120,10 @@ def test_params_are_the_same_whatever_the_order_of_keys(demo):
     demo["data"]["others"] = {"source": "digits"}
     made = params(demo)
     assert made.keys() == ALL
-    # pairs keep theirs: columns stand in it
-    assert params(turned_around(demo) | {"pairs": demo["pairs"]}) == made
+    # pairs and settings that are varied keep theirs: columns and panels stand in it
+    other = turned_around(demo) | {"pairs": demo["pairs"]}
+    other["figures"]["figure2"]["vary"] = demo["figures"]["figure2"]["vary"]
+    assert params(other) == made
 
 
 def test_what_is_written_is_read_as_it_was_and_written_once(tmp_path):
@@ -127,7 +141,7 @@ def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(de
     block = table_block(plan, "table4")
     assert (block["table"], block["kind"]) == ("table4", "agreement")
     assert block["runs"] == planned(plan.runs_of("table4"))
-    assert len(block["runs"]) == 12
+    assert len(block["runs"]) == 18
     first = block["cells"][0]
     assert first == {
         "row": "standard",
@@ -136,6 +150,7 @@ def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(de
         "role": "student",
         "runs": [f"digits/wrn_10_2/standard/seed{k}/wrn_10_1/kd" for k in range(3)],
         "papers": False,
+        "paper_row": "standard",
     }
     for run_id, sha256 in block["runs"].items():
         assert plan.runs[run_id].spec_sha256.startswith(sha256)
@@ -165,6 +180,36 @@ def test_a_figure_s_block_has_its_parts_and_of_checkpoints_students_teachers_and
     assert teacher in runs and f"{teacher}/epoch004/wrn_10_1/kd" in runs
 
 
+SWEEP = {
+    "kind": "sweep",
+    "base": "soteacher",
+    "teachers": ["standard"],
+    "pairs": ["wrn_10_2/wrn_10_1"],
+    "distillers": ["kd"],
+    "vary": {"lipschitz.weight": [0, 0.1]},
+}
+
+
+def test_a_figure_tells_what_is_not_the_paper_s_but_for_what_it_varies(demo, monkeypatch):
+    demo["figures"]["figure2"] = SWEEP
+    for name in ("figure1", "figure2", "curves", "reliability"):
+        block = said(demo, name)
+        assert block["papers"] == "none"
+        assert block["deviations"].count("epochs 16 (paper: 240)") == 1
+        assert "lipschitz weight 0.0001 (paper: 1e-05)" in block["deviations"]
+        told = " ".join(block["deviations"])
+        assert "the teacher of epoch" not in told and "0.1 (paper" not in told
+        assert said(demo, "page")["figures"][name]["deviations"] == block["deviations"]
+
+    def ours(spec, method):
+        return ["ours"] if method == "soteacher" else []
+
+    monkeypatch.setattr(blocks_module, "deviations", ours)
+    assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"some"}
+    monkeypatch.setattr(blocks_module, "deviations", lambda spec, method: [])
+    assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"all"}
+
+
 def test_every_kind_has_a_title_and_a_meaning(demo):
     assert TITLES.keys() == MEANINGS.keys() == {*TABLES, *FIGURES}
     assert len(set(TITLES.values())) == len(TITLES)
@@ -176,7 +221,7 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
 def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):
     facts = said(demo, "page")["facts"]
     assert facts[0].startswith(
-        "12 teachers and 30 students were asked for, over seeds 0, 1, 2, on digits (known true "
+        "27 teachers and 45 students were asked for, over seeds 0, 1, 2, on digits (known true "
         "label distributions: 30% of the labels are drawn from look-alike classes"
     )
     other = said(put(demo, "tables table3 seeds", [7]), "page")["facts"]

@@ -138,6 +138,63 @@ def test_a_teacher_of_the_paper_s_settings_deviates_in_nothing(method, seed):
     assert deviations(papers_teacher(terms=TERMS[method], seed=seed), method) == []
 
 
+def papers_tiny(role="teacher", **changes):
+    """The spec of the paper's ResNet34 on Tiny-ImageNet, or of its student."""
+    teacher = role == "teacher"
+    epochs, decay_at = (90, [30, 60]) if teacher else (100, [30, 60, 90])
+    spec = papers_teacher(
+        role=role,
+        data={"source": "tiny_imagenet", "revision": 1},
+        stream={"revision": 1, "rotation": 20.0, "crop_padding": 4, "flip": 0.5},
+        recipe={"epochs": epochs, "batch": 128, "lr": 0.1, "decay_at": decay_at},
+        terms={} if teacher else {"kd": {"revision": 1}},
+        **network("resnet34" if teacher else "resnet18"),
+    )
+    return spec | ({} if teacher else {"teacher": papers_tiny()}) | changes
+
+
+def test_the_paper_s_runs_on_tiny_imagenet_deviate_in_nothing():
+    assert deviations(papers_tiny(), "standard") == []
+    assert deviations(papers_tiny("student"), "kd") == []
+    lipschitz = {"revision": 1, "weight": 1e-6}
+    terms = TERMS["soteacher"] | {"lipschitz": lipschitz}
+    assert deviations(papers_tiny(terms=terms), "soteacher") == []
+
+
+def test_the_paper_s_runs_on_tiny_imagenet_have_settings_of_their_own():
+    assert deviations(papers_tiny(terms=TERMS["no_cr"]), "no_cr") == [
+        "lipschitz weight 1e-05 (paper: 1e-06)"
+    ]
+    recipe = papers_tiny("student")["recipe"]
+    assert deviations(papers_tiny(recipe=recipe), "standard") == [
+        "epochs 100 (paper: 90)",
+        "decay_at 30, 60, 90 (paper: 30, 60)",
+    ]
+    assert deviations(papers_tiny(stream=papers_teacher()["stream"]), "standard") == [
+        "rotation 0 (paper: 20)"
+    ]
+    fewer = {"source": "tiny_imagenet", "revision": 1, "classes": 10}
+    assert deviations(papers_tiny(data=fewer), "standard") == [
+        "data tiny_imagenet, classes 10 (paper: tiny_imagenet)"
+    ]
+
+
+def test_shufflenet_learns_from_resnet32x4_alone_and_at_its_own_rate():
+    teacher = papers_teacher(**network("resnet32x4"))
+    assert deviations(teacher, "standard") == []
+    student = papers_student(teacher=teacher, **network("shufflenet_v2"))
+    assert deviations(student, "kd") == ["lr 0.05 (paper: 0.01)"]
+    recipe = student["recipe"] | {"lr": 0.01}
+    assert deviations(student | {"recipe": recipe}, "kd") == []
+    other = papers_student(recipe=recipe, **network("shufflenet_v2"))
+    assert deviations(other, "kd") == ["shufflenet_v2 as a student of wrn_40_2 (not in the paper)"]
+
+
+def test_a_student_s_network_is_no_teacher_of_the_paper():
+    found = deviations(papers_teacher(**network("wrn_40_1")), "standard")
+    assert found == ["network wrn_40_1 (not in the paper)"]
+
+
 @pytest.mark.parametrize("name", ["wrn_40_1", "wrn_16_2"])
 def test_a_student_of_the_paper_s_settings_deviates_in_nothing(name):
     assert deviations(papers_student(**network(name)), "kd") == []
@@ -190,13 +247,16 @@ def test_all_that_deviates_is_told():
 def papers_digits(monkeypatch, wide):
     """A study, in a world where the paper's experiment is one on digits."""
     recipe = wide["recipes"]["teachers"]
-    monkeypatch.setitem(paper.STREAMS, "digits", {"crop_padding": 1})
-    monkeypatch.setitem(
-        paper.RECIPES,
-        "digits",
-        {key: recipe[key] for key in ("epochs", "batch", "lr", "decay_at")},
+    recipe_of_both = {key: recipe[key] for key in ("epochs", "batch", "lr", "decay_at")}
+    experiment = paper.Experiment(
+        stream={"crop_padding": 1},
+        teacher=recipe_of_both,
+        student=recipe_of_both,
+        students={"wrn_16_2": ("wrn_16_1", "wrn_10_1")},
+        lr={},
+        lipschitz=1e-5,
     )
-    monkeypatch.setitem(paper.NETWORKS, "digits", ("wrn_16_2", "wrn_16_1", "wrn_10_1"))
+    monkeypatch.setitem(paper.EXPERIMENTS, "digits", experiment)
     wide = put(wide, "recipes students", recipe)
     wide = put(wide, "teachers soteacher lipschitz", {})
     return put(wide, "teachers no_cr lipschitz", {})

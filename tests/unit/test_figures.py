@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import lost, row
 from matplotlib.colors import to_hex
 
 from soteacher.errors import UserError
@@ -25,13 +26,13 @@ NO_BINS = pd.DataFrame(
 
 def measured(**top1):
     """Measures by run id; a run's value is its accuracy, or how it ended without one."""
-    rows = {
-        run: {"status": "done", "note": "", "top1": value, "ece": "", "ece_scaled": ""}
+    rows = [
+        row(run, value, ece="", ece_scaled="")
         if isinstance(value, float)
-        else {"status": value, "note": f"{run}: {value}", "top1": "", "ece": "", "ece_scaled": ""}
+        else lost(run, value, f"{run}: {value}")
         for run, value in top1.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    ]
+    return pd.DataFrame(rows).set_index("run")
 
 
 def history(**test_top1):
@@ -102,6 +103,19 @@ def saved(figure, path):
     return path.read_bytes()
 
 
+def test_each_number_of_a_figure_tells_what_its_runs_were_trained_on():
+    measures = measured(a=0.5, b=0.5, c="diverged")
+    measures.loc["b", "device"] = "B GPU"
+    parts = [
+        {"panel": "n", "series": name, "runs": runs}
+        for name, runs in (("x", ["a", "b"]), ("y", ["c"]))
+    ]
+    _, table = make("curves", parts, measures, history(a=[0.5], b=[0.5]))
+    rest = "(1 thread), float32, torch 2.0.1, soteacher 1.2.3"
+    both = f"A CPU {rest}; B GPU {rest}"
+    assert list(table["trained_on"]) == [both, both, "", ""]
+
+
 # checkpoints
 
 
@@ -133,7 +147,7 @@ def checkpoints():
 def test_checkpoints_are_the_teachers_of_that_epoch_and_their_students_final_accuracy(checkpoints):
     _, table = checkpoints
     assert list(table.columns) == (
-        ["panel", "series", "role", "epoch", "mean", "sd", "n", "n_planned", "runs"]
+        ["panel", "series", "role", "epoch", "mean", "sd", "n", "n_planned", "runs", "trained_on"]
     )
     assert len(table) == 2 * 2 * 2
     teacher = one(table, series="standard", role="teacher", epoch=2)
@@ -222,7 +236,7 @@ def curves():
 def test_curves_are_means_over_finished_runs_of_both_splits(curves):
     _, table = curves
     assert list(table.columns) == (
-        ["panel", "series", "split", "epoch", "mean", "sd", "n", "n_planned", "runs"]
+        ["panel", "series", "split", "epoch", "mean", "sd", "n", "n_planned", "runs", "trained_on"]
     )
     both = table[(table["panel"] == "wrn_10_2") & (table["series"] == "standard")]
     test, train = both[both["split"] == "test"], both[both["split"] == "train"]
@@ -314,7 +328,7 @@ def reliability():
 def test_bins_of_several_runs_are_pooled_by_their_images(reliability):
     _, table = reliability
     assert " ".join(table.columns) == (
-        "panel scaled bin low high images share confidence accuracy n n_planned runs ece"
+        "panel scaled bin low high images share confidence accuracy n n_planned runs ece trained_on"
     )
     middle = one(table, panel="wrn_10_2 standard", scaled="before", bin=2)
     assert middle["images"] == 40
@@ -451,7 +465,7 @@ def test_a_panel_of_a_sweep_without_any_finished_run_says_so():
 
 def test_an_unknown_kind_of_figure_is_refused():
     with pytest.raises(UserError, match=r"unknown kind of figure 'curve'.*did you mean 'curves'"):
-        make("curve", [], measured())
+        make("curve", [], measured(a=0.5))
 
 
 def test_a_method_has_the_same_colour_and_marker_whatever_else_is_drawn():
@@ -540,7 +554,8 @@ import sys
 import pandas as pd
 from pathlib import Path
 from soteacher.report.figures import make_figure, save
-measures = pd.DataFrame({"status": ["done"]}, index=["a"])
+machine = dict.fromkeys(("device", "precision", "torch", "soteacher"), "x") | {"threads": 1}
+measures = pd.DataFrame(machine | {"status": "done"}, index=["a"])
 epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
 part = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
 figure, _ = make_figure({"kind": "curves", "parts": [part]}, measures, epochs, None)

@@ -75,6 +75,22 @@ def prepared_from(folder, store, **spec):
     return open_prepared(published, store)
 
 
+def test_without_results_the_images_tell_which_prepared_data_are_meant(
+    folder, demo, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    demo["data"]["digits"] = {"source": "image_folder", "path": str(folder)}
+    demo["tables"].pop("truth")
+    plan = expand(read(demo | {"store": "store"}))
+    assert prepared.prepared_of(plan) == {}
+    manifest = prepare(plan.data_spec("digits"), tmp_path / "store", {"path": str(folder)})
+    assert prepared.prepared_of(plan)["digits"].manifest == manifest
+    save(folder / PLACES[0] / "0.png", pixels(99))
+    assert prepared.prepared_of(plan) == {}
+    shutil.rmtree(folder)
+    assert prepared.prepared_of(plan) == {}
+
+
 # what is read
 
 
@@ -353,8 +369,9 @@ def test_unequal_sizes_without_size_are_refused_with_both_images(folder, place):
     ("settings", "said"),
     [
         ({}, "birds.path: missing; it must be given"),
+        ({"path": ""}, 'birds.path: string should have at least 1 character; got ""'),
         ({"path": "images", "size": 0}, "birds.size: expected greater than or equal to 1; got 0"),
-        ({"path": "images", "size": [32, 32]}, "birds.size: expected a valid integer"),
+        ({"path": "images", "size": [32, 32]}, "birds.size: expected a whole number"),
         ({"pth": "images"}, "birds: unknown key 'pth'"),
     ],
 )
@@ -546,6 +563,12 @@ def test_a_home_folder_may_be_written_with_a_tilde(folder, monkeypatch):
     source = ImageFolder(path=f"~/{folder.name}")
     assert source.content_key() == ImageFolder(path=str(folder)).content_key()
     assert len(source.read().train_images) == 6
+
+
+@pytest.mark.parametrize("asked", ["content_key", "outline", "read"])
+def test_a_home_folder_that_nobody_has_is_one_clear_error(asked):
+    with pytest.raises(UserError, match=r"^no home folder is known for '~no-one-at-all' of '~no-"):
+        getattr(ImageFolder(path="~no-one-at-all/a"), asked)()
 
 
 def test_sources_without_a_content_key_keep_their_place_in_the_store(digits):

@@ -80,15 +80,16 @@ def png(color):
     return file.getvalue()
 
 
-def figure(kind, *runs):
+def figure(kind, *runs, deviations=()):
     """What the page says of a figure besides its image."""
     said = {"kind": kind, "title": f"A {kind}", "meaning": f"What <{kind}> & others mean."}
-    return said | {"deviations": [], "runs": list(runs)}
+    papers = "none" if deviations else "all"
+    return said | {"deviations": list(deviations), "papers": papers, "runs": list(runs)}
 
 
 def summary_of(blocks, **others):
-    """What `page_param` says of a study with these tables, and two figures."""
-    said = ("kind", "title", "meaning", "deviations")
+    """What `page_summary` says of a study with these tables, and two figures."""
+    said = ("kind", "title", "meaning", "deviations", "papers")
     return {
         "study": "ours",
         "facts": FACTS,
@@ -125,7 +126,13 @@ def mixed():
     return [first, second], rows
 
 
-NUMBERS = pd.DataFrame({"role": ["teacher", "student"], "runs": ["f0", "f0/epoch004/kd"]})
+NUMBERS = pd.DataFrame(
+    {
+        "role": ["teacher", "student", "student"],
+        "runs": ["f0", "f0/epoch004/kd", None],
+        "trained_on": ["a CPU", "a GPU", None],
+    }
+)
 FIGURES = {"figure1": (png("red"), NUMBERS), "curves": (png("blue"), NUMBERS)}
 
 
@@ -161,7 +168,7 @@ def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
 def test_the_page_has_every_run_behind_a_number_with_its_value_and_its_record(made):
     _, _, page = made
     assert page.cells[:4] == [
-        "76.50 ± 0.71 (paper 76.38 ± 0.13)|76.00 t/s0|77.00 t/s1|",
+        "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)|76.00 t/s0|77.00 t/s1|",
         "50.00|50.00 a0|",
         "74.50 ± 0.71 (n = 2 of 3)|74.00 t/t0|diverged t/t1|75.00 t/t2|",
         "none (n = 0 of 1)|blocked b0|",
@@ -209,6 +216,41 @@ def test_the_runs_of_a_figure_are_linked_under_it(made):
     assert {f"{run}/run.json" for run in runs} <= page.links.keys()
 
 
+def test_below_a_figure_stands_what_is_not_the_paper_s_and_what_it_was_trained_on(mixed):
+    blocks, rows = mixed
+    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    figures = {
+        "figure1": figure("checkpoints", "teachers/f0", deviations=("batch 32 (paper: 64)",)),
+        "curves": figure("curves", "teachers/f0") | {"papers": "some", "deviations": ["x", "y"]},
+    }
+    page = Reader(make_page(summary_of(blocks, figures=figures), tables, FIGURES))
+    assert "Not the paper's experiment: 1 difference|batch 32 (paper: 64)|" in page.asides
+    assert "Some of it is not the paper's experiment: 2 differences|x|y|" in page.asides
+    assert page.texts.count("Trained on a CPU; and on a GPU.") == 2
+
+
+def test_the_page_begins_with_how_its_runs_ended(made):
+    _, _, page = made
+    [line] = [text for text in page.texts if text.startswith("Runs in tables and figures")]
+    assert line == "Runs in tables and figures: 1 blocked, 1 diverged, 9 done."
+    assert not any("Nothing here is the paper's own" in text for text in page.texts)
+
+
+def test_a_run_that_is_in_a_figure_alone_and_not_drawn_is_not_finished(mixed):
+    blocks, _ = mixed
+    page = make_page(summary_of(blocks), {}, {"figure1": (png("red"), NUMBERS[:1])})
+    assert "Runs in tables and figures: 1 done, 1 not finished." in page
+
+
+def test_a_page_without_an_experiment_of_the_paper_says_so_once_at_its_top():
+    block = block_of(cell("standard", ["s0"]), deviations=("batch 32 (paper: 64)",))
+    table = tabulate(block, row("s0", 0.5))
+    page = make_page(summary_of([block], figures={}), {"table1": table}, {})
+    said = "Nothing here is the paper&#39;s own experiment; what differs stands below each."
+    assert page.count(said) == 1
+    assert page.index(said) < page.index("<nav")
+
+
 def test_files_of_tables_and_figures_are_linked_beside_them(made):
     _, _, page = made
     tables = ("table1", "settings")
@@ -229,7 +271,8 @@ def test_a_study_without_figures_has_a_page_without_them(mixed):
 def test_columns_stand_under_the_pair_they_are_of(made):
     _, _, page = made
     assert page.texts.count("WRN40-2/WRN40-1") == 1
-    assert {"Teacher", "Student", "ECE", "NLL, scaled", "SoTeacher"} <= set(page.texts)
+    heads = {"Teacher accuracy (%)", "Student accuracy (%)", "ECE", "NLL, scaled"}
+    assert heads | {"SoTeacher"} <= set(page.texts)
 
 
 def test_what_is_special_in_html_is_shown_as_it_is():

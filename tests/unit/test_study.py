@@ -11,7 +11,7 @@ import yaml
 from soteacher.errors import UserError
 from soteacher.study.json_schema import json_schema
 from soteacher.study.plan import expand
-from soteacher.study.reader import load, read
+from soteacher.study.reader import load, read, values_of
 
 PAIR = "wrn_10_2/wrn_10_1"
 NEW_PAIR = {"data": "digits", "teacher_recipe": "demo", "student_recipe": "demo"}
@@ -126,14 +126,20 @@ UNKNOWN_NAMES = [
 # where a value is put, the value, the key that is named, what was expected
 BAD_VALUES = [
     ("study", "My Study", ".study", f"""expected '^{NAME}$'; got "My Study\""""),
-    ("seeds", [], ".seeds", "at least 1 item"),
+    ("seeds", [], ".seeds", "expected at least one entry; got []"),
+    ("seeds", 3, ".seeds", "expected a list; got 3"),
     ("seeds", [0, -1], ".seeds.1", "expected greater than or equal to 0; got -1"),
-    ("threads", "two", ".threads", "expected a valid integer"),
+    ("threads", "two", ".threads", 'expected a whole number; got "two"'),
+    ("deterministic", "maybe", ".deterministic", 'expected true or false; got "maybe"'),
+    ("store", 3, ".store", "expected a text; got 3"),
+    ("pairs", {}, ".pairs", "expected at least one entry; got {}"),
+    ("pairs", 3, ".pairs", "expected a mapping; got 3"),
     ("device", "gpu", ".device", """expected 'auto', 'cpu' or 'cuda'; got "gpu\""""),
     ("precision", "tf23", ".precision", """expected 'float32' or 'tf32'; got "tf23\""""),
-    ("runs_per_job", 2.5, ".runs_per_job", "expected a valid integer"),
-    ("recipes demo", "long", ".recipes.demo", "expected a valid dictionary"),
-    ("recipes demo lr", "fast", ".recipes.demo.lr", "expected a valid number"),
+    ("runs_per_job", 2.5, ".runs_per_job", "expected a whole number; got 2.5"),
+    ("recipes demo", "long", ".recipes.demo", 'expected a mapping; got "long"'),
+    ("recipes demo lr", "fast", ".recipes.demo.lr", 'expected a number or a mapping; got "fast"'),
+    ("recipes demo lr", {"default": "a"}, ".recipes.demo.lr.default", 'expected a number; got "a"'),
     ("recipes demo lr", 0, ".recipes.demo", "expected a learning rate above 0 in `lr`"),
     ("recipes demo lr", {"wrn_10_2": 0.1}, ".recipes.demo", "expected a `default` in `lr`"),
     ("recipes demo momentum", 1.0, ".recipes.demo.momentum", "expected less than 1; got 1.0"),
@@ -211,7 +217,7 @@ BAD_VALUES = [
         ".tables.table1.columns.0",
         "expected 'student.top1', 'student.top5', 'teacher.top1' or 'teacher.top5'",
     ),
-    ("tables table1 pairs", "al", ".tables.table1.pairs", "expected 'all'"),
+    ("tables table1 pairs", "al", ".tables.table1.pairs", "expected 'all' or a list; got \"al\""),
     ("tables table1 seeds", [-1], ".tables.table1.seeds.0", "expected greater than or equal to 0"),
 ]
 
@@ -492,6 +498,23 @@ def test_a_key_of_another_kind_is_refused_with_those_of_its_own(demo):
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("teachers", ["standard"], "at least 2 entries"),
+        ("seeds", [0, 1], "at most one entry"),
+        ("steps", 0, "greater than or equal to 1"),
+        ("networks", ["wrn_10_1"], "unknown teacher network 'wrn_10_1'"),
+        ("step", 9, "unknown key 'step'"),
+    ],
+)
+def test_a_table_of_steps_that_cannot_be_is_refused_in_one_line(demo, key, value, expected):
+    put(demo, f"tables overhead {key}", value)
+    said = refusal(demo)
+    assert said.startswith("bad.yaml.tables.overhead") and key in said and expected in said
+    assert "\n" not in said
+
+
 def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
     demo["data"]["plain"] = {"source": "digits"}
     put(demo, "pairs wrn_10_2/wrn_16_1 data", "plain")
@@ -520,6 +543,32 @@ def test_checkpoints_between_those_that_a_recipe_keeps_are_refused_with_what_to_
     read(put(demo, "figures figure1 every", 8))
 
 
+def test_checkpoints_of_the_last_epoch_alone_are_refused(demo):
+    put(demo, "figures figure1 every", 16)
+    assert refusal(demo) == (
+        "bad.yaml.figures.figure1.every: expected less than the 16 epochs of recipe 'demo', of "
+        "which the figure shows several; got 16"
+    )
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "bad.yaml"
+    for text, key in (
+        ("seeds: [0]\nstudy: a\nseeds: [1]\n", "seeds"),
+        ("seeds: [0]\ntables:\n  table1: {kind: accuracy, kind: agreement}\n", "kind"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError) as caught:
+            load(path)
+        assert str(caught.value) == f"{path}, line 3: the key '{key}' is there twice"
+
+
+def test_a_key_that_an_alias_brings_may_be_given_anew(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n")
+    assert values_of(path)["c"] == {"x": 3, "y": 4}
+
+
 def test_only_the_teacher_s_recipe_must_keep_checkpoints(demo):
     demo["recipes"]["students"] = demo["recipes"]["demo"] | {"keep_every": 0}
     for pair in demo["pairs"].values():
@@ -543,8 +592,13 @@ BLOCKS = {
     "accuracy": {"distillers": ["kd"], "columns": ["teacher.top5"]},
     "agreement": {"distillers": ["kd"], "pairs": [PAIR]},
     "calibration": {"networks": ["wrn_10_2"], "seeds": [3]},
-    "truth_distance": {"distillers": ["kd"], "columns": ["student.test_distance_l1"]},
-    "checkpoints": {"distillers": ["kd"], "every": 8},
+    "overhead": {"teachers": ["standard", "soteacher"], "steps": 5},
+    "truth_distance": {
+        "pairs": [PAIR],
+        "distillers": ["kd"],
+        "columns": ["student.test_distance_l1"],
+    },
+    "checkpoints": {"pairs": [PAIR], "distillers": ["kd"], "every": 8},
     "curves": {"distillers": ["kd"], "pairs": "all"},
     "reliability": {"networks": "all"},
     "sweep": {"distillers": ["kd"], "base": "soteacher", "vary": {"consistency.weight": [0, 3]}},
@@ -584,6 +638,9 @@ def test_the_schema_and_the_reader_take_and_refuse_the_same_keys_of_each_kind(de
         ("figures figure1 kind", "accuracy"),
         ("figures figure1 every", 0),
         ("tables table3 networks", []),
+        ("tables overhead teachers", ["standard"]),
+        ("tables overhead steps", 0),
+        ("tables overhead seeds", [0, 1]),
         ("tables table4 columns", ["student.top1"]),
         ("figures", []),
     ],
@@ -607,7 +664,7 @@ SWEEP = {
     ("change", "said"),
     [
         ({"base": "sotaecher"}, "base: unknown teacher method 'sotaecher'"),
-        ({"vary": {}}, "vary: dictionary"),
+        ({"vary": {}}, "vary: expected at least one entry; got {}"),
         ({"vary": {"lipschitz.weight": []}}, "vary.lipschitz.weight: "),
         ({"vary": {"lipschitz.weight": [1, 1.0]}}, "vary.lipschitz.weight: expected each entry"),
         ({"vary": {"lipschitz.weight": [-1]}}, "vary.lipschitz.weight: lipschitz.weight: "),

@@ -180,7 +180,7 @@ def test_the_paper_s_value_and_the_difference_stand_only_where_the_runs_are_the_
     ours, other = found.iloc[0], found.iloc[1]
     assert (ours["paper_mean"], ours["paper_sd"]) == (76.38, 0.13)
     assert ours["difference"] == pytest.approx(76.5 - 76.38)
-    assert shown(ours) == "76.50 ± 0.71 (paper 76.38 ± 0.13)"
+    assert shown(ours) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)"
     assert other[["paper_mean", "paper_sd", "difference"]].isna().all()
     assert shown(other) == "74.50 ± 0.71"
 
@@ -191,7 +191,7 @@ def test_the_paper_s_calibration_stands_with_three_decimals():
         table="table3",
     )
     found = only(tabulate(block, row("s0", 0.7, ece=0.1)))
-    assert shown(found) == "0.100 (paper 0.113 ± 0.003)"
+    assert shown(found) == "0.100 (paper 0.113 ± 0.003, -0.013)"
     assert found["difference"] == pytest.approx(-0.013)
 
 
@@ -199,7 +199,7 @@ def test_the_paper_s_value_stands_beside_an_incomplete_cell_with_what_is_missing
     block = block_of(cell("standard", SEEDS, TEACHER, papers=True))
     rows = [row("s0", 0.76), row("s1", 0.77), lost("s2", "diverged", "diverged")]
     found = only(tabulate(block, *rows))
-    assert shown(found) == "76.50 ± 0.71 (paper 76.38 ± 0.13) (n = 2 of 3)"
+    assert shown(found) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12) (n = 2 of 3)"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,10 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
     block = block_of(*cells)
     found = grid(tabulate(block, *(row(run, 0.7) for run in block["runs"])))
     assert list(found.index) == ["Standard", "no-CR", "SoTeacher", "another"]
-    assert list(found.columns) == ["WRN40-2/WRN40-1 Student", "WRN40-2/WRN40-1 Teacher (Top-5)"]
+    assert list(found.columns) == [
+        "WRN40-2/WRN40-1 Student accuracy (%)",
+        "WRN40-2/WRN40-1 Teacher Top-5 accuracy (%)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -300,17 +303,17 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
         (
             "resnet34 standard",
             "resnet32x4/shufflenet_v2 student.top1",
-            ("ResNet34 Standard", "ResNet32x4/ShuffleNetV2 Student"),
+            ("ResNet34 Standard", "ResNet32x4/ShuffleNetV2 Student accuracy (%)"),
         ),
         (
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
-            ("no-LR kd", "cifar100 WRN40-2 Train, l1"),
+            ("no-LR kd", "cifar100 WRN40-2 Train, ℓ1"),
         ),
         (
             "standard",
             f"{PAIR} student.agreement",
-            ("Standard", "WRN40-2/WRN40-1 Agreement"),
+            ("Standard", "WRN40-2/WRN40-1 Agreement (%)"),
         ),
     ],
 )
@@ -335,7 +338,7 @@ def mixed():
 
 
 TEXTS = [
-    "76.50 ± 0.71 (paper 76.38 ± 0.13)",
+    "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)",
     "50.00",
     "74.50 ± 0.71 (n = 2 of 3)",
     "none (n = 0 of 1)",
@@ -379,7 +382,7 @@ def assert_whole(tex):
         depth += (character == "{") - (character == "}")
         assert depth >= 0
     assert depth == 0
-    said = re.sub(r"\\label\{[^}]*\}", "", bare).replace("$\\pm$", "").replace("$\\lambda$", "")
+    said = re.sub(r"\\label\{[^}]*\}|\$\\(pm|lambda|ell)\$", "", bare)
     outside = re.sub(r"(?s)\\begin\{tabular\}.*\\end\{tabular\}", "", said)
     assert set("%$#_^~") & set(said) == set()
     assert "&" not in outside
@@ -412,7 +415,7 @@ def test_latex_has_a_head_for_each_pair_over_its_columns():
     assert "\\begin{tabular}{lrrrr}" in tex
     assert rows_of(tex) == [
         ["", "\\multicolumn{2}{c}{WRN40-2/WRN40-1}", "\\multicolumn{2}{c}{WRN40-2/WRN16-2}"],
-        ["", "Student", "Teacher", "Student", "Teacher"],
+        ["", *["Student accuracy (\\%)", "Teacher accuracy (\\%)"] * 2],
         ["Standard", *["70.00"] * 4],
         ["SoTeacher", *["70.00"] * 4],
     ]
@@ -430,7 +433,7 @@ def test_latex_of_columns_that_belong_to_no_pair_has_one_head():
 
 
 def test_latex_escapes_what_is_special_there():
-    said = ("100 % of a_b & {c} #1", "$x^2$ ~ \\y", "± λ")
+    said = ("100 % of a_b & {c} #1", "$x^2$ ~ \\y", "± λ ℓ")
     block = block_of(cell("our_own", ["s0"]), table="our_own", deviations=said)
     tex = to_latex(block, tabulate(block, row("s0", 0.7)))
     assert_whole(tex)
@@ -438,7 +441,7 @@ def test_latex_escapes_what_is_special_there():
     assert (
         "100 \\% of a\\_b \\& \\{c\\} \\#1; "
         "\\$x\\textasciicircum{}2\\$ \\textasciitilde{} \\textbackslash{}y; "
-        "$\\pm$ $\\lambda$."
+        "$\\pm$ $\\lambda$ $\\ell$."
     ) in tex
 
 

@@ -21,12 +21,16 @@ TABLES = {
     "table3": {"kind": "calibration", "teachers": METHODS},
     "table4": {"kind": "agreement", **BOTH},
     "truth": {"kind": "truth_distance", **BOTH},
+    "overhead": {"kind": "overhead", "teachers": METHODS, "steps": 2},
 }
 FIGURES = {
     "figure1": {"kind": "checkpoints", "every": 1, **BOTH},
     "reliability": {"kind": "reliability", "teachers": METHODS},
     "curves": {"kind": "curves", **BOTH},
 }
+
+
+GIVEN = ("--study", "study.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,11 @@ def test_what_was_made_is_verified(whole):
     said = whole.soteacher("verify", "results/tiny")
     assert "tables/table1.csv: 4 cells made again" in said
     assert "figures/figure1.csv: 8 values made again" in said
-    assert "all values are what the records of their runs give" in said
+    *_, all_are, last = said.splitlines()
+    assert all_are.endswith("all values are what the records of their runs give")
+    assert "what the tables and figures should show was not checked: give --study" in last
+    said = whole.soteacher("verify", "results/tiny", *GIVEN)
+    assert said.splitlines()[-1].endswith("all values are what the records of their runs give")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +157,7 @@ def test_what_was_made_is_verified(whole):
         ("tables/table1.csv", "mean"),
         ("tables/table3.csv", "sd"),
         ("tables/truth.csv", "values"),
+        ("tables/overhead.csv", "median"),
         ("figures/figure1.csv", "mean"),
         ("figures/curves.csv", "sd"),
         ("figures/reliability.csv", "accuracy"),
@@ -161,7 +170,7 @@ def test_a_changed_number_is_found_by_its_place(whole, path, column):
     rewrite(whole.path / "results/tiny" / path, change)
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert f"{path}, row 2, {column}: " in said
-    assert "1 values are not what the records of their runs give" in said
+    assert "1 difference from what the records of the runs give" in said
 
 
 def test_a_changed_measure_is_found(whole):
@@ -188,24 +197,85 @@ def test_a_changed_file_of_a_run_is_refused_even_if_its_record_was_changed_along
     assert f"{name} of digits/wrn_10_1/standard/seed0 has changed since it was recorded" in said
 
 
-def test_a_deleted_cell_is_found_where_the_study_is_given(whole):
-    study = ("--study", "study.yaml")
-    whole.soteacher("verify", "results/tiny", *study)
-    rewrite(whole.path / "results/tiny/tables/table4.csv", lambda changed: changed.pop())
+@pytest.mark.parametrize("study", [(), GIVEN])
+def test_a_deleted_cell_a_changed_text_and_a_deleted_line_are_found(whole, study):
+    results = whole.path / "results/tiny"
+    rewrite(results / "tables/table4.csv", lambda changed: changed.pop())
+    text = results / "tables/table3.md"
+    text.write_text(text.read_text().replace("0.", "0.1", 1))
+
+    def without_a_line(changed):
+        changed[:] = [row for row in changed if row["series"] == "standard"]
+
+    rewrite(results / "figures/figure1.csv", without_a_line)
     said = whole.soteacher("verify", "results/tiny", *study, code=2)
     assert "tables/table4.csv: has other rows or columns" in said
-
-
-def test_a_changed_text_is_found_where_the_study_is_given(whole):
-    path = whole.path / "results/tiny/tables/table3.md"
-    path.write_text(path.read_text().replace("0.", "0.1", 1))
-    said = whole.soteacher("verify", "results/tiny", "--study", "study.yaml", code=2)
     assert "tables/table3.md: is not what the records give" in said
+    assert "figures/figure1.csv: has other rows or columns" in said
+    assert "3 differences from what" in said
+
+
+def test_what_is_missing_is_found(whole):
+    results = whole.path / "results/tiny"
+    for name in ("tables/truth.csv", "figures/curves.csv"):
+        (results / name).unlink()
+    said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
+    assert "tables/truth.csv: missing" in said and "figures/curves.csv: missing" in said
+    measures = next(results.glob("measures/students/*.reliability.csv"))
+    measures.unlink()
+    assert f"{measures.name}: missing" in whole.soteacher("verify", "results/tiny", code=2)
+    manifest = next(results.glob("runs/students/*.json"))
+    manifest.unlink()
+    said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
+    assert f"cannot read the manifest results/tiny/runs/students/{manifest.name}" in said
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert "tables/table1.csv: no file in results/tiny/asked says of these runs" in said
+
+
+def test_manifests_of_an_earlier_grouping_are_no_fault(whole):
+    results = whole.path / "results/tiny"
+    [manifest] = results.glob("runs/teachers/*.json")
+    runs = files.read_json(manifest, "it")["runs"]
+    [(run_id, entry), *_] = runs.items()
+    earlier = manifest.with_name("digits-0123456789.json")
+    files.write_json(earlier, {"runs": {run_id: entry}})
+    for kind in ("", ".epochs", ".reliability"):
+        known = results / "measures/teachers" / f"{manifest.stem}{kind}.csv"
+        shutil.copy(known, known.with_name(f"{earlier.stem}{kind}.csv"))
+        rewrite(
+            known.with_name(f"{earlier.stem}{kind}.csv"),
+            lambda rows: rows.__setitem__(slice(None), [r for r in rows if r["run"] == run_id]),
+        )
+    whole.soteacher("verify", "results/tiny")
+    said = whole.soteacher("verify", "results/tiny", *GIVEN)
+    assert "1 manifests left out" in said
+    files.write_json(earlier, {"runs": {run_id: entry | {"fingerprint": "0" * 64}}})
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert earlier.name in said and manifest.name in said
+    assert f"hold different runs '{run_id}'" in said and "--study" in said
+    whole.soteacher("verify", "results/tiny", *GIVEN)
+
+
+def test_manifests_of_other_settings_are_refused_where_the_study_is_given(whole):
+    study = whole.study
+    study["recipes"]["short"]["lr"] = 0.06
+    whole.write(study)
+    said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
+    assert "with other settings than the study asks for" in said
+    whole.soteacher("verify", "results/tiny")
 
 
 def test_a_folder_without_results_is_refused(whole):
     said = whole.soteacher("verify", "results/tony", code=2)
     assert "no results in results/tony" in said
+    results = whole.path / "results/tiny"
+    manifests = sorted(results.glob("runs/*/*.json"))
+    manifests[0].write_text("{}")
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"{manifests[0].name} is no manifest of runs" in said
+    for manifest in manifests:
+        manifest.unlink()
+    assert "no manifests in results/tiny/runs" in whole.soteacher("verify", "results/tiny", code=2)
 
 
 def test_a_diverged_run_is_verified_too(tmp_path):
@@ -243,7 +313,7 @@ def test_tables_so_far_of_a_study_before_its_first_run_have_no_number(empty):
 
 
 @pytest.mark.parametrize("path", ["tables/table1.csv", "figures/curves.csv"])
-@pytest.mark.parametrize("length", [0, 20, 700])
+@pytest.mark.parametrize("length", [0, 20, 700, 900])
 def test_a_file_that_is_cut_short_is_named(whole, path, length):
     file = whole.path / "results/tiny" / path
     file.write_bytes(file.read_bytes()[:length])

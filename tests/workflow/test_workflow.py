@@ -43,20 +43,39 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
     from_folder = jobs(dry_run("-s", "workflow/Snakefile", *arguments))
     assert from_root == from_folder
     assert from_root == {
-        "prepare": 1,
-        "teach": 3,
-        "distill": 6,
-        "measure": 9,
-        "table": 4,
-        "figure": 3,
+        "prepare": 2,
+        "teach": 8,
+        "distill": 11,
+        "measure": 19,
+        "clock": 1,
+        "table": 6,
+        "figure": 4,
         "page": 1,
         "all": 1,
-        "total": 28,
+        "total": 53,
     }
 
 
-def test_without_a_study_the_demo_is_meant_from_any_working_directory(empty):
-    assert "results/demo/tables/table1.md" in dry_run("--directory", str(empty.path))
+def test_without_a_study_the_paper_is_meant_from_any_working_directory(empty):
+    output = dry_run("--directory", str(empty.path))
+    for name in ("table1", "table2", "table3", "table4", "overhead"):
+        assert f"results/paper/tables/{name}.md" in output
+    for name in ("figure1", "figure2"):
+        assert f"results/paper/figures/{name}.png" in output
+    runs = [
+        run
+        for path in (empty.path / "results/paper/asked").glob("*s-*.json")
+        if path.name.startswith(("teachers-", "students-"))
+        for run in json.loads(path.read_text())
+    ]
+    assert len(runs) == len(set(runs)) == 69 + 127
+
+
+def test_a_file_over_the_paper_s_study_changes_its_keys(empty):
+    over = [str(ROOT / f"config/{name}.yaml") for name in ("paper", "rehearsal")]
+    output = dry_run("--directory", str(empty.path), "--configfile", *over)
+    assert set(re.findall(r"results/(\w+)/", output)) == {"rehearsal"}
+    assert jobs(output) | {"teach": 6, "distill": 7} == jobs(output)
 
 
 @pytest.mark.parametrize("more", [[], ["--config", "threads=1"]])
@@ -288,6 +307,11 @@ def test_a_bad_study_is_one_line_and_no_traceback(empty):
     assert "teachers.soteacher: unknown regularizer 'lipshitz'" in line
     assert "did you mean 'lipschitz'?" in line
     assert "Traceback" not in done.stderr
+    with open(empty.path / "study.yaml", "a") as file:
+        file.write("seeds: [1]\n")
+    done = empty.snakemake("-n", code=2)
+    assert "study.yaml, line " in done.stderr
+    assert "the key 'seeds' is there twice" in done.stderr
 
 
 def test_a_killed_snakemake_leaves_nothing_that_the_same_command_stumbles_over(empty):

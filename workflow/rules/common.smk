@@ -6,9 +6,11 @@ from soteacher.settings import canonical
 from soteacher.study.asked import written
 from soteacher.study.describe import caption, figure_block, page_summary, table_block
 from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.study.reader import read, values_of
 
 try:
+    for path in workflow.configfiles:
+        values_of(path)  # of a key that is there twice, Snakemake takes the last
     PLAN = expand(read(config, "config"))
     STUDY = PLAN.study
     RESULTS = f"results/{STUDY.study}"
@@ -18,6 +20,7 @@ try:
         for role, jobs in PLAN.jobs.items()
     }
     TABLES = {name: written(ASKED, name, table_block(PLAN, name)) for name in PLAN.tables}
+    CLOCKED = {name: written(ASKED, f"clock-{name}", PLAN.clock(name)) for name in PLAN.clocked}
     FIGURES = {name: written(ASKED, name, figure_block(PLAN, name)) for name in PLAN.figures}
     PAGE = written(ASKED, "page", page_summary(PLAN))
 except UserError as error:
@@ -33,9 +36,16 @@ GPU = int(
 wildcard_constraints:
     data="|".join(STUDY.data),
     role="teacher|student",
-    job="|".join(name for named in JOBS.values() for name in named),
+    job="|".join(name for named in JOBS.values() for name in named) or "none",
     table="|".join(TABLES),
     figure="|".join(FIGURES) or "none",
+    clocked="|".join(CLOCKED) or "none",
+
+
+# how networks are trained and timed; nothing of what they are
+HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
+HOW += "" if STUDY.deterministic else " --nondeterministic"
+ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
 
 
 def how(role, name):
@@ -44,11 +54,9 @@ def how(role, name):
     A change of these is no reason to run a job again, so rules take them from a function of
     `output`, which Snakemake leaves out of its comparison.
     """
-    flags = f"--device {STUDY.device} --threads {STUDY.threads} --save-every {STUDY.save_every}"
-    flags += "" if STUDY.deterministic else " --nondeterministic"
-    flags += " --allow-cpu" if STUDY.allow_cpu else ""
     number = list(JOBS[role]).index(name) + 1
-    return f"{flags} --job '{role}s, {number} of {len(JOBS[role])}'"
+    job = f"--job '{role}s, {number} of {len(JOBS[role])}'"
+    return f"{HOW} {ALLOWED} --save-every {STUDY.save_every} {job}"
 
 
 def data_of(job):
@@ -60,7 +68,12 @@ def manifest_of(job):
 
 
 def measures_of(block, *kinds):
-    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`."""
+    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`.
+
+    Of a table of training steps, these.
+    """
+    if block in CLOCKED:
+        return [f"{RESULTS}/overhead/{block}{kind}.csv" for kind in ("", ".methods")]
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
     return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
@@ -72,6 +85,10 @@ def teachers_of(wildcards):
     return [manifest_of(job) for job in PLAN.jobs_of(run.teacher for run in runs)]
 
 
+def data_clocked(table):
+    return sorted({data_of(clocked) for clocked in PLAN.clocked.get(table, ())})
+
+
 def target_of(block):
     """What the target of a table or figure asks for.
 
@@ -79,4 +96,5 @@ def target_of(block):
     before for the new one.
     """
     file = f"tables/{block}.md" if block in PLAN.tables else f"figures/{block}.png"
-    return [f"{RESULTS}/{file}", *sorted({data_of(run) for run in PLAN.runs_of(block)})]
+    data = {data_of(run) for run in PLAN.runs_of(block)}
+    return [f"{RESULTS}/{file}", *sorted(data), *data_clocked(block)]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
+from pydantic import Field
+
+from soteacher.data.archives import ADDRESS, Archive
+from soteacher.errors import UserError
 from soteacher.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+
+Place = Annotated[str, Field(min_length=1)]
+"""A path as a study has it: `~` may stand for a home folder."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,68 @@ class Source(Settings):
         """Return the sizes of what `read` returns, without reading it: plans are counted so."""
         raise NotImplementedError
 
+    def fetched(self, downloads: Path) -> Self:
+        """Return this source with all of it at hand: downloaded into the folder where it is not."""
+        return self
+
     def read(self) -> ImageSet:
-        """Fetch what is missing, check it, and return all images."""
+        """Check what is at hand, and return all images."""
         raise NotImplementedError
+
+
+class PublishedSource(Source):
+    """A data set whose archive is downloaded, unless `path` says where a copy is."""
+
+    located_by = ("path", "url")
+    archive: ClassVar[Archive]
+
+    path: Place | None = None
+    """A copy on this machine, relative to the working directory; nothing is downloaded then."""
+    url: str | None = Field(None, pattern=f"^{ADDRESS}$")
+    """A mirror that the official archive is downloaded from; its bytes must be the same."""
+
+    def fetched(self, downloads: Path) -> Self:
+        """Return the source with a `path`: its own, or that of the downloaded archive."""
+        if self.path is not None:
+            return self
+        from soteacher.data.download import fetch
+
+        path = fetch(self.archive, self.url or self.archive.url, downloads)
+        return self.model_copy(update={"path": str(path.absolute())})
+
+    @property
+    def _place(self) -> Path | None:
+        """What `path` says, if anything; it is there."""
+        if self.path is None:
+            return None
+        place = expanded(self.path)
+        if not place.exists():
+            raise UserError(
+                f"there is nothing at {place} (from {Path.cwd()}): mend `path`, or leave it out to "
+                f"download {self.archive.name}"
+            )
+        return place
+
+    @property
+    def _at_hand(self) -> Path:
+        """What `path` says; it must say something by now."""
+        place = self._place
+        if place is None:
+            raise ValueError(f"{self.archive.name} is read from a `path`: see `fetched`")
+        return place
+
+    def _check_archive(self, place: Path) -> None:
+        if (unlike := self.archive.unlike(place)) is not None:
+            raise UserError(
+                f"{place} is not the official {self.archive.name}: {unlike}; leave `path` out to "
+                "download that, or unpack yours and give its folder"
+            )
+
+
+def expanded(path: str) -> Path:
+    """A path with its home folder in place of `~`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise UserError(f"no home folder is known for '{user}' of '{path}': mend `path`") from None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from soteacher import files
-from soteacher.data.sources.base import ImageSet, Outline, Source
-from soteacher.errors import UserError
+from soteacher.data.sources.base import ImageSet, Outline, Place, Source, expanded
+from soteacher.errors import UserError, few
 from soteacher.registry import register
 from soteacher.study.plan import sha
 
@@ -40,7 +40,7 @@ class ImageFolder(Source):
 
     located_by = ("path",)
 
-    path: str
+    path: Place
     """The folder that holds `train` and `test`, relative to the working directory. No part of what
     a run is: the same images in another place are the same data."""
     size: int | None = Field(None, ge=1)
@@ -55,7 +55,7 @@ class ImageFolder(Source):
             try:
                 hashes[path.relative_to(self._folder).as_posix()] = files.sha256_of(path)
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
         return sha(hashes)
 
     def outline(self) -> Outline:
@@ -93,7 +93,7 @@ class ImageFolder(Source):
 
     @property
     def _folder(self) -> Path:
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
     def _splits(self) -> dict[str, dict[str, list[Path]]]:
         """Split to class to its images, in order."""
@@ -112,12 +112,12 @@ class ImageFolder(Source):
         if train != test:
             raise UserError(
                 f"{folder} has other classes in train than in test (only in train: "
-                f"{_few(train - test)}; only in test: {_few(test - train)}): give both the same "
+                f"{few(train - test)}; only in test: {few(test - train)}): give both the same "
                 "class folders"
             )
         if len(train) < 2:
             raise UserError(
-                f"at least two classes expected in {folder}/train, found {_few(train)}; {LAYOUT}: "
+                f"at least two classes expected in {folder}/train, found {few(train)}; {LAYOUT}: "
                 "add class folders, or mend `path`"
             )
         splits = {}
@@ -150,7 +150,7 @@ class ImageFolder(Source):
                         image = Image.alpha_composite(white, image.convert("RGBA"))
                     image = image.convert("RGB")
         except Exception as error:  # a decoder may raise anything on broken bytes
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if deep:
             raise UserError(
                 f"8 bits a channel expected, but {path} has 16 or more, or floats (mode "
@@ -180,7 +180,8 @@ def _listed(folder: Path, folders: bool) -> list[Path]:
         raise UserError(f"cannot read {folder}: {error.strerror}; allow it and try again") from None
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Path | str, error: Exception) -> UserError:
+    """What is said of an image that cannot be decoded."""
     why = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
     return UserError(
         f"cannot read the image {path} ({why}); put a whole one in its place, or take it out"
@@ -190,10 +191,3 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 def _size(shape: tuple[int, ...]) -> str:
     height, width, _ = shape
     return f"{width}x{height}"
-
-
-def _few(names: set[str]) -> str:
-    """Names for a sentence, not too many of them."""
-    shown = sorted(names)
-    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    return ", ".join(shown[:5]) + more if shown else "none"

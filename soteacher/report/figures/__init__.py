@@ -16,6 +16,7 @@ from soteacher import files
 from soteacher.errors import UserError, unknown
 from soteacher.report.figures import checkpoints, curves, reliability, sweep
 from soteacher.report.figures.drawing import house_style
+from soteacher.report.tables import trained_on
 
 KINDS = {"checkpoints": checkpoints, "curves": curves, "reliability": reliability, "sweep": sweep}
 # No dates and no versions: the same numbers are the same bytes.
@@ -39,12 +40,15 @@ def make_figure(
     whether the logits were scaled.
 
     Only finished runs are drawn. Where there are fewer than planned, `n` is below `n_planned`;
-    where there is none, a row with n = 0 says so. `runs` are the n runs of a point.
+    where there is none, a row with n = 0 says so. `runs` are the n runs of a point, `trained_on`
+    is what they were computed on.
     """
     if block["kind"] not in KINDS:
         raise UserError(unknown("kind of figure", block["kind"], KINDS))
     kind = KINDS[block["kind"]]
     table = kind.values(block["parts"], measures, epochs, reliability)
+    machines = {runs: trained_on(measures.loc[runs.split()]) for runs in set(table["runs"])}
+    table["trained_on"] = table["runs"].map(machines)
     with house_style():
         return kind.draw(table), table
 

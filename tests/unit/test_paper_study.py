@@ -1,0 +1,162 @@
+"""config/paper.yaml is the paper: its runs, counted by hand, and what stands beside the paper's."""
+
+from collections import Counter
+
+import pytest
+import yaml
+
+from soteacher.report.tables import paper_values
+from soteacher.study.plan import expand
+from soteacher.study.reader import load
+
+METHODS = ("standard", "soteacher", "no_cr", "no_lr")
+
+
+@pytest.fixture(scope="module")
+def plan(root):
+    return expand(load(root / "config/paper.yaml"))
+
+
+@pytest.fixture(scope="module")
+def rehearsal(root):
+    return expand(load(root / "config/paper.yaml", root / "config/rehearsal.yaml"))
+
+
+def counted(plan):
+    """How many runs there are of each data set, teacher network, and student network if any."""
+    found = Counter()
+    for run in plan.runs.values():
+        teacher = run.teacher.spec["network"]["name"] if run.teacher else None
+        found[run.data, run.spec["network"]["name"], teacher] += 1
+    return found
+
+
+def test_the_runs_are_those_counted_by_hand(plan):
+    # Tables 1 and 2: four methods, three seeds. Figure 1: 23 earlier checkpoints, two methods, one
+    # seed. Figure 2: 4 + 4 + 3 further settings, three seeds; its zeros are Table 2's no-LR, no-CR
+    teachers, checkpoints, settings = 4 * 3, 23 * 2, 11 * 3
+    assert counted(plan) == {
+        ("cifar100", "wrn_40_2", None): teachers,
+        ("cifar100", "resnet32x4", None): teachers,
+        ("tiny_imagenet", "resnet34", None): teachers + settings,
+        ("cifar100", "wrn_40_1", "wrn_40_2"): teachers + checkpoints,
+        ("cifar100", "wrn_16_2", "wrn_40_2"): teachers,
+        ("cifar100", "shufflenet_v2", "resnet32x4"): teachers,
+        ("tiny_imagenet", "resnet18", "resnet34"): teachers + settings,
+    }
+    roles = Counter(run.spec["role"] for run in plan.runs.values())
+    assert roles == {"teacher": 69, "student": 127}
+
+
+def test_tables_6_and_7_would_make_them_87_teachers_and_379_students(plan):
+    roles = Counter(run.spec["role"] for run in plan.runs.values())
+    # Table 7 has l1, Mixup, CutMix, AugMix, CRL, and label smoothing is ours; its l2 is Standard
+    assert roles["teacher"] + 6 * 3 == 87
+    # Table 6: 13 methods, three pairs, two teachers, three seeds
+    assert roles["student"] + 6 * 3 + 13 * 3 * 2 * 3 == 379
+
+
+def test_a_table_asks_for_no_more_than_it_shows(plan):
+    assert {name: len(plan.runs_of(name)) for name in plan.tables} == {
+        "table1": 24 + 36,
+        "table2": 12 + 12,
+        "table3": 3 * 2 * 3,
+        "table4": 4 * 2 * 3,
+        "overhead": 0,
+    }
+    assert {name: len(plan.runs_of(name)) for name in plan.figures} == {
+        "figure1": 2 + 48,
+        "figure2": 15 * 3 * 2,
+    }
+
+
+def test_figure_1_ends_with_the_runs_of_table_1(plan):
+    table = {run.id for run in plan.runs_of("table1")}
+    shown = {run.id: run.spec.get("teacher_epoch") for run in plan.runs_of("figure1")}
+    of_table = {run for run, epoch in shown.items() if epoch is None}
+    assert of_table <= table and len(of_table) == 2 + 2
+    epochs = Counter(epoch for epoch in shown.values() if epoch is not None)
+    assert epochs == dict.fromkeys(range(10, 240, 10), 2)
+
+
+def test_every_cell_of_tables_1_to_4_is_the_paper_s_experiment_and_has_its_number(plan):
+    known = paper_values().index
+    ours = {
+        (name, cell.row, cell.column): cell.deviations
+        for name in ("table1", "table2", "table3", "table4")
+        for cell in plan.tables[name]
+    }
+    assert set(ours) == {
+        place for place in known if place[0] in ("table1", "table2", "table3", "table4")
+    }
+    assert not any(ours.values()), {place: said for place, said in ours.items() if said}
+
+
+def test_lambda_lr_is_the_data_set_s(plan):
+    weights = {
+        (run.data, run.spec["terms"]["lipschitz"].get("weight", 1e-5))
+        for run in plan.runs.values()
+        if run.spec["role"] == "teacher"
+        and "lipschitz" in run.spec["terms"]
+        and "lipschitz.weight" not in run.id
+    }
+    assert weights == {("cifar100", 1e-5), ("tiny_imagenet", 1e-6)}
+
+
+def test_recipes_are_those_of_appendix_d(plan):
+    found = {
+        (run.data, run.spec["role"], run.spec["recipe"]["lr"]): tuple(
+            run.spec["recipe"][key] for key in ("epochs", "batch", "decay_at")
+        )
+        for run in plan.runs.values()
+    }
+    cifar = (240, 64, [150, 180, 210])
+    assert found == {
+        ("cifar100", "teacher", 0.05): cifar,
+        ("cifar100", "student", 0.05): cifar,
+        ("cifar100", "student", 0.01): cifar,
+        ("tiny_imagenet", "teacher", 0.1): (90, 128, [30, 60]),
+        ("tiny_imagenet", "student", 0.1): (100, 128, [30, 60, 90]),
+    }
+    slow = {
+        run.spec["network"]["name"]
+        for run in plan.runs.values()
+        if run.spec["recipe"]["lr"] == 0.01
+    }
+    assert slow == {"shufflenet_v2"}
+
+
+# the rehearsal lies over it
+
+
+def test_the_rehearsal_has_every_network_method_table_and_figure_of_the_paper(plan, rehearsal):
+    def kinds(planned):
+        return {
+            (run.data, run.spec["role"], run.spec["network"]["name"], run.id.split("/")[2])
+            for run in planned.runs.values()
+        }
+
+    assert kinds(rehearsal) == kinds(plan)
+    assert rehearsal.study.blocks.keys() == plan.study.blocks.keys()
+    assert {run.spec["stream"].get("rotation") for run in rehearsal.runs.values()} == {None, 20.0}
+    assert {run.spec["data"]["source"] for run in rehearsal.runs.values()} == {"generated"}
+    assert {run.spec.get("teacher_epoch") for run in rehearsal.runs.values()} == {None, 1}
+    assert not any(cell.deviations == () for cells in rehearsal.tables.values() for cell in cells)
+
+
+def test_the_rehearsal_overrides_only_what_the_paper_s_study_spells_out(root):
+    paper, over = (
+        yaml.safe_load((root / f"config/{name}.yaml").read_text())
+        for name in ("paper", "rehearsal")
+    )
+
+    def check(inner, outer, where):
+        for key, value in inner.items():
+            if "source" in inner:  # another source has settings of its own
+                assert "source" in outer
+            else:
+                assert key in outer, f"{where}.{key}"
+                if isinstance(value, dict):
+                    check(value, outer[key], f"{where}.{key}")
+
+    check(over, paper, "rehearsal")
