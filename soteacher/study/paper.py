@@ -67,11 +67,12 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
 
     `method` is the study's name for the teacher method of a teacher's spec, or for the distiller
     of a student's. Seeds may be any: the paper does not tell its own. A run on data that the paper
-    does not have is compared with its CIFAR-100 runs.
+    does not have is compared with what the paper trains its network on, or else CIFAR-100.
     """
     teacher = spec["role"] == "teacher"
     source = spec["data"]["source"]
-    theirs = source if source in EXPERIMENTS else CIFAR100
+    network = spec["network"]["name"]
+    theirs = source if source in EXPERIMENTS else _data_of(network)
     experiment = EXPERIMENTS[theirs]
     found = []
     own = {k: v for k, v in _settings(spec["data"]).items() if k != "source"}
@@ -79,7 +80,6 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
         drawn = " with labels drawn from known distributions" if own.pop("true_labels", 0) else ""
         others = "".join(f", {name} {_text(value)}" for name, value in own.items())
         found.append(f"data {source}{drawn}{others} (paper: {theirs})")
-    network = spec["network"]["name"]
     found += _network(experiment, spec)
     found += _differences(Augment, spec["stream"], experiment.stream)
     recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
@@ -103,6 +103,14 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
     if "teacher_epoch" in spec:
         found.append(f"the teacher of epoch {spec['teacher_epoch']} (paper: the last)")
     return found
+
+
+def _data_of(network: str) -> str:
+    """The data set that the paper trains a network on."""
+    for name, experiment in EXPERIMENTS.items():
+        if any(network in (teacher, *learn) for teacher, learn in experiment.students.items()):
+            return name
+    return CIFAR100
 
 
 def _network(experiment: Experiment, spec: dict[str, Any]) -> list[str]:

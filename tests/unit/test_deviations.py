@@ -179,6 +179,16 @@ def test_the_paper_s_runs_on_tiny_imagenet_have_settings_of_their_own():
     ]
 
 
+def test_other_data_are_compared_with_those_that_the_paper_trains_the_network_on():
+    generated = {"source": "generated", "revision": 1}
+    assert deviations(papers_tiny(data=generated), "standard") == [
+        "data generated (paper: tiny_imagenet)"
+    ]
+    assert deviations(papers_tiny("student", data=generated), "kd") == [
+        "data generated (paper: tiny_imagenet)"
+    ]
+
+
 def test_shufflenet_learns_from_resnet32x4_alone_and_at_its_own_rate():
     teacher = papers_teacher(**network("resnet32x4"))
     assert deviations(teacher, "standard") == []
