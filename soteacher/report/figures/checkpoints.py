@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from soteacher.errors import UserError
 from soteacher.report.figures.accuracies import draw_accuracies
 from soteacher.report.figures.drawing import add_legend, n_keys
-from soteacher.report.figures.finished import finished, of_runs
+from soteacher.report.figures.finished import finished, of_runs, summed
 
 LINES: dict[str, dict[str, Any]] = {
     "student": {"linestyle": "-"},
@@ -42,20 +42,16 @@ def values(
             planned = part[f"{role}s"]
             runs = finished(planned, measures)
             if role == "student":
-                accuracy = 100 * pd.to_numeric(measures.loc[runs, "top1"])
+                accuracy = pd.to_numeric(measures.loc[runs, "top1"])
             else:
-                accuracy = 100 * _accuracy_at(part["epoch"], runs, epochs)
+                accuracy = _accuracy_at(part["epoch"], runs, epochs)
             rows.append(
                 {
                     "panel": part["panel"],
                     "series": part["series"],
                     "role": role,
                     "epoch": part["epoch"],
-                    "mean": accuracy.mean(),
-                    "sd": accuracy.std(ddof=1),
-                    "n": len(runs),
-                    "n_planned": len(planned),
-                    "runs": " ".join(runs),
+                    **summed(accuracy, runs, planned),
                 }
             )
     return pd.DataFrame(rows)

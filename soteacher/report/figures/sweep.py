@@ -27,7 +27,7 @@ from soteacher.report.figures.drawing import (
     panel_width,
     say_none,
 )
-from soteacher.report.figures.finished import finished
+from soteacher.report.figures.finished import finished, summed
 from soteacher.report.labels import label
 
 LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
@@ -53,7 +53,7 @@ def values(
         for role in LEVELS:
             planned = part[f"{role}s"]
             runs = finished(planned, measures)
-            accuracy = 100 * pd.to_numeric(measures.loc[runs, "top1"])
+            accuracy = pd.to_numeric(measures.loc[runs, "top1"])
             rows.append(
                 {
                     "panel": part["panel"],
@@ -61,11 +61,7 @@ def values(
                     "value": part["value"],
                     "own": part["own"],
                     "role": role,
-                    "mean": accuracy.mean(),
-                    "sd": accuracy.std(ddof=1),
-                    "n": len(runs),
-                    "n_planned": len(planned),
-                    "runs": " ".join(runs),
+                    **summed(accuracy, runs, planned),
                 }
             )
     return pd.DataFrame(rows)
