@@ -41,6 +41,8 @@ class Site:
     teacher_features: FeatureShapes | None
     seed: int
     role: str
+    labels: Tensor
+    """int64, (n_images,), on the device: what the training images are labelled."""
 
     def random(self, purpose: str, at: Moment) -> torch.Generator:
         """A generator on the device for one draw of a term; never draw from the global one.
@@ -62,8 +64,9 @@ class Preparation:
     """
 
     epochs: int
-    lr: Callable[[int], float]
-    """Learning rate of a 0-based epoch of this stage."""
+    lr: Callable[[int], float] | None
+    """Learning rate of a 0-based epoch of this stage; None: the one that the student's recipe
+    begins with, which a stage that depends on the teacher alone cannot have."""
     modules: dict[str, nn.Module]
     """In train mode and optimised; everything else stays in eval mode."""
     loss: Callable[[Batch, Output | None, Output | None], dict[str, Tensor]]
@@ -78,6 +81,10 @@ class LossTerm(Settings):
     """Modules of a teacher-side preparation: trained, frozen, in eval mode."""
     revision: ClassVar[int] = 1
     """Part of every spec that uses the term: a new number where its numerical result changes."""
+    turns: ClassVar[int] = 1
+    """Views of each image to train on, turned by 0, 90, ... degrees: 1, or all 4. The images of a
+    batch of B are then (turns * B, 3, H, W), and outputs of networks likewise: row v * B + i is
+    view v of image i, the first B are upright. Part of the spec, and of what a pass shares."""
 
     def start(self, site: Site) -> None:
         """Make what is kept while training: buffers, on `site.device`."""

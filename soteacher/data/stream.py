@@ -11,6 +11,7 @@ from torch import Tensor
 
 from soteacher.data.augment import crop_and_flip, normalise, rotate, rotations
 from soteacher.data.prepared import Prepared
+from soteacher.errors import UserError
 from soteacher.keys import generator, key
 from soteacher.study.schema import Augment
 
@@ -23,7 +24,8 @@ class Batch:
     """What a training step sees."""
 
     images: Tensor
-    """float32, (B, 3, H, W), augmented and normalised."""
+    """float32, (B, 3, H, W), augmented and normalised; (turns * B, 3, H, W) where each is seen
+    turned, too: first all upright, then all turned by 90 degrees, ..."""
     labels: Tensor
     """int64, (B,)"""
     indices: Tensor
@@ -34,9 +36,10 @@ class Batch:
 @dataclass(frozen=True)
 class _Epoch:
     order: Tensor
-    offsets: Tensor
+    offsets: list[Tensor]
+    """Of the upright view, and of those turned by 90, 180 and 270 degrees."""
     flips: Tensor
-    rotations: Tensor | None = None
+    rotations: Tensor | None
 
 
 class Stream:
@@ -44,18 +47,33 @@ class Stream:
 
     All draws of an epoch are made at once on the CPU, then moved: the same numbers on every
     device, and no wait inside a step.
+
+    turns : views of each image (`terms.LossTerm.turns`). An image is flipped first, then turned,
+    and each view has a crop of its own: SSKD's way. The upright views are those of `turns` 1.
     """
 
     def __init__(
-        self, data: Prepared, augment: Augment, batch: int, seed: int, role: str, device: str
+        self,
+        data: Prepared,
+        augment: Augment,
+        batch: int,
+        seed: int,
+        role: str,
+        device: str,
+        turns: int = 1,
     ) -> None:
         self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
-        self.device = device
+        self.device, self.turns = device, turns
         self._images = torch.from_numpy(data.array("train_images")).to(device)
-        self._labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
+        self.labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
-        self.n_images = len(self._images)
+        self.n_images, height, width, _ = self._images.shape
+        if turns > 1 and height != width:
+            raise UserError(
+                f"images of {height}x{width} pixels cannot be turned by 90 degrees, as the method "
+                "asks: expected square ones"
+            )
         self.steps = -(-self.n_images // batch)  # the last, short batch is kept
         self._drawn: dict[tuple[Stage, int], _Epoch] = {}
 
@@ -70,14 +88,23 @@ class Stream:
 
         n, padding = self.n_images, self.augment.crop_padding
         order = torch.randperm(n, generator=draw("order"))
-        offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=draw("crop"))
+        purposes = ("crop", *(f"crop of turn {turn}" for turn in range(1, self.turns)))
+        offsets = [
+            torch.randint(0, 2 * padding + 1, (n, 2), generator=draw(purpose))
+            for purpose in purposes
+        ]
         flips = torch.rand(n, generator=draw("flip")) < self.augment.flip
-        drawn = [order, offsets, flips]
+        turned = None
         if self.augment.rotation:
             shares = torch.rand(n, generator=draw("rotation"), dtype=torch.float64) * 2 - 1
             angles = (shares * self.augment.rotation).tolist()
-            drawn.append(rotations(angles, *self._images.shape[1:3]))
-        return _Epoch(*(values.to(self.device) for values in drawn))
+            turned = rotations(angles, *self._images.shape[1:3]).to(self.device)
+        return _Epoch(
+            order.to(self.device),
+            [values.to(self.device) for values in offsets],
+            flips.to(self.device),
+            turned,
+        )
 
     def batch(self, at: Moment) -> Batch:
         """The batch of a moment; each draw belongs to a place in the epoch's order."""
@@ -87,6 +114,14 @@ class Stream:
         images = self._images[indices]
         if epoch.rotations is not None:
             images = rotate(images, epoch.rotations[part])
-        offsets, flips = epoch.offsets[part], epoch.flips[part]
-        images = crop_and_flip(images, self.augment.crop_padding, offsets, flips)
-        return Batch(normalise(images, self._mean, self._std), self._labels[indices], indices, at)
+        padding, flips = self.augment.crop_padding, epoch.flips[part]
+        offsets = [drawn[part] for drawn in epoch.offsets]
+        views = crop_and_flip(images, padding, offsets[0], flips)
+        if self.turns > 1:
+            flipped = torch.where(flips[:, None, None, None], images.flip(2), images)
+            turned = [torch.rot90(flipped, turn, dims=(1, 2)) for turn in range(1, self.turns)]
+            unflipped = torch.zeros_like(flips)
+            crops = zip(turned, offsets[1:], strict=True)
+            others = [crop_and_flip(view, padding, offset, unflipped) for view, offset in crops]
+            views = torch.cat([views, *others])
+        return Batch(normalise(views, self._mean, self._std), self.labels[indices], indices, at)

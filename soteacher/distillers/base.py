@@ -1,19 +1,33 @@
-"""The base of every distiller, and the two losses that nearly all of them contain."""
+"""The base of every distiller, and what several of them share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from soteacher.errors import UserError
 from soteacher.lazy import torch
-from soteacher.terms import LossTerm
+from soteacher.settings import Settings
+from soteacher.terms import LossTerm, Site
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from soteacher.data.stream import Batch
-    from soteacher.models.output import Output
+    from soteacher.models.output import Features, Output
+
+Column = Literal["standard", "soteacher"]
+"""A column of Table 5 of the paper: whose teachers' students have these weights."""
+
+
+class Table5(Settings):
+    """A weight as Table 5 of the paper gives them: one for each way to train the teacher."""
+
+    standard: float = Field(ge=0)
+    """For students of teachers trained as usual."""
+    soteacher: float = Field(ge=0)
+    """For students of SoTeacher's teachers; in the paper mostly half as much."""
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -32,8 +46,28 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     )
 
 
+def stages(site: Site) -> tuple[str, ...]:
+    """The features `stage1`, `stage2`, ... that student and teacher both have; at least one."""
+    assert site.student_features is not None and site.teacher_features is not None
+    common: tuple[str, ...] = ()
+    while (name := f"stage{len(common) + 1}") in site.student_features.keys() & (
+        site.teacher_features.keys()
+    ):
+        common += (name,)
+    if not common:
+        raise UserError(
+            "expected a feature 'stage1' of student and teacher, whose maps this method matches; "
+            f"the student has {', '.join(site.student_features)}, "
+            f"the teacher {', '.join(site.teacher_features)}"
+        )
+    return common
+
+
 class Distiller(LossTerm):
-    """ce * cross-entropy + kd * `kd_loss` + what the method itself adds (Appendix D.2)."""
+    """ce * cross-entropy + kd * `kd_loss` + what the method itself adds (Appendix D.2).
+
+    Where the method trains on several views of each image, these two count the first, upright one.
+    """
 
     ce: float = Field(1.0, ge=0)
     """Weight of the cross-entropy with the labels (gamma of Appendix D.2)."""
@@ -42,21 +76,62 @@ class Distiller(LossTerm):
     temperature: float = Field(4.0, gt=0)
     """Temperature of both predictions in the divergence."""
 
+    label: ClassVar[str] = ""
+    """The method as the paper's tables print it; empty where they do not have it."""
+
+    @classmethod
+    def weights(cls) -> tuple[str, ...]:
+        """The settings that are weights by column of Table 5."""
+        fields = cls.model_fields.items()
+        return tuple(name for name, field in fields if isinstance(field.default, Table5))
+
+    def for_teacher(self, column: Column) -> Self:
+        """These settings for the students of one kind of teacher: each weight is one number."""
+        values = ((name, getattr(self, name)) for name in self.weights())
+        chosen = {name: getattr(v, column) for name, v in values if isinstance(v, Table5)}
+        return self.model_copy(update=chosen)
+
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
         """Return the two common losses and those of `method_losses`."""
-        cross_entropy = torch.nn.functional.cross_entropy(output.logits, batch.labels)
-        divergence = kd_loss(output.logits, teacher.logits, self.temperature)
+        assert teacher is not None
+        features = {name: value.detach() for name, value in teacher.features.items()}
+        teacher = teacher._replace(logits=teacher.logits.detach(), features=features)
+        upright = slice(len(batch.labels))
+        cross_entropy = torch.nn.functional.cross_entropy(output.logits[upright], batch.labels)
+        divergence = kd_loss(output.logits[upright], teacher.logits[upright], self.temperature)
         own = self.method_losses(batch, output, teacher, network)
         return {"ce": self.ce * cross_entropy, "kd": self.kd * divergence, **own}
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Named, weighted losses of the method beyond the common two."""
+        """Named, weighted losses of the method beyond the common two; nothing to the teacher."""
         return {}
 
     def teacher_epoch(self, epoch: int, epochs: int, last: int) -> int:
         """Which 1-based epoch's teacher serves a 0-based student epoch; `last` is the final one."""
         return last
+
+
+class FeatureDistiller(Distiller):
+    """A method with one loss of its own, between features: weight * `feature_loss` (D.2).
+
+    A subclass gives `weight` its two defaults, from Table 5.
+    """
+
+    weight: float | Table5
+    """Of the method's own loss (beta of Table 5), by what the teacher method says of `table5`."""
+
+    def method_losses(
+        self, batch: Batch, output: Output, teacher: Output, network: nn.Module
+    ) -> dict[str, Tensor]:
+        """Return the method's own loss, weighted, under the name of its file."""
+        assert isinstance(self.weight, float), "a distiller is used after for_teacher"
+        name = type(self).__module__.rpartition(".")[2]
+        return {name: self.weight * self.feature_loss(batch, output.features, teacher.features)}
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """The method's loss between features, unweighted, (); no gradient to the teacher's."""
+        raise NotImplementedError

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from soteacher.distillers.base import Distiller
@@ -13,6 +15,8 @@ from soteacher.registry import register
 @register
 class KD(Distiller):
     """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, and nothing more."""
+
+    label: ClassVar[str] = "KD"
 
     ce: float = Field(0.5, ge=0)
     """Weight of the cross-entropy with the labels (alpha of Appendix D.2)."""

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+Features = dict[str, Tensor]
+"""By name: `stem`, `stage1`, ... (B, C, H, W) with `_pre` before a ReLU, `pooled` (B, C)."""
+
 
 class Output(NamedTuple):
     """Logits, and the features that distillers match."""
 
     logits: Tensor
     """(B, K)"""
-    features: dict[str, Tensor]
-    """By name: `stem`, `stage1`, ... (B, C, H, W) with `_pre` before a ReLU, `pooled` (B, C)."""
+    features: Features

@@ -62,6 +62,10 @@ class ResNet(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
+    def trunk(self) -> nn.ModuleList:
+        """What makes the maps, all stages of them."""
+        return nn.ModuleList([self.conv, self.bn, self.stages])
+
     def forward(self, x: Tensor) -> Output:
         """Classify images (B, 3, H, W) of any size.
 

@@ -91,6 +91,10 @@ class ShuffleNetV2(nn.Module):
         self.last = nn.Sequential(*pointwise(intos[-1], LAST))
         self.fc = nn.Linear(LAST, n_classes)
 
+    def trunk(self) -> nn.ModuleList:
+        """What makes the maps, all stages of them."""
+        return nn.ModuleList([self.stem, self.stages])
+
     def forward(self, x: Tensor) -> Output:
         """Classify images (B, 3, H, W) of any size.
 

@@ -55,6 +55,10 @@ class WideResNet(nn.Module):
                 nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
         nn.init.zeros_(self.fc.bias)
 
+    def trunk(self) -> nn.ModuleList:
+        """What makes the maps, all stages of them."""
+        return nn.ModuleList([self.conv, self.stages])
+
     def forward(self, x: Tensor) -> Output:
         """Classify images (B, 3, H, W) of any size that is a multiple of 4."""
         x = self.conv(x)

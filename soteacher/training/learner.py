@@ -97,7 +97,8 @@ class Learner:
                 self._losses[name] = torch.zeros(self.stream.steps, device=self.stream.device)
             self._losses[name][batch.at.step] = loss.detach()
         if output is not None:
-            self._correct += (output.logits.detach().argmax(dim=1) == batch.labels).sum()
+            logits = output.logits.detach()[: len(batch.labels)]  # of the upright views
+            self._correct += (logits.argmax(dim=1) == batch.labels).sum()
         self._images += len(batch.labels)
         if batch.at.step + 1 < self.stream.steps:
             self.cursor = Moment(batch.at.stage, batch.at.epoch, batch.at.step + 1)
@@ -174,12 +175,18 @@ class Learner:
         self.cursor = moment
         self._images = 0
         preparing = moment.stage == Stage.PREPARE
-        lr = self.preparation.lr if preparing else self.recipe.lr_at
         for group in self.optimizer.param_groups:
-            group["lr"] = lr(moment.epoch)
+            group["lr"] = self._lr(moment)
         self._parts.train(not preparing)
         for module in self.preparation.modules.values() if preparing else ():
             module.train()
+
+    def _lr(self, moment: Moment) -> float:
+        if moment.stage == Stage.MAIN:
+            return self.recipe.lr_at(moment.epoch)
+        if self.preparation.lr is None:
+            return self.recipe.lr_at(0)
+        return self.preparation.lr(moment.epoch)
 
     def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
         preparing = stage == Stage.PREPARE

@@ -46,13 +46,13 @@ def terms_of(spec: dict[str, Any]) -> list[LossTerm]:
 def preparation_spec(student: dict[str, Any]) -> dict[str, Any]:
     """What a teacher-side preparation is: nothing of the student but its method and seed.
 
-    The method's weights of the common losses have no part in it either.
+    Nor have the weights of losses any part in it.
     """
     spec = {k: v for k, v in student.items() if k not in ("role", "network", "recipe")}
     main = ("epochs", "lr", "decay_at", "decay")
     recipe = {k: v for k, v in student["recipe"].items() if k not in main}
-    terms = {
-        name: {k: v for k, v in settings.items() if k not in Distiller.model_fields}
-        for name, settings in spec["terms"].items()
-    }
+    terms = {}
+    for name, settings in spec["terms"].items():
+        weights = (*Distiller.model_fields, *registry.get("distiller", name).weights())
+        terms[name] = {k: v for k, v in settings.items() if k not in weights}
     return spec | {"role": "preparation", "recipe": recipe, "terms": terms}

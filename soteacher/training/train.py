@@ -97,7 +97,7 @@ class Pass:
         spec = self.spec = members[0].spec
         if spec["loop"] != LOOP or spec["stream"]["revision"] != STREAM:
             raise UserError("plan and job must run the same version of soteacher")
-        augment = {k: v for k, v in spec["stream"].items() if k != "revision"}
+        augment = {k: v for k, v in spec["stream"].items() if k not in ("revision", "turns")}
         self.stream = Stream(
             data,
             parse(Augment, augment, "augment"),
@@ -105,6 +105,7 @@ class Pass:
             spec["seed"],
             spec["role"],
             device,
+            spec["stream"].get("turns", 1),
         )
         self.teacher: FrozenTeacher | None = None
         self.teacher_features: FeatureShapes | None = None
@@ -284,6 +285,7 @@ class Pass:
             device=self.device,
             student_features=student,
             teacher_features=self.teacher_features,
+            labels=self.stream.labels,
         )
 
     def _build(self, spec: dict[str, Any]) -> nn.Module:

@@ -30,7 +30,7 @@ STEPS = [(epoch, step) for epoch in range(len(ORDERS)) for step in range(len(BAT
 
 def started(n_images=3, n_classes=3, epochs=4, **settings):
     term = Consistency(**settings)
-    term.start(Site(n_images, n_classes, epochs, "cpu", None, None, 0, "teacher"))
+    term.start(Site(n_images, n_classes, epochs, "cpu", None, None, 0, "teacher", None))
     return term
 
 
