@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     table = command("table", _table, "Make one table, as CSV, Markdown and LaTeX.")
     table.add_argument("--block", type=Path, required=True, help="what it shows, JSON")
     table.add_argument(
-        "--measures", type=Path, nargs="+", required=True, help="or steps, and their methods"
+        "--measures", type=Path, nargs="*", required=True, help="or steps, and their methods"
     )
     table.add_argument("--markdown", type=Path, required=True)
     table.add_argument("--latex", type=Path, required=True)
@@ -272,15 +272,15 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _table(options: argparse.Namespace) -> None:
     from soteacher import files
-    from soteacher.report.overhead import make_overhead, read_clocked
-    from soteacher.report.tables import make_table, read_measures, to_latex, to_markdown
+    from soteacher.report.making import make
+    from soteacher.report.tables import read_measures, to_latex, to_markdown
 
     block = files.read_json(options.block, "what the table shows")
-    if "clocked" in block:
-        [steps, *_] = options.measures
-        table = make_overhead(*read_clocked(steps, block["clocked"]))
-    else:
-        table = make_table(block, read_measures(options.measures, block["runs"]))
+    table = make(
+        block,
+        measures=lambda: read_measures(options.measures, block["runs"]),
+        steps=next(iter(options.measures), options.out),  # weights need neither
+    )
     files.write(options.markdown, to_markdown(block, table))
     files.write(options.latex, to_latex(block, table))
     files.write(options.out, table.to_csv(index=False))

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from soteacher.errors import UserError, unknown
 
 _BRANCH = re.compile(
-    r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal|function-after)\[.*"
+    r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal|function-after)\[.*|Table5"
 )
 """What pydantic adds to a key's path to say which branch of a union it tried."""
 _KIND = re.compile(r"_type$|_parsing$|^literal_error$")

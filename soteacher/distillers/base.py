@@ -78,6 +78,8 @@ class Distiller(LossTerm):
 
     label: ClassVar[str] = ""
     """The method as the paper's tables print it; empty where they do not have it."""
+    remark: ClassVar[str] = ""
+    """What a reader of its weight in a table must know, if anything."""
 
     @classmethod
     def weights(cls) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from soteacher import registry
+
 LABELS = {
     "standard": "Standard",
     "soteacher": "SoTeacher",
@@ -53,4 +55,8 @@ def _word(word: str) -> str:
     if wide:
         return f"WRN{wide[1]}-{wide[2]}"
     residual = re.fullmatch(r"resnet(\d+(?:x\d+)?)", word)
-    return f"ResNet{residual[1]}" if residual else LABELS.get(word, word)
+    if residual:
+        return f"ResNet{residual[1]}"
+    if word in registry.names("distiller"):
+        return registry.get("distiller", word).label or word
+    return LABELS.get(word, word)

@@ -12,8 +12,8 @@ import pandas as pd
 from soteacher.data.prepared import Prepared, prepared_of
 from soteacher.errors import UserError
 from soteacher.measures.collect import COLUMNS, measure
-from soteacher.report.overhead import make_overhead, read_clocked
-from soteacher.report.tables import make_table, to_markdown
+from soteacher.report.making import make
+from soteacher.report.tables import to_markdown
 from soteacher.study.describe import table_block
 from soteacher.study.plan import Plan, Run, fingerprint
 from soteacher.training.store import RunFolder
@@ -34,12 +34,10 @@ def tables_so_far(plan: Plan) -> str:
     shown = []
     for name in plan.tables:
         block = table_block(plan, name)
-        if "clocked" not in block:
-            shown.append(to_markdown(block, make_table(block, measures)))
-            continue
-        with suppress(UserError):  # not measured yet, or of other settings
-            path = Path(f"results/{plan.study.study}/overhead/{name}.csv")
-            shown.append(to_markdown(block, make_overhead(*read_clocked(path, block["clocked"]))))
+        steps = Path(f"results/{plan.study.study}/overhead/{name}.csv")
+        with suppress(UserError):  # its steps are not measured yet, or of other settings
+            table = make(block, measures=lambda: measures, steps=steps)
+            shown.append(to_markdown(block, table))
     return "\n".join(shown)
 
 

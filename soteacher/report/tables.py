@@ -17,11 +17,14 @@ VERSIONS = ("torch", "soteacher")
 NUMBERS = (
     *("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference"),
     *("median", "low", "high"),
+    "paper_weight",
 )
 """Columns of a table that may be empty where others have numbers."""
 OF_RUNS = ("row", "column", "measure", "role", "papers", "runs", "values", "status")
+OF_WEIGHTS = ("row", "column", "measure", "weight", "paper_weight", "remark")
 OF_STEPS = ("row", "column", "measure", "reference", "median", "low", "high", "n", "measured_on")
-"""What the CSV of a table must have: one of runs, or one of training steps (`report.overhead`)."""
+"""What the CSV of a table must have: one of runs, of weights (`report.weights`), or of training
+steps (`report.overhead`)."""
 NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}"
 """LaTeX that shrinks what follows to a line's width if it is wider."""
 TEX = str.maketrans(
@@ -148,7 +151,8 @@ def read_table(path: Path) -> pd.DataFrame:
         keep_default_na=False,  # a text that is empty, or `nan`, is that text
         na_values={name: [""] for name in NUMBERS},
     )
-    _require(OF_STEPS if "median" in read else OF_RUNS, read, path)
+    columns = OF_WEIGHTS if "weight" in read else OF_STEPS if "median" in read else OF_RUNS
+    _require(columns, read, path)
     return read
 
 
@@ -160,6 +164,9 @@ def number(value: float, measure: str, sign: str = "") -> str:
 def shown(cell: pd.Series) -> str:
     """A cell's text: mean ± sd; the paper's and the difference if it may stand; n if runs lack."""
     measure = cell["measure"]
+    if "weight" in cell:
+        theirs = cell["paper_weight"]
+        return f"{cell['weight']:g}" + (f" (paper {theirs:g})" if pd.notna(theirs) else "")
     if "median" in cell:
         return _of_steps(cell)
     if cell["n"] == 0:
@@ -195,7 +202,9 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heading(block: dict[str, Any], table: pd.DataFrame) -> str:
-    """What the table shows, with its n, in one sentence."""
+    """What the table shows, with its n if it has one, in one sentence."""
+    if "weight" in table:
+        return f"{block['title']}."
     if "median" in table:
         return f"{block['title']}; median and quartiles of n = {max(table['n'])} steps a method."
     planned = sorted(set(table["n_planned"]))
@@ -207,6 +216,9 @@ def heading(block: dict[str, Any], table: pd.DataFrame) -> str:
 
 def notes(table: pd.DataFrame) -> list[str]:
     """What is missing in a table and why, and what its runs were trained on."""
+    if "weight" in table:
+        said = table.loc[table["remark"] != "", ["row", "remark"]].drop_duplicates()
+        return [f"{label(row)}: {remark}." for row, remark in said.itertuples(index=False)]
     if "median" in table:
         return [f"Measured on {'; and on '.join(dict.fromkeys(table['measured_on']))}."]
     said = [f"Missing: {note}." for note in dict.fromkeys(table["note"][table["note"] != ""])]
@@ -222,9 +234,9 @@ def machines(table: pd.DataFrame) -> list[str]:
 def whose(table: pd.DataFrame) -> str:
     """Whose experiment a table is: what to say before its deviations; empty if the paper's.
 
-    The paper has no table of training steps that one could be.
+    The paper has no table of training steps that one could be, and weights are settings.
     """
-    if "median" in table or table["papers"].all():
+    if "papers" not in table or table["papers"].all():
         return ""
     if not table["papers"].any():
         return "Not the paper's experiment"

@@ -15,8 +15,8 @@ from soteacher.data.prepared import open_prepared
 from soteacher.errors import UserError
 from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.report.figures import make_figure
-from soteacher.report.overhead import make_overhead, read_clocked
-from soteacher.report.tables import make_table, read_csv, read_table, to_latex, to_markdown
+from soteacher.report.making import make
+from soteacher.report.tables import read_csv, read_table, to_latex, to_markdown
 from soteacher.study.describe import figure_block, planned, table_block
 from soteacher.study.plan import Plan
 from soteacher.training.store import RunFolder
@@ -168,14 +168,11 @@ def _asked(
 def _of_table(stem: Path, block: dict[str, Any], found: Frames) -> list[str]:
     """What of a table's three files is not what it was asked for."""
     path = stem.with_suffix(".csv")
-    if "clocked" in block:
-        steps = stem.parent.parent / "overhead" / path.name
-        try:
-            again = make_overhead(*read_clocked(steps, block["clocked"]))
-        except UserError as error:
-            return [str(error)]
-    else:
-        again = make_table(block, found[""].set_index("run"))
+    steps = stem.parent.parent / "overhead" / path.name
+    try:
+        again = make(block, lambda: found[""].set_index("run"), steps)
+    except UserError as error:
+        return [str(error)]
     differing = _differences(str(path), read_table(path), again)
     for suffix, text in ((".md", to_markdown(block, again)), (".tex", to_latex(block, again))):
         path = stem.with_suffix(suffix)

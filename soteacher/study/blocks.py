@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soteacher.study.change import Change, text
-from soteacher.study.paper import deviations
-from soteacher.study.schema import (
+from soteacher.study.kinds import (
     AccuracyTable,
     AgreementTable,
     Block,
@@ -16,17 +15,21 @@ from soteacher.study.schema import (
     CheckpointsFigure,
     CurvesFigure,
     DistanceTable,
+    DistillerTable,
     NetworkBlock,
     OverheadTable,
     PairBlock,
     ReliabilityFigure,
+    RunsBlock,
     SweepFigure,
-    networks,
-    regularizers,
+    WeightTable,
 )
+from soteacher.study.paper import deviations
+from soteacher.study.schema import networks, regularizers
 
 if TYPE_CHECKING:
     from soteacher.study.plan import Plan, Run
+    from soteacher.study.schema import Study
 
 CALIBRATION = ("ece", "nll", "ece_scaled", "nll_scaled")
 """Columns of Table 3, in the paper's order."""
@@ -79,13 +82,27 @@ class Clocked:
         return next(iter(self.runs.values())).data
 
 
+@dataclass(frozen=True)
+class Weight:
+    """One number of a table of weights."""
+
+    row: str
+    column: str
+    weight: float
+    paper_row: str
+    """The method's registered name."""
+
+
 def cells(plan: Plan, name: str, table: Block) -> Iterator[Cell]:
     """The cells of a table, row by row; the runs they need become part of the plan."""
     if isinstance(table, CalibrationTable):
         yield from _calibration(plan, name, table)
-    elif not isinstance(table, OverheadTable):  # it has no run, and so no cell of runs
-        assert isinstance(table, AccuracyTable | AgreementTable | DistanceTable)
+    elif isinstance(table, DistillerTable):
+        yield from _by_distiller(plan, name, table)
+    elif isinstance(table, AccuracyTable | AgreementTable | DistanceTable):
         yield from _by_pair(plan, name, table)
+    else:
+        assert isinstance(table, OverheadTable | WeightTable)  # these have no cells of runs
 
 
 def clocked(plan: Plan, table: OverheadTable) -> Iterator[Clocked]:
@@ -93,6 +110,16 @@ def clocked(plan: Plan, table: OverheadTable) -> Iterator[Clocked]:
     seed = plan.study.seeds_of(table)[0]
     for head, pair in _networks(plan, table):
         yield Clocked(head, {m: plan.teacher_run(pair, m, seed) for m in table.teachers})
+
+
+def weights(study: Study, table: WeightTable) -> Iterator[Weight]:
+    """The cells of a table of weights; no run is in them."""
+    for name in table.distillers:
+        student = study.distillers[name]
+        for method in table.teachers:
+            chosen = student.distiller.for_teacher(study.teachers[method].table5)
+            for weight in chosen.weights():
+                yield Weight(name, method, getattr(chosen, weight), student.method)
 
 
 def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
@@ -132,6 +159,17 @@ def _by_pair(
                     differing = _of_pair(plan, pair, runs, method, distiller)
                     row = _series(table, method, distiller)
                     yield Cell(row, shown, measure, runs, differing, paper_row=method)
+
+
+def _by_distiller(plan: Plan, name: str, table: DistillerTable) -> Iterator[Cell]:
+    for distiller in table.distillers:
+        paper_row = plan.study.distillers[distiller].method
+        for pair in plan.study.pairs_of(table):
+            for method in table.teachers:
+                teachers = _teachers(plan, name, table, pair, method)
+                runs = _students(plan, name, pair, distiller, teachers)
+                differing = _of_pair(plan, pair, runs, method, distiller)
+                yield Cell(distiller, f"{pair} {method}", "top1", runs, differing, paper_row)
 
 
 def _calibration(plan: Plan, name: str, table: CalibrationTable) -> Iterator[Cell]:
@@ -228,7 +266,7 @@ def _networks(plan: Plan, block: NetworkBlock) -> list[tuple[str, str]]:
 
 
 def _teachers(
-    plan: Plan, name: str, block: Block, pair: str, method: str, change: Change | None = None
+    plan: Plan, name: str, block: RunsBlock, pair: str, method: str, change: Change | None = None
 ) -> tuple[Run, ...]:
     seeds = plan.study.seeds_of(block)
     return tuple(plan.teacher(name, pair, method, seed, change) for seed in seeds)
@@ -259,5 +297,5 @@ def _deviations(runs: tuple[Run, ...], method: str, distiller: str = "") -> tupl
     run = runs[0]  # the others have other seeds, and those may be any
     if run.teacher is None:
         return tuple(deviations(run.spec, method))
-    found = deviations(run.teacher.spec, method) + deviations(run.spec, distiller)
+    found = deviations(run.teacher.spec, method) + deviations(run.spec, distiller, method)
     return tuple(dict.fromkeys(found))

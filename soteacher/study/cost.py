@@ -1,7 +1,7 @@
 """What a run costs, worked out from its spec before it runs: arithmetic and bytes kept.
 
-Of a distiller only the teacher's forward pass is counted: a method's own layers, preparation or
-further views of an image come on top. Regularizers cost next to nothing.
+Of a distiller only the teacher's forward pass is counted, and further views of an image: a method's
+own layers and preparation come on top. Regularizers cost next to nothing.
 """
 
 from __future__ import annotations
@@ -29,17 +29,24 @@ def pass_flop(specs: Sequence[dict[str, Any]], outline: Outline) -> list[float]:
     """
     shared = 0
     if "teacher" in specs[0]:
-        images = outline.n_train * specs[0]["recipe"]["epochs"]
+        images = _views(specs[0], outline) * specs[0]["recipe"]["epochs"]
         shared = images * _forward(specs[0]["teacher"], outline)
     return [_alone(spec, outline) + shared / len(specs) for spec in specs]
 
 
 def _alone(spec: dict[str, Any], outline: Outline) -> int:
     epochs = spec["recipe"]["epochs"]
-    images = outline.n_train * epochs * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1)
+    trained = _views(spec, outline) * epochs
+    images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1)
     if "true_labels" in spec["data"]:
         images += outline.n_train
     return images * _forward(spec, outline)
+
+
+def _views(spec: dict[str, Any], outline: Outline) -> int:
+    """Views of training images in an epoch."""
+    turns: int = spec["stream"].get("turns", 1)
+    return outline.n_train * turns
 
 
 def step_flop(spec: dict[str, Any], outline: Outline) -> int:

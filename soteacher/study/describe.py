@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from soteacher.study.blocks import Cell, Part
@@ -12,8 +13,10 @@ TITLES = {
     "accuracy": "Test accuracy in percent, of teachers and of the students distilled from them",
     "agreement": "Agreement of students with their teachers on test images",
     "calibration": "Calibration of teachers on test images",
+    "distillers": "Test accuracy in percent of students, by distiller and teacher method",
     "overhead": "Time of a training step, and memory, of teacher methods side by side",
     "truth_distance": "Distance of predictions to true label distributions; accuracy in percent",
+    "weights": "Weights of distillers' own losses, by teacher method",
     "checkpoints": "Students distilled from their teacher's weights of different epochs",
     "curves": "Accuracy over the epochs of training",
     "reliability": "Reliability of teachers' confidence on test images",
@@ -27,6 +30,9 @@ MEANINGS = {
     "calibration": "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, "
     "nats) say how far confidence can be trusted; lower is better. Scaled: after temperature "
     "scaling, each image with the temperature fitted on the half of the test set it is not in.",
+    "distillers": "The paper's claim is that nearly every way to distill gives a better student "
+    "when the teacher was trained for it: the columns of a pair differ in the teacher, and in the "
+    "method's weight, which goes with it (Table 5).",
     "overhead": "The methods take turns at the same batches, in one process on one device; each "
     "step is timed alone, without the making of the batch or the evaluation after an epoch. More "
     "time: how much longer a step took than the first method's on the same batch. The paper says "
@@ -39,6 +45,9 @@ MEANINGS = {
     "truth_distance": "Labels of these data are drawn from known distributions, so the quantity of "
     "the paper's Eq. (2) can be measured: the mean over images of the distance (ℓ2, or ℓ1) between "
     "predicted probabilities and the true label distribution. Lower is nearer.",
+    "weights": "The loss of a student is ce * cross-entropy + kd * KL divergence of softened "
+    "predictions + this weight * the method's own loss. In the paper it is mostly half as large "
+    "for students of SoTeacher's teachers.",
     "checkpoints": "Each point is a student trained from nothing by a teacher as it was after that "
     "many epochs. Where the teacher's line rises and the student's does not, more teacher training "
     "does not help the student.",
@@ -78,6 +87,11 @@ def table_block(plan: Plan, name: str) -> dict[str, Any]:
         "runs": planned(plan.runs_of(name)),
         **_headings(plan, name),
     }
+    if name in plan.weights:
+        block["weights"] = [
+            asdict(cell) | {"remark": plan.study.distillers[cell.row].distiller.remark}
+            for cell in plan.weights[name]
+        ]
     if name in plan.clocked:
         methods = [
             [made.network, method, run.spec_sha256[:SHORT]]
@@ -133,6 +147,9 @@ def page_summary(plan: Plan) -> dict[str, Any]:
         or "cross-entropy alone"
         for name, method in study.teachers.items()
     }
+    for name, method in study.teachers.items():
+        if method.table5 != "standard":
+            methods[name] += f"; its students have {method.table5}'s weights of Table 5"
     distillers = {
         name: _part(student.method, student.distiller) for name, student in study.distillers.items()
     }

@@ -6,7 +6,8 @@ from typing import Any
 
 from soteacher import registry
 from soteacher.settings import Settings
-from soteacher.study.schema import FIGURES, PARTS, TABLES, Augment, Head, TrueLabels
+from soteacher.study.kinds import FIGURES, TABLES
+from soteacher.study.schema import PARTS, Augment, Head, TeacherMethod, TrueLabels
 
 
 def json_schema() -> dict[str, Any]:
@@ -34,6 +35,7 @@ def json_schema() -> dict[str, Any]:
         name: {"anyOf": [schema(registry.get("regularizer", name)), {"type": "null"}]}
         for name in registry.names("regularizer")
     }
+    table5 = TeacherMethod.model_json_schema()["properties"]["table5"]
     distillers = {}
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))
@@ -52,7 +54,7 @@ def json_schema() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": {
                 "type": ["object", "null"],
-                "properties": regularizers,
+                "properties": {"table5": table5, **regularizers},
                 "additionalProperties": False,
             },
         },

@@ -58,16 +58,17 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "no_cr": {"lipschitz": {}},
     "no_lr": {"consistency": {}},
 }
-"""Settings that differ from our defaults; the Lipschitz weight is the experiment's."""
-DISTILLERS: dict[str, dict[str, Any]] = {"kd": {"kd": {}}}
+"""Settings that differ from our defaults; the Lipschitz weight is the experiment's. Distillers'
+defaults are the paper's settings."""
 
 
-def deviations(spec: dict[str, Any], method: str) -> list[str]:
+def deviations(spec: dict[str, Any], method: str, taught_by: str = "") -> list[str]:
     """What of a run is not as in what the paper ran under the method's name; in words.
 
     `method` is the study's name for the teacher method of a teacher's spec, or for the distiller
-    of a student's. Seeds may be any: the paper does not tell its own. A run on data that the paper
-    does not have is compared with what the paper trains its network on, or else CIFAR-100.
+    of a student's, whose teacher's method is `taught_by`. Seeds may be any: the paper does not tell
+    its own. A run on data that the paper does not have is compared with what the paper trains its
+    network on, or else CIFAR-100.
     """
     teacher = spec["role"] == "teacher"
     source = spec["data"]["source"]
@@ -81,10 +82,11 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
         others = "".join(f", {name} {_text(value)}" for name, value in own.items())
         found.append(f"data {source}{drawn}{others} (paper: {theirs})")
     found += _network(experiment, spec)
-    found += _differences(Augment, spec["stream"], experiment.stream)
+    augment = {key: value for key, value in spec["stream"].items() if key != "turns"}
+    found += _differences(Augment, augment, experiment.stream)
     recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
     found += _differences(Recipe, recipe, experiment.recipe(spec["role"], network))
-    expected = (TEACHERS if teacher else DISTILLERS).get(method)
+    expected = TEACHERS.get(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
     if expected is None:
         found.append(f"method {method} (not in the paper)")
@@ -103,6 +105,14 @@ def deviations(spec: dict[str, Any], method: str) -> list[str]:
     if "teacher_epoch" in spec:
         found.append(f"the teacher of epoch {spec['teacher_epoch']} (paper: the last)")
     return found
+
+
+def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:
+    """The settings of a distiller of the paper, for students of one teacher method of it."""
+    if method not in registry.names("distiller") or not registry.get("distiller", method).label:
+        return None
+    column = "soteacher" if taught_by == "soteacher" else "standard"
+    return {method: registry.get("distiller", method)().for_teacher(column).spec()}
 
 
 def _data_of(network: str) -> str:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from soteacher.distillers.base import Column, Distiller
 from soteacher.errors import UserError
 from soteacher.models import catalogue
 from soteacher.settings import canonical
-from soteacher.study.blocks import Cell, Clocked, Part, cells, clocked, parts
+from soteacher.study.blocks import Cell, Clocked, Part, Weight, cells, clocked, parts, weights
 from soteacher.study.change import Change
-from soteacher.study.schema import DataSet, OverheadTable, Study, networks, regularizers
+from soteacher.study.kinds import OverheadTable, WeightTable
+from soteacher.study.schema import DataSet, Study, networks, regularizers
 
 LOOP = 1
 """Revision of the training loop: a new number where the same settings train to other bits."""
@@ -60,6 +62,8 @@ class Run:
     """The data set's name in the study."""
     spec: dict[str, Any]
     teacher: Run | None = None
+    table5: Column = "standard"
+    """Of a teacher: which of the two weights of Table 5 its students have."""
 
     @cached_property
     def spec_sha256(self) -> str:
@@ -99,6 +103,8 @@ class Plan:
     runs: dict[str, Run] = field(default_factory=dict)
     clocked: dict[str, tuple[Clocked, ...]] = field(default_factory=dict)
     """Of the tables that time training steps, the networks: nothing is trained for them."""
+    weights: dict[str, tuple[Weight, ...]] = field(default_factory=dict)
+    """Of the tables that show distillers' weights, those."""
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
@@ -141,12 +147,15 @@ class Plan:
         pair = study.pairs[pair_name]
         network, _ = networks(pair_name, pair)
         terms = self._terms(method, pair.data, change)
+        table5 = study.teachers[method].table5
         if change is not None:
             alike = [name for name in study.teachers if self._terms(name, pair.data) == terms]
+            table5 = study.teachers[alike[0]].table5 if alike else table5
             method = alike[0] if alike else f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
-        return Run(f"{pair.data}/{network}/{method}/seed{seed}", pair.data, spec)
+        run_id = f"{pair.data}/{network}/{method}/seed{seed}"
+        return Run(run_id, pair.data, spec, table5=table5)
 
     def student(
         self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
@@ -157,11 +166,22 @@ class Plan:
         _, network = networks(pair_name, pair)
         student = study.distillers[distiller]
         recipe = study.recipes[pair.student_recipe].for_network(network).spec()
-        terms = {student.method: _term_spec(student.distiller)}
+        term = student.distiller.for_teacher(teacher.table5)
+        terms = {student.method: _term_spec(term)}
         spec = _spec(study, "student", pair.data, network, recipe, terms, teacher.spec["seed"])
         spec = as_teacher(spec) | {"teacher": as_teacher(teacher.spec)}
+        if term.turns != 1:
+            spec["stream"]["turns"] = term.turns
         home = teacher.id
-        if epoch is not None and epoch != teacher.spec["recipe"]["epochs"]:
+        last = teacher.spec["recipe"]["epochs"]
+        _check_kept(
+            f"{block}: {distiller}",
+            term,
+            recipe["epochs"],
+            teacher,
+            last if epoch is None else epoch,
+        )
+        if epoch is not None and epoch != last:
             spec["teacher_epoch"] = epoch
             home = f"{teacher.id}/epoch{epoch:03d}"
         return self._add(block, Run(f"{home}/{network}/{distiller}", pair.data, spec, teacher))
@@ -232,6 +252,23 @@ def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
         yield tuple(job)
 
 
+def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int) -> None:
+    """The teacher must keep its weights of every epoch that a distiller takes them of."""
+    if type(term).teacher_epoch is Distiller.teacher_epoch:  # of the last alone: most of them
+        return
+    recipe = teacher.spec["recipe"]
+    every, final = recipe.get("keep_every", 0), recipe["epochs"]
+    asked = sorted({term.teacher_epoch(epoch, epochs, last) for epoch in range(epochs)})
+    lost = [n for n in asked if n != final and (n < 1 or not every or n % every)]
+    if lost:
+        kept = f"every {every} of its {final}" if every else f"the last of its {final} only"
+        raise UserError(
+            f"{who} learns from {teacher.id} as it was after epochs "
+            f"{', '.join(map(str, asked))}, but its recipe keeps the weights of {kept}; set "
+            "keep_every to a divisor of those, or ask for others"
+        )
+
+
 def expand(study: Study) -> Plan:
     """Expand a study into runs, cells and jobs. `UserError` where two runs would share an id."""
     plan = Plan(study)
@@ -239,6 +276,8 @@ def expand(study: Study) -> Plan:
         plan.tables[name] = tuple(cells(plan, name, table))
         if isinstance(table, OverheadTable):
             plan.clocked[name] = tuple(clocked(plan, table))
+        if isinstance(table, WeightTable):
+            plan.weights[name] = tuple(weights(study, table))
     for name, figure in study.figures.items():
         plan.figures[name] = tuple(parts(plan, name, figure))
     for name in study.blocks:

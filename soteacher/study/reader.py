@@ -14,22 +14,25 @@ from soteacher.errors import UserError, unknown
 from soteacher.models import catalogue
 from soteacher.settings import parse
 from soteacher.study.change import Change
-from soteacher.study.schema import (
+from soteacher.study.kinds import (
     FIGURES,
-    NAME,
-    PARTS,
     TABLES,
-    Augment,
     Block,
     CheckpointsFigure,
-    DataSet,
     DistanceTable,
-    Head,
     NetworkBlock,
     PairBlock,
+    SweepFigure,
+    WeightTable,
+)
+from soteacher.study.schema import (
+    NAME,
+    PARTS,
+    Augment,
+    DataSet,
+    Head,
     Student,
     Study,
-    SweepFigure,
     TeacherMethod,
     TrueLabels,
     networks,
@@ -147,11 +150,14 @@ def _data(values: Any, where: str) -> DataSet:
 
 
 def _teacher(values: Any, where: str) -> TeacherMethod:
+    values = _mapping(values, where)
+    stated = {key: values.pop(key) for key in ("table5",) if key in values}
     regularizers = {
         name: parse(_part("regularizer", name, where), settings, f"{where}.{name}")
-        for name, settings in _mapping(values, where).items()
+        for name, settings in values.items()
     }
-    return TeacherMethod.model_construct(regularizers=regularizers)
+    method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
+    return method.model_copy(update={"regularizers": regularizers})
 
 
 def _student(name: str, values: Any, where: str) -> Student:
@@ -231,11 +237,12 @@ def _check_references(study: Study, where: str) -> None:
                 raise UserError(f"{where}.{part}: '{name}' is the name of a rule; take another")
             for method in block.teachers:
                 check("teacher method", method, study.teachers, f"{at}.teachers")
+            if isinstance(block, PairBlock | WeightTable):
+                for distiller in block.distillers:
+                    check("distiller", distiller, study.distillers, f"{at}.distillers")
             if isinstance(block, PairBlock):
                 for pair_name in () if block.pairs == "all" else block.pairs:
                     check("pair", pair_name, study.pairs, f"{at}.pairs")
-                for distiller in block.distillers:
-                    check("distiller", distiller, study.distillers, f"{at}.distillers")
                 if isinstance(block, SweepFigure):
                     check("teacher method", block.base, study.teachers, f"{at}.base")
                     if block.base in block.teachers:
@@ -255,6 +262,13 @@ def _check_references(study: Study, where: str) -> None:
 
 def _check_possible(study: Study, block: Block, where: str) -> None:
     """A block may ask only for what the data and the recipes of its pairs can give."""
+    for name in block.distillers if isinstance(block, WeightTable) else ():
+        student = study.distillers[name]
+        if len(student.distiller.weights()) != 1:
+            raise UserError(
+                f"{where}.distillers: expected distillers with one weight of their own, as Table 5 "
+                f"has them; '{name}' ({student.method}) is none"
+            )
     for name in study.pairs_of(block) if isinstance(block, PairBlock) else ():
         pair = study.pairs[name]
         recipe = study.recipes[pair.teacher_recipe]

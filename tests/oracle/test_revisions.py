@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,11 @@ OTHER_SETTINGS = {
     "regularizer consistency": [{"mode": "paper"}]
     + [{"ramp": ramp} for ramp in ("cosine", "cyclic", "piecewise")],
     "regularizer lipschitz": [{"norm": "induced"}, {"norm": "induced_strided"}],
-    "study stream": [{"rotation": 20}],
+    "study stream": [{"rotation": 20}, {"turns": 4}],
 }
 """Settings beside the defaults whose result is pinned, too."""
+NEEDED = {"crd": {"negatives": 2}}
+"""What a part needs of its settings for so few images."""
 FAMILIES = {family.examples[0]: family for family in catalogue.FAMILIES}
 STUDY = {
     "study": "pinned",
@@ -254,11 +257,12 @@ def term_result(kind, name, settings):
 
     Logits are scaled up, since the untrained networks' predictions would hardly differ.
     """
-    term = registry.get(kind, name)(**settings)
+    term = registry.get(kind, name)(**NEEDED.get(name, {}) | settings)
     if kind == "distiller":
         term = term.for_teacher("standard")
     network, teacher = network_of("wrn_10_1", 0).train(), network_of("wrn_10_2", 1).eval()
     taught = kind == "distiller"
+    views = term.turns  # each image turned, as the stream does
     with torch.no_grad():
         seen = shapes(teacher(images_of(1)))
         own = shapes(network_of("wrn_10_1", 0)(images_of(1)))
@@ -268,10 +272,11 @@ def term_result(kind, name, settings):
     with seeded(2):
         modules = term.build(site)
     parameters = [*network.parameters(), *torch.nn.ModuleDict(modules).parameters()]
-    found = []
+    found = prepared_result(term, site, network, teacher) if taught else []
     for epoch in range(3):
         order = torch.tensor([0, 1, 2, 3]).roll(epoch)
         images, labels = images_of(10 + epoch)[order], every[order]
+        images = torch.cat([images.rot90(turn, dims=(2, 3)) for turn in range(views)])
         output = sharper(network(images))
         with torch.no_grad():
             answer = sharper(teacher(images)) if taught else None
@@ -288,6 +293,32 @@ def term_result(kind, name, settings):
         found.append(row)
         term.end_epoch(epoch)
     return found
+
+
+def prepared_result(term, site, network, teacher):
+    """The loss and gradient of a first stage, if there is one; what it made goes to the term."""
+    alone = replace(site, student_features=None)
+    with seeded(3):
+        stage = term.preparation(alone, None, {}) or term.preparation(site, network, {})
+    if stage is None:
+        return []
+    images, order = images_of(9), torch.arange(4)
+    images = torch.cat([images.rot90(turn, dims=(2, 3)) for turn in range(term.turns)])
+    batch = Batch(images, site.labels, order, Moment(Stage.PREPARE, 0, 0))
+    with torch.no_grad():
+        answer = teacher(images)
+    output = network.eval()(images) if stage.student else None
+    losses = stage.loss(batch, output, answer)
+    parameters = list(torch.nn.ModuleDict(stage.modules).parameters())
+    gradients = torch.autograd.grad(sum(losses.values()), parameters, allow_unused=True)
+    network.train()
+    if not stage.student:
+        for module in stage.modules.values():
+            module.eval().requires_grad_(False)
+        term.receive(stage.modules)
+    rates = [stage.lr(epoch) for epoch in (0, stage.epochs - 1)] if stage.lr else []
+    row = {key: loss.item() for key, loss in losses.items()}
+    return [row | {"gradient": norm(gradients), "epochs": stage.epochs, "rates": rates}]
 
 
 def small_data(folder, spec, train_images):
@@ -343,7 +374,10 @@ def views_result(augment, folder):
     """The augmented pixels of a batch in each of two epochs."""
     random = np.random.default_rng(2)
     data = small_data(folder, {}, random.integers(0, 256, (11, 8, 8, 3), dtype=np.uint8))
-    stream = Stream(data, Augment(crop_padding=2, flip=0.5, **augment), 4, 3, "teacher", "cpu")
+    turns = augment.get("turns", 1)
+    others = {key: value for key, value in augment.items() if key != "turns"}
+    settings = Augment(crop_padding=2, flip=0.5, **others)
+    stream = Stream(data, settings, 4, 3, "teacher", "cpu", turns)
     mean = torch.tensor(data.manifest["mean"])[:, None, None]
     std = torch.tensor(data.manifest["std"])[:, None, None]
     batches = [stream.batch(Moment(Stage.MAIN, epoch, 0)) for epoch in range(2)]

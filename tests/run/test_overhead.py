@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from soteacher.errors import UserError
+from soteacher.study.kinds import OverheadTable
 from soteacher.study.plan import expand, sha
-from soteacher.study.schema import OverheadTable
 from soteacher.training import overhead
 from soteacher.training.job import How
 from soteacher.training.learner import Learner

@@ -19,9 +19,9 @@ from soteacher.study.describe import (
     planned,
     table_block,
 )
+from soteacher.study.kinds import FIGURES, TABLES
 from soteacher.study.plan import expand
 from soteacher.study.reader import read
-from soteacher.study.schema import FIGURES, TABLES
 
 
 def put(values, path, value):
@@ -63,11 +63,12 @@ def turned_around(values):
     return values
 
 
-OF_DIGITS = {"table1", "table3", "table4", "truth", "overhead", "figure1", "reliability", "curves"}
+OF_DIGITS = {"table1", "table3", "table4", "table6", "truth", "overhead"}
+OF_DIGITS |= {"figure1", "reliability", "curves"}
 OF_OTHERS = {"table2", "table3", "table4", "figure2", "reliability"}
 """What shows runs on the digits, and on the rotated ones."""
-ALL = OF_DIGITS | OF_OTHERS | {"page"}
-OF_STUDENTS = ALL - {"table3", "overhead", "reliability"}
+ALL = OF_DIGITS | OF_OTHERS | {"table5", "page"}
+OF_KD = ALL - {"table3", "table5", "table6", "overhead", "reliability"}
 BOTH = ["student.agreement", "student.predictive_kl"]
 
 # what is set in the demo, and which params are others then
@@ -92,14 +93,18 @@ CHANGES = [
         2e-4,
         {"table1", "table2", "truth", "overhead", "figure2", "page"},
     ),
-    ("distillers kd", {"temperature": 3.0}, OF_STUDENTS),
+    ("distillers kd", {"temperature": 3.0}, OF_KD),
+    ("distillers at", {"weight": 3.0}, {"table5", "table6", "page"}),
+    ("distillers sskd similarity_weight", 3.0, {"table6", "page"}),
+    ("teachers soteacher table5", "standard", {"table5", "table6", "page"}),
+    ("teachers no_cr table5", "soteacher", {"page"}),
     ("data digits augment flip", 0.5, OF_DIGITS | {"page"}),
     ("data digits true_labels confusion", 0.2, OF_DIGITS | {"page"}),
     ("data rotated_digits augment rotation", 10, OF_OTHERS | {"page"}),
     ("recipes demo batch", 32, OF_DIGITS | {"page"}),
-    ("recipes demo keep_every", 2, (OF_DIGITS | {"page"}) - {"table4"}),
+    ("recipes demo keep_every", 2, (OF_DIGITS | {"page"}) - {"table4", "table6"}),
     ("figures figure2 vary", {"lipschitz.weight": [1]}, {"figure2", "page"}),
-    ("precision", "tf32", ALL),
+    ("precision", "tf32", ALL - {"table5"}),
 ]
 
 
@@ -201,12 +206,12 @@ def test_a_figure_tells_what_is_not_the_paper_s_but_for_what_it_varies(demo, mon
         assert "the teacher of epoch" not in told and "0.1 (paper" not in told
         assert said(demo, "page")["figures"][name]["deviations"] == block["deviations"]
 
-    def ours(spec, method):
+    def ours(spec, method, taught_by=""):
         return ["ours"] if method == "soteacher" else []
 
     monkeypatch.setattr(blocks_module, "deviations", ours)
     assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"some"}
-    monkeypatch.setattr(blocks_module, "deviations", lambda spec, method: [])
+    monkeypatch.setattr(blocks_module, "deviations", lambda *_: [])
     assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"all"}
 
 
@@ -221,7 +226,7 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
 def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):
     facts = said(demo, "page")["facts"]
     assert facts[0].startswith(
-        "27 teachers and 45 students were asked for, over seeds 0, 1, 2, on digits (known true "
+        "27 teachers and 71 students were asked for, over seeds 0, 1, 2, on digits (known true "
         "label distributions: 30% of the labels are drawn from look-alike classes"
     )
     other = said(put(demo, "tables table3 seeds", [7]), "page")["facts"]
@@ -231,8 +236,12 @@ def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):
 def test_the_page_says_what_methods_and_recipes_are(demo):
     page = said(demo, "page")
     assert page["teachers"]["standard"] == "cross-entropy alone"
-    assert page["teachers"]["soteacher"] == "consistency + lipschitz (weight 0.0001)"
-    assert page["distillers"] == {"kd": "kd"}
+    assert page["teachers"]["soteacher"] == (
+        "consistency + lipschitz (weight 0.0001); its students have soteacher's weights of Table 5"
+    )
+    assert page["distillers"].keys() == demo["distillers"].keys()
+    assert page["distillers"]["kd"] == "kd"
+    assert page["distillers"]["crd"] == "crd (negatives 256)"
     assert "epochs 16, batch 64, lr 0.05" in page["recipes"]["demo"]
     assert page["tables"].keys() | page["figures"].keys() == ALL - {"page"}
 

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import yaml
 
+from soteacher.distillers.rco import RCO
 from soteacher.report.tables import paper_values
 from soteacher.study.plan import expand
 from soteacher.study.reader import load
@@ -34,26 +35,26 @@ def counted(plan):
 def test_the_runs_are_those_counted_by_hand(plan):
     # Tables 1 and 2: four methods, three seeds. Figure 1: 23 earlier checkpoints, two methods, one
     # seed. Figure 2: 4 + 4 + 3 further settings, three seeds; its zeros are Table 2's no-LR, no-CR
-    teachers, checkpoints, settings = 4 * 3, 23 * 2, 11 * 3
+    # Table 6: 13 methods, two of the teachers
+    teachers, checkpoints, settings, others = 4 * 3, 23 * 2, 11 * 3, 13 * 2 * 3
     assert counted(plan) == {
         ("cifar100", "wrn_40_2", None): teachers,
         ("cifar100", "resnet32x4", None): teachers,
         ("tiny_imagenet", "resnet34", None): teachers + settings,
-        ("cifar100", "wrn_40_1", "wrn_40_2"): teachers + checkpoints,
-        ("cifar100", "wrn_16_2", "wrn_40_2"): teachers,
-        ("cifar100", "shufflenet_v2", "resnet32x4"): teachers,
+        ("cifar100", "wrn_40_1", "wrn_40_2"): teachers + checkpoints + others,
+        ("cifar100", "wrn_16_2", "wrn_40_2"): teachers + others,
+        ("cifar100", "shufflenet_v2", "resnet32x4"): teachers + others,
         ("tiny_imagenet", "resnet18", "resnet34"): teachers + settings,
     }
     roles = Counter(run.spec["role"] for run in plan.runs.values())
-    assert roles == {"teacher": 69, "student": 127}
+    assert roles == {"teacher": 69, "student": 127 + 13 * 3 * 2 * 3}
 
 
-def test_tables_6_and_7_would_make_them_87_teachers_and_379_students(plan):
+def test_table_7_would_make_them_87_teachers_and_379_students(plan):
     roles = Counter(run.spec["role"] for run in plan.runs.values())
     # Table 7 has l1, Mixup, CutMix, AugMix, CRL, and label smoothing is ours; its l2 is Standard
     assert roles["teacher"] + 6 * 3 == 87
-    # Table 6: 13 methods, three pairs, two teachers, three seeds
-    assert roles["student"] + 6 * 3 + 13 * 3 * 2 * 3 == 379
+    assert roles["student"] + 6 * 3 == 379
 
 
 def test_a_table_asks_for_no_more_than_it_shows(plan):
@@ -62,6 +63,8 @@ def test_a_table_asks_for_no_more_than_it_shows(plan):
         "table2": 12 + 12,
         "table3": 3 * 2 * 3,
         "table4": 4 * 2 * 3,
+        "table5": 0,
+        "table6": 13 * 3 * 2 * 3,
         "overhead": 0,
     }
     assert {name: len(plan.runs_of(name)) for name in plan.figures} == {
@@ -79,17 +82,48 @@ def test_figure_1_ends_with_the_runs_of_table_1(plan):
     assert epochs == dict.fromkeys(range(10, 240, 10), 2)
 
 
-def test_every_cell_of_tables_1_to_4_is_the_paper_s_experiment_and_has_its_number(plan):
+def test_every_cell_of_tables_1_to_6_is_the_paper_s_experiment_and_has_its_number(plan):
     known = paper_values().index
+    names = ("table1", "table2", "table3", "table4", "table6")
     ours = {
         (name, cell.row, cell.column): cell.deviations
-        for name in ("table1", "table2", "table3", "table4")
+        for name in names
         for cell in plan.tables[name]
     }
-    assert set(ours) == {
-        place for place in known if place[0] in ("table1", "table2", "table3", "table4")
-    }
+    assert set(ours) == {place for place in known if place[0] in names}
     assert not any(ours.values()), {place: said for place, said in ours.items() if said}
+
+
+def test_table_5_is_the_paper_s_22_cells_from_the_methods_own_files(plan):
+    known = paper_values()["mean"]
+    ours = {("table5", cell.paper_row, cell.column): cell.weight for cell in plan.weights["table5"]}
+    assert ours == {place: value for place, value in known.items() if place[0] == "table5"}
+    assert len(ours) == 22
+
+
+def test_students_have_the_weights_of_their_teachers_column(plan):
+    found = {
+        (run.id.split("/")[2], name, settings.get("weight"))
+        for run in plan.runs.values()
+        if run.teacher
+        for name, settings in run.spec["terms"].items()
+        if "weight" in settings
+    }
+    assert found == {(cell.column, cell.paper_row, cell.weight) for cell in plan.weights["table5"]}
+
+
+def test_rco_s_anchors_are_epochs_that_the_teachers_keep(plan):
+    [epochs] = {
+        tuple(
+            RCO(
+                **{k: v for k, v in run.spec["terms"]["rco"].items() if k != "revision"}
+            ).teacher_epoch(epoch, run.spec["recipe"]["epochs"], 240)
+            for epoch in range(240)
+        )
+        for run in plan.runs.values()
+        if "rco" in run.spec["terms"]
+    }
+    assert Counter(epochs) == dict.fromkeys(range(10, 241, 10), 10)
 
 
 def test_lambda_lr_is_the_data_set_s(plan):
@@ -132,7 +166,7 @@ def test_recipes_are_those_of_appendix_d(plan):
 def test_the_rehearsal_has_every_network_method_table_and_figure_of_the_paper(plan, rehearsal):
     def kinds(planned):
         return {
-            (run.data, run.spec["role"], run.spec["network"]["name"], run.id.split("/")[2])
+            (run.data, run.spec["network"]["name"], run.id.split("/")[2], *run.spec["terms"])
             for run in planned.runs.values()
         }
 

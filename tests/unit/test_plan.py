@@ -114,6 +114,11 @@ def test_the_demo_s_first_data_have_twelve_teachers_their_students_and_those_of_
         for method in ("standard", "soteacher")
         for epoch in (4, 8, 12)
     }
+    students |= {
+        f"digits/wrn_10_2/{method}/seed0/wrn_10_1/{distiller}"
+        for method in ("standard", "soteacher")
+        for distiller in demo["distillers"]
+    }
     assert {run_id for run_id, run in runs.items() if role_of(run) == "teacher"} == teachers
     assert {run_id for run_id, run in runs.items() if role_of(run) == "student"} == students
 

@@ -308,7 +308,7 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
         (
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
-            ("no-LR kd", "cifar100 WRN40-2 Train, ℓ1"),
+            ("no-LR KD", "cifar100 WRN40-2 Train, ℓ1"),
         ),
         (
             "standard",

@@ -1,0 +1,95 @@
+"""Activation boundaries (AB): Heo et al., Knowledge Transfer via Distillation of Activation
+Boundaries Formed by Hidden Neurons, 2019.
+
+Before it is distilled, the student learns which of the teacher's neurons are active: with t the
+teacher's map before its ReLU, s a connector's output for the student's, and margin 1,
+
+    sum over stages l = 1, ..., L of 2^(l - L) * 0.003 / B * sum over entries of
+        (s + 1)^2 where t <= 0 and s > -1,   (s - 1)^2 where t > 0 and s <= 1
+
+for 30 epochs, in which the connectors and what makes the student's maps are trained, at the rate
+that the student's recipe begins with; the rest of the student is in eval mode. Then the student is
+trained with cross-entropy and KD alone.
+
+As SoTeacher ran it (RepDistiller). So the weight of Table 5 has no effect: the first stage takes no
+weight, and the second has no loss of the method's own. A connector is the identity where the maps
+have one shape, else a convolution and a batch norm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from soteacher.distillers.base import Distiller, Table5, stages
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.terms import Preparation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Output
+    from soteacher.terms import Site
+
+SCALE = 3 / 1000
+
+
+@register
+class AB(Distiller):
+    """A first stage that matches activation boundaries; cross-entropy and KD afterwards."""
+
+    label: ClassVar[str] = "AB"
+    remark: ClassVar[str] = (
+        "this weight has no effect, here as in the authors' code: the method's loss is that of a "
+        "first stage alone, unweighted"
+    )
+
+    weight: float | Table5 = Table5(standard=1.0, soteacher=0.5)
+    """Has no effect, as in the authors' code; Table 5 gives it."""
+    prepare_epochs: int = Field(30, ge=1)
+    """Of the first stage."""
+    margin: float = Field(1.0, ge=0)
+    """How far beyond its boundary a neuron is pushed."""
+
+    _connectors: dict[str, Any] = PrivateAttr()
+
+    def preparation(
+        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+    ) -> Preparation | None:
+        """Return the stage that trains the student's trunk and the connectors."""
+        if network is None:  # there is nothing to learn of the teacher alone
+            return None
+        from soteacher.models.adapters import regressor
+
+        self._connectors = {}
+        for stage in (f"{stage}_pre" for stage in stages(site)):
+            shapes = site.student_features[stage], site.teacher_features[stage]
+            same = shapes[0] == shapes[1]
+            self._connectors[stage] = (
+                torch.nn.Identity() if same else regressor(*shapes, relu=False)
+            )
+        trained = {"connectors": torch.nn.ModuleDict(self._connectors), "trunk": network.trunk()}
+        return Preparation(self.prepare_epochs, None, trained, self._boundaries, student=True)
+
+    def _boundaries(
+        self, batch: Batch, output: Output | None, teacher: Output | None
+    ) -> dict[str, Tensor]:
+        """The loss of the first stage."""
+        losses = []
+        for level, (stage, connector) in enumerate(reversed(self._connectors.items())):
+            ours, theirs = connector(output.features[stage]), teacher.features[stage].detach()
+            losses.append(0.5**level * boundary_loss(ours, theirs, self.margin))
+        return {"boundaries": SCALE / len(batch.labels) * torch.stack(losses).sum()}
+
+
+def boundary_loss(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
+    """Squared distances of wrongly active or inactive neurons from beyond the boundary: their sum.
+
+    student, teacher : (B, C, H, W), before the ReLU.
+    """
+    inactive = (student + margin).square() * ((teacher <= 0) & (student > -margin))
+    active = (student - margin).square() * ((teacher > 0) & (student <= margin))
+    return (inactive + active).sum()

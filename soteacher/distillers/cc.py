@@ -1,0 +1,55 @@
+"""Correlation congruence (CC): Peng et al., Correlation Congruence for Knowledge Distillation,
+2019.
+
+With e_s and e_t linear embeddings of both networks' pooled features, and D = e_s - e_t, (B, d):
+
+    mean over i < B of sum over d of |D_i| * |D_(i+1)|
+
+for the consecutive images of a batch. That is the code that the method's authors gave to
+RepDistiller, and SoTeacher ran; the paper's loss compares matrices of kernel values between images
+instead. Both embeddings are trained with the student.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.lazy import torch
+from soteacher.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Features
+    from soteacher.terms import Site
+
+
+@register
+class CC(FeatureDistiller):
+    """Products of consecutive images' differences between embedded features."""
+
+    label: ClassVar[str] = "CC"
+
+    weight: float | Table5 = Table5(standard=0.02, soteacher=0.01)
+    """Of the products (beta of Table 5)."""
+    dimensions: int = Field(128, ge=1)
+    """Of the embeddings."""
+
+    _student: Any = PrivateAttr()
+    _teacher: Any = PrivateAttr()
+
+    def build(self, site: Site) -> dict[str, nn.Module]:
+        """Return both embeddings."""
+        [ours], [theirs] = site.student_features["pooled"], site.teacher_features["pooled"]
+        self._student = torch.nn.Linear(ours, self.dimensions)
+        self._teacher = torch.nn.Linear(theirs, self.dimensions)
+        return {"student_embedding": self._student, "teacher_embedding": self._teacher}
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """Return the mean over consecutive images; 0 for a batch of one."""
+        apart = (self._student(student["pooled"]) - self._teacher(teacher["pooled"])).abs()
+        return (apart[:-1] * apart[1:]).sum() / max(len(apart) - 1, 1)

@@ -1,0 +1,134 @@
+"""Contrastive representation distillation (CRD): Tian, Krishnan and Isola, Contrastive
+Representation Distillation, 2020.
+
+Embeddings of both networks' pooled features, (B, d) of length 1, are contrasted with what a memory
+holds of the other network: of the image itself (once), and of m = 16384 images of other classes.
+With anchor v, a row u of the memory, N training images, and a constant Z of each side,
+
+    P = exp(v . u / 0.07) / Z,   Pn = 1 / N
+
+    mean over B of -log(P / (P + m Pn)) of the image itself
+                   - sum over the m others of log(m Pn / (P + m Pn))
+
+once with the student's embeddings against the teacher's memory and once the other way round, and
+summed. Z is N times the mean of exp(v . u / 0.07) over the first batch, then fixed. After each step
+the rows of the batch's images move half of the way to their embeddings, and are scaled to length 1.
+As SoTeacher ran it (RepDistiller's mode `exact`); both embeddings are trained with the student.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.errors import UserError
+from soteacher.keys import generator, key
+from soteacher.lazy import torch
+from soteacher.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Features
+    from soteacher.terms import Site
+
+EPSILON = 1e-7
+"""Added to denominators, as in RepDistiller."""
+
+
+@register
+class CRD(FeatureDistiller):
+    """Contrast of an image's embeddings by both networks with those of other images."""
+
+    label: ClassVar[str] = "CRD"
+
+    weight: float | Table5 = Table5(standard=0.8, soteacher=0.5)
+    """Of the contrast (beta of Table 5)."""
+    negatives: int = Field(16384, ge=1)
+    """Images of other classes that each image is contrasted with (m)."""
+    contrast_temperature: float = Field(0.07, gt=0)
+    """Of the contrast; `temperature` is the predictions'."""
+    momentum: float = Field(0.5, ge=0, lt=1)
+    """What of a row of the memories stays when its image is seen."""
+    dimensions: int = Field(128, ge=1)
+    """Of the embeddings (d)."""
+
+    _site: Any = PrivateAttr()
+    _student: Any = PrivateAttr()
+    _teacher: Any = PrivateAttr()
+    _kept: dict[str, Any] = PrivateAttr()
+
+    def start(self, site: Site) -> None:
+        """Fill the memories at random, as long as their rows are on average 1."""
+        most = site.n_images - int(site.labels.bincount().max())
+        if self.negatives > most:
+            raise UserError(
+                f"CRD is to contrast each image with {self.negatives} images of other classes, but "
+                f"for the largest class there are only {most}: set `negatives` to at most that"
+            )
+        self._site = site
+        bound = (3 / self.dimensions) ** 0.5
+        self._kept = {"constants": torch.zeros(2, device=site.device)}
+        for name in ("student_memory", "teacher_memory"):
+            first = generator(key(site.seed, site.role, f"crd {name}"))
+            rows = torch.rand(site.n_images, self.dimensions, generator=first)
+            self._kept[name] = ((2 * rows - 1) * bound).to(site.device)
+
+    def build(self, site: Site) -> dict[str, nn.Module]:
+        """Return both embeddings."""
+        [ours], [theirs] = site.student_features["pooled"], site.teacher_features["pooled"]
+        self._student = torch.nn.Linear(ours, self.dimensions)
+        self._teacher = torch.nn.Linear(theirs, self.dimensions)
+        return {"student_embedding": self._student, "teacher_embedding": self._teacher}
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Return both memories, (N, d), and both constants Z, (2,), 0 before the first step."""
+        return self._kept
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """Return both contrasts; then the memories take the batch's embeddings in."""
+        normalize = torch.nn.functional.normalize
+        ours = normalize(self._student(student["pooled"]), dim=1)
+        theirs = normalize(self._teacher(teacher["pooled"]), dim=1)
+        chosen = torch.cat([batch.indices[:, None], self.drawn(batch)], dim=1)  # (B, 1 + m)
+        scores = [  # (B, 1 + m) each
+            self._scores(ours, self._kept["teacher_memory"], chosen),
+            self._scores(theirs, self._kept["student_memory"], chosen),
+        ]
+        with torch.no_grad():
+            known = self._kept["constants"]
+            first = self._site.n_images * torch.stack([side.mean() for side in scores])
+            # nothing is changed in place: the backward pass needs what the losses were made of
+            self._kept["constants"] = torch.where(known > 0, known, first.to(known.dtype))
+            for embedded, name in ((ours, "student_memory"), (theirs, "teacher_memory")):
+                memory = self._kept[name]
+                moved = self.momentum * memory[batch.indices] + (1 - self.momentum) * embedded
+                rows = normalize(moved, dim=1).to(memory.dtype)
+                self._kept[name] = memory.index_copy(0, batch.indices, rows)
+        constants = self._kept["constants"]
+        return self._contrast(scores[0] / constants[0]) + self._contrast(scores[1] / constants[1])
+
+    def drawn(self, batch: Batch) -> Tensor:
+        """Images of other classes for each of a batch, (B, m), any set of them equally likely."""
+        n = self._site.n_images
+        random = self._site.random("crd negatives", batch.at)
+        keys = torch.rand(len(batch.labels), n, generator=random, device=self._site.device)
+        own = batch.labels[:, None] == self._site.labels
+        keys = keys.masked_fill(own, 2.0)  # larger than any other: they come last
+        return keys.argsort(dim=1, stable=True)[:, : self.negatives]
+
+    def _scores(self, anchors: Tensor, memory: Tensor, chosen: Tensor) -> Tensor:
+        """exp(v . u / temperature) of anchors (B, d) and the chosen rows: (B, 1 + m)."""
+        # products with all N rows take less time and memory than a copy of 1 + m rows an image
+        products = anchors @ memory.to(anchors.dtype).T  # (B, d) -> (B, N)
+        return (products.gather(1, chosen) / self.contrast_temperature).exp()
+
+    def _contrast(self, found: Tensor) -> Tensor:
+        """One side's loss, of P, (B, 1 + m): the first is of the image itself."""
+        noise = self.negatives / self._site.n_images  # m Pn
+        itself = (found[:, 0] / (found[:, 0] + noise + EPSILON)).log()
+        others = (noise / (found[:, 1:] + noise + EPSILON)).log().sum(dim=1)
+        return -(itself + others).mean()

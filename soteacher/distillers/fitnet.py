@@ -1,0 +1,55 @@
+"""FitNets: Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
+
+The student's map of a middle stage is made to equal the teacher's:
+
+    mean over all entries of (r(F_s) - F_t)^2,   r = ReLU(BN(conv(F_s)))
+
+with the maps of stage 2, and a trained regressor r that gives the student's map the teacher's
+shape. As SoTeacher ran it (RepDistiller) the loss goes along with the others all through training;
+Romero et al. train the student up to that stage first, and distill it afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import PrivateAttr
+
+from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.lazy import torch
+from soteacher.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Features
+    from soteacher.terms import Site
+
+
+@register
+class FitNet(FeatureDistiller):
+    """Mean squared error between the teacher's map of stage 2 and a regression of the student's."""
+
+    label: ClassVar[str] = "FitNets"
+
+    weight: float | Table5 = Table5(standard=100.0, soteacher=50.0)
+    """Of the squared error (beta of Table 5)."""
+
+    _stage: str = PrivateAttr()
+    _regressor: Any = PrivateAttr()
+
+    def build(self, site: Site) -> dict[str, nn.Module]:
+        """Return the regressor."""
+        from soteacher.models.adapters import regressor
+
+        common = stages(site)
+        self._stage = "stage2" if "stage2" in common else common[-1]
+        student, teacher = site.student_features, site.teacher_features
+        self._regressor = regressor(student[self._stage], teacher[self._stage], relu=True)
+        return {"regressor": self._regressor}
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """Return the mean over all entries of the squared difference."""
+        found = self._regressor(student[self._stage])
+        return torch.nn.functional.mse_loss(found, teacher[self._stage])

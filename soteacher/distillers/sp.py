@@ -1,0 +1,54 @@
+"""Similarity-preserving distillation (SP): Tung and Mori, Similarity-Preserving Knowledge
+Distillation, 2019.
+
+Images that are alike to the teacher are to be alike to the student. With Q the maps of a batch as
+rows, (B, C * H * W), and G = Q Q^T with each row scaled to length 1:
+
+    sum over all B x B entries of (G_s - G_t)^2, over B^2
+
+SoTeacher (RepDistiller) takes the maps of the last stage alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PrivateAttr
+
+from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.lazy import torch
+from soteacher.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Features
+    from soteacher.terms import Site
+
+
+@register
+class SP(FeatureDistiller):
+    """Mean squared error between the similarities of a batch's images."""
+
+    label: ClassVar[str] = "SP"
+
+    weight: float | Table5 = Table5(standard=3000.0, soteacher=1500.0)
+    """Of the squared error (beta of Table 5)."""
+
+    _stage: str = PrivateAttr()
+
+    def start(self, site: Site) -> None:
+        """Find the last stage that both networks have."""
+        self._stage = stages(site)[-1]
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """Return the mean squared difference of similarities."""
+        ours, theirs = similarities(student[self._stage]), similarities(teacher[self._stage])
+        return torch.nn.functional.mse_loss(ours, theirs)
+
+
+def similarities(features: Tensor) -> Tensor:
+    """Inner products of the images of (B, C, H, W): (B, B), each row of length 1."""
+    rows = features.flatten(1)
+    return torch.nn.functional.normalize(rows @ rows.T, dim=1)

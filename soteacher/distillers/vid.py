@@ -1,0 +1,77 @@
+"""Variational information distillation (VID): Ahn et al., Variational Information Distillation for
+Knowledge Transfer, 2019.
+
+The teacher's maps are taken as normally distributed about a function mu of the student's, with a
+variance s_c^2 of each channel; the negative log-likelihood is the loss, stage by stage:
+
+    sum over stages of mean over all entries of ((mu(F_s) - F_t)^2 / s_c^2 + log s_c^2) / 2
+
+mu is three 1x1 convolutions with ReLUs between; s_c^2 = softplus(a_c) + 1e-5, 5 at first. Both are
+trained with the student. The larger of two maps is averaged down to the smaller one's size.
+As in the authors' code, but for the constant log(2 pi) / 2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import PrivateAttr
+
+from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.lazy import torch
+from soteacher.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Features
+    from soteacher.terms import Site
+
+LEAST, FIRST = 1e-5, 5.0
+"""The smallest variance, and the one at the start."""
+
+
+@register
+class VID(FeatureDistiller):
+    """Negative log-likelihood of the teacher's maps, given the student's, of all stages."""
+
+    label: ClassVar[str] = "VID"
+
+    weight: float | Table5 = Table5(standard=1.0, soteacher=0.5)
+    """Of the negative log-likelihood (beta of Table 5)."""
+
+    _means: dict[str, Any] = PrivateAttr()
+    _scales: Any = PrivateAttr()
+
+    def build(self, site: Site) -> dict[str, nn.Module]:
+        """Return the functions mu, and the a_c of all stages."""
+        nn = torch.nn
+        self._means, scales = {}, {}
+        for stage in stages(site):
+            into, out = site.student_features[stage][0], site.teacher_features[stage][0]
+            self._means[stage] = nn.Sequential(
+                nn.Conv2d(into, out, 1, bias=False),
+                nn.ReLU(),
+                nn.Conv2d(out, out, 1, bias=False),
+                nn.ReLU(),
+                nn.Conv2d(out, out, 1, bias=False),
+            )
+            first = math.log(math.expm1(FIRST - LEAST))  # whose softplus is FIRST - LEAST
+            scales[stage] = nn.Parameter(torch.full((out,), first))
+        self._scales = nn.ParameterDict(scales)
+        return {"means": nn.ModuleDict(self._means), "scales": self._scales}
+
+    def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
+        """Return the sum over stages of the mean negative log-likelihood."""
+        from soteacher.models.adapters import same_size
+
+        losses = []
+        for stage, mean in self._means.items():
+            ours, theirs = same_size(student[stage], teacher[stage])
+            variances = torch.nn.functional.softplus(self._scales[stage]) + LEAST
+            variances = variances[:, None, None]  # (C) -> (C, 1, 1)
+            errors = (mean(ours) - theirs).square()
+            losses.append((errors / variances + variances.log()).mean() / 2)
+        return torch.stack(losses).sum()

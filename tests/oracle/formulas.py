@@ -1,0 +1,218 @@
+"""The loss of each distiller in plain NumPy, float64, image by image and pair by pair.
+
+Written from the formulas, not from the package: one function a method, of (the started method, the
+batch, the student's features, the teacher's features), all arrays.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+STAGES = ("stage1", "stage2", "stage3")
+
+
+def array(tensor):
+    return tensor.detach().numpy()
+
+
+def average_down(maps, height, width):
+    """(B, C, H, W) to the size, by means over blocks: whole numbers of times smaller only."""
+    n, c, h, w = maps.shape
+    assert h % height == 0 and w % width == 0
+    return maps.reshape(n, c, height, h // height, width, w // width).mean(axis=(3, 5))
+
+
+def like_sized(student, teacher):
+    height, width = np.minimum(student.shape[2:], teacher.shape[2:])
+    return average_down(student, height, width), average_down(teacher, height, width)
+
+
+def unit(vector):
+    length = math.sqrt((vector * vector).sum())
+    return vector / length if length > 1e-12 else 0 * vector
+
+
+def convolved(maps, weight, bias, stride=1, padding=0):
+    """A convolution, output pixel by output pixel."""
+    n, _, h, w = maps.shape
+    out, _, kh, kw = weight.shape
+    padded = np.pad(maps, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    height, width = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
+    made = np.zeros((n, out, height, width))
+    for y, x in np.ndindex(height, width):
+        seen = padded[:, :, y * stride : y * stride + kh, x * stride : x * stride + kw]
+        made[:, :, y, x] = np.einsum("nchw,ochw->no", seen, weight)
+    return made if bias is None else made + bias[:, None, None]
+
+
+def spread(maps, weight, bias, stride, padding):
+    """A transposed convolution: every pixel leaves its kernel in the output."""
+    n, _, h, w = maps.shape
+    _, out, kh, kw = weight.shape
+    whole = np.zeros((n, out, (h - 1) * stride + kh, (w - 1) * stride + kw))
+    for y, x in np.ndindex(h, w):
+        part = np.einsum("nc,cohw->nohw", maps[:, :, y, x], weight)
+        whole[:, :, y * stride : y * stride + kh, x * stride : x * stride + kw] += part
+    inner = whole[:, :, padding : whole.shape[2] - padding, padding : whole.shape[3] - padding]
+    return inner + bias[:, None, None]
+
+
+def batch_normed(maps, norm):
+    """As in training: by the batch's own mean and (biased) variance."""
+    mean, variance = (f(maps, axis=(0, 2, 3))[:, None, None] for f in (np.mean, np.var))
+    scaled = (maps - mean) / np.sqrt(variance + norm.eps)
+    return scaled * array(norm.weight)[:, None, None] + array(norm.bias)[:, None, None]
+
+
+def fitnet(method, batch, student, teacher):
+    conv, norm, _ = method.modules["regressor"]
+    maps, weight, bias = student["stage2"], array(conv.weight), array(conv.bias)
+    transposed = type(conv).__name__ == "ConvTranspose2d"
+    made = spread(maps, weight, bias, 2, 1) if transposed else convolved(maps, weight, bias)
+    return ((np.maximum(batch_normed(made, norm), 0) - teacher["stage2"]) ** 2).mean()
+
+
+def attention_of(image):
+    """Of one image's map (C, H, W): where its channels are large, of length 1."""
+    return unit(np.mean([channel**2 for channel in image], axis=0).ravel())
+
+
+def at(method, batch, student, teacher):
+    total = 0.0
+    for stage in STAGES:
+        pairs = zip(*like_sized(student[stage], teacher[stage]), strict=True)
+        total += np.mean([(attention_of(s) - attention_of(t)) ** 2 for s, t in pairs])
+    return total
+
+
+def sp(method, batch, student, teacher):
+    def rows(maps):
+        flat = [image.ravel() for image in maps]
+        return [unit(np.array([one @ other for other in flat])) for one in flat]
+
+    pairs = zip(rows(student["stage3"]), rows(teacher["stage3"]), strict=True)
+    return sum(((s - t) ** 2).sum() for s, t in pairs) / len(student["stage3"]) ** 2
+
+
+def linear(layer, rows):
+    return rows @ array(layer.weight).T + array(layer.bias)
+
+
+def embedded(method, student, teacher):
+    modules = method.modules
+    ours = linear(modules["student_embedding"], student["pooled"])
+    return ours, linear(modules["teacher_embedding"], teacher["pooled"])
+
+
+def cc(method, batch, student, teacher):
+    ours, theirs = embedded(method, student, teacher)
+    apart = [np.abs(s - t) for s, t in zip(ours, theirs, strict=True)]
+    return np.mean([one @ following for one, following in itertools.pairwise(apart)])
+
+
+def vid(method, batch, student, teacher):
+    total = 0.0
+    for stage in STAGES:
+        maps, wanted = like_sized(student[stage], teacher[stage])
+        first, _, second, _, third = method.modules["means"][stage]
+        for layer, last in ((first, False), (second, False), (third, True)):
+            maps = np.einsum("nchw,oc->nohw", maps, array(layer.weight)[:, :, 0, 0])
+            maps = maps if last else np.maximum(maps, 0)
+        scales = array(method.modules["scales"][stage])
+        variances = (np.log(1 + np.exp(scales)) + 1e-5)[:, None, None]
+        total += np.mean(0.5 * ((maps - wanted) ** 2 / variances + np.log(variances)))
+    return total
+
+
+def smooth_l1(differences):
+    size = np.abs(differences)
+    return np.where(size < 1, 0.5 * size**2, size - 0.5).mean()
+
+
+def rkd(method, batch, student, teacher):
+    def distances(rows):
+        apart = np.array([[np.linalg.norm(a - b) for b in rows] for a in rows])
+        return apart / apart[apart > 0].mean()
+
+    def angles(rows):
+        return np.array([[[unit(a - c) @ unit(b - c) for b in rows] for a in rows] for c in rows])
+
+    ours, theirs = student["pooled"], teacher["pooled"]
+    distance = smooth_l1(distances(ours) - distances(theirs))
+    return 25 * distance + 50 * smooth_l1(angles(ours) - angles(theirs))
+
+
+def pkt(method, batch, student, teacher):
+    def probabilities(rows):
+        likeness = np.array([[(unit(a) @ unit(b) + 1) / 2 for b in rows] for a in rows])
+        return [row / row.sum() for row in likeness]
+
+    total = 0.0
+    both = (probabilities(features["pooled"]) for features in (student, teacher))
+    for ours, theirs in zip(*both, strict=True):
+        for p_s, p_t in zip(ours, theirs, strict=True):
+            total += p_t * math.log((p_t + 1e-7) / (p_s + 1e-7))
+    return total / len(student["pooled"]) ** 2
+
+
+def nst(method, batch, student, teacher):
+    def kernel(first, second):
+        pairs = itertools.product(first, second)
+        return np.mean([(unit(a.ravel()) @ unit(b.ravel())) ** 2 for a, b in pairs])
+
+    total = 0.0
+    for stage in STAGES:
+        pairs = list(zip(*like_sized(student[stage], teacher[stage]), strict=True))
+        found = [kernel(t, t) + kernel(s, s) - 2 * kernel(s, t) for s, t in pairs]
+        total += np.mean(found)
+    return total
+
+
+def leaky(maps):
+    return np.where(maps > 0, maps, 0.1 * maps)
+
+
+def ft(method, batch, student, teacher):
+    maps = student["stage3"]
+    layers = list(method.modules["translator"])
+    for conv, norm in zip(layers[0::3], layers[1::3], strict=True):
+        maps = convolved(maps, array(conv.weight), array(conv.bias), padding=1)
+        maps = leaky(batch_normed(maps, norm))
+    factor = teacher["stage3"]
+    for conv in list(method.term._prepared["encoder"])[0::2]:
+        factor = leaky(convolved(factor, array(conv.weight), array(conv.bias), padding=1))
+    pairs = zip(*like_sized(maps, factor), strict=True)
+    return np.mean([np.abs(attention_of(s) - attention_of(t)) for s, t in pairs])
+
+
+def crd(method, batch, student, teacher):
+    term = method.term
+    ours, theirs = ([unit(row) for row in rows] for rows in embedded(method, student, teacher))
+    negatives = array(term.drawn(batch))
+    n, m = len(term._site.labels), negatives.shape[1]
+    total = 0.0
+    sides = ((ours, "teacher_memory"), (theirs, "student_memory"))
+    for number, (anchors, name) in enumerate(sides):
+        memory = array(term.buffers()[name])
+        scores = [
+            [math.exp(anchor @ memory[place] / 0.07) for place in (index, *others)]
+            for anchor, index, others in zip(anchors, array(batch.indices), negatives, strict=True)
+        ]
+        known = term.buffers()["constants"][number].item()
+        z = known or n * np.mean(scores)  # of the first batch: this one, if none came before
+        for positive, *others in scores:
+            noise = m / n
+            total -= math.log(positive / z / (positive / z + noise + 1e-7))
+            total -= sum(math.log(noise / (other / z + noise + 1e-7)) for other in others)
+    return total / len(ours)
+
+
+FORMULAS = {
+    name: found
+    for name, found in globals().items()
+    if name in ("fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "nst", "ft", "crd")
+}
+"""The methods with one weighted loss between features."""
