@@ -11,6 +11,9 @@ import math
 
 import numpy as np
 
+from soteacher import registry
+from soteacher.distillers.base import FeatureDistiller
+
 STAGES = ("stage1", "stage2", "stage3")
 
 
@@ -211,8 +214,8 @@ def crd(method, batch, student, teacher):
 
 
 FORMULAS = {
-    name: found
-    for name, found in globals().items()
-    if name in ("fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "nst", "ft", "crd")
+    name: globals()[name]
+    for name in registry.names("distiller")
+    if issubclass(registry.get("distiller", name), FeatureDistiller) and name in globals()
 }
-"""The methods with one weighted loss between features."""
+"""Of the methods with one weighted loss between features, by their names."""
