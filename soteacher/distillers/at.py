@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -56,4 +56,4 @@ class AT(FeatureDistiller):
 
 def attention(features: Tensor) -> Tensor:
     """Where a map (B, C, H, W) is large: (B, H * W), each row of length 1, or 0 for a map of 0."""
-    return torch.nn.functional.normalize(features.square().mean(dim=1).flatten(1), dim=1)
+    return directions(features.square().mean(dim=1).flatten(1))

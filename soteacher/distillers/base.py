@@ -46,6 +46,15 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     )
 
 
+def directions(vectors: Tensor) -> Tensor:
+    """Vectors (..., C), each over its length; one of length 0 stays 0, without a gradient.
+
+    `torch.nn.functional.normalize` would multiply the gradient there by 1e12.
+    """
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length.where(length > 1e-12, torch.inf)
+
+
 def stages(site: Site) -> tuple[str, ...]:
     """The features `stage1`, `stage2`, ... that student and teacher both have; at least one."""
     assert site.student_features is not None and site.teacher_features is not None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.distillers.base import FeatureDistiller, Table5, directions
 from soteacher.errors import UserError
 from soteacher.keys import generator, key
 from soteacher.lazy import torch
@@ -90,9 +90,8 @@ class CRD(FeatureDistiller):
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return both contrasts; then the memories take the batch's embeddings in."""
-        normalize = torch.nn.functional.normalize
-        ours = normalize(self._student(student["pooled"]), dim=1)
-        theirs = normalize(self._teacher(teacher["pooled"]), dim=1)
+        ours = directions(self._student(student["pooled"]))
+        theirs = directions(self._teacher(teacher["pooled"]))
         chosen = torch.cat([batch.indices[:, None], self.drawn(batch)], dim=1)  # (B, 1 + m)
         scores = [  # (B, 1 + m) each
             self._scores(ours, self._kept["teacher_memory"], chosen),
@@ -106,7 +105,7 @@ class CRD(FeatureDistiller):
             for embedded, name in ((ours, "student_memory"), (theirs, "teacher_memory")):
                 memory = self._kept[name]
                 moved = self.momentum * memory[batch.indices] + (1 - self.momentum) * embedded
-                rows = normalize(moved, dim=1).to(memory.dtype)
+                rows = directions(moved).to(memory.dtype)
                 self._kept[name] = memory.index_copy(0, batch.indices, rows)
         constants = self._kept["constants"]
         return self._contrast(scores[0] / constants[0]) + self._contrast(scores[1] / constants[1])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.distillers.base import FeatureDistiller, Table5, directions
 from soteacher.errors import UserError
 from soteacher.lazy import torch
 from soteacher.registry import register
@@ -122,4 +122,4 @@ def last_stage(features: FeatureShapes) -> str:
 
 def large(factor: Tensor) -> Tensor:
     """Where a factor (B, C, H, W) is large: (B, H * W), each row of length 1."""
-    return torch.nn.functional.normalize(factor.square().mean(dim=1).flatten(1), dim=1)
+    return directions(factor.square().mean(dim=1).flatten(1))

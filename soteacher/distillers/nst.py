@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -57,7 +57,7 @@ class NST(FeatureDistiller):
 
 def channels(features: Tensor) -> Tensor:
     """The channels of (B, C, H, W) as vectors over pixels: (B, C, H * W), each of length 1."""
-    return torch.nn.functional.normalize(features.flatten(2), dim=2)
+    return directions(features.flatten(2))
 
 
 def kernel(first: Tensor, second: Tensor) -> Tensor:

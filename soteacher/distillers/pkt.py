@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from soteacher.distillers.base import FeatureDistiller, Table5
-from soteacher.lazy import torch
+from soteacher.distillers.base import FeatureDistiller, Table5, directions
 from soteacher.registry import register
 
 if TYPE_CHECKING:
@@ -44,6 +43,6 @@ class PKT(FeatureDistiller):
 
 def neighbours(features: Tensor) -> Tensor:
     """For each row of (B, C), the probabilities of all rows to be its neighbour: (B, B)."""
-    rows = torch.nn.functional.normalize(features, dim=1)
+    rows = directions(features)
     likeness = (rows @ rows.T + 1) / 2
     return likeness / likeness.sum(dim=1, keepdim=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.distillers.base import FeatureDistiller, Table5, directions
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -61,5 +61,5 @@ def distances(features: Tensor) -> Tensor:
 def angles(features: Tensor) -> Tensor:
     """Cosines of the angles between all rows of (B, C), seen from each: (B, B, B)."""
     rays = features - features[:, None]  # (B, B, C): [j, i] from image j to image i
-    rays = torch.nn.functional.normalize(rays, dim=2)
+    rays = directions(rays)
     return rays @ rays.transpose(1, 2)

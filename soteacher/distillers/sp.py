@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -51,4 +51,4 @@ class SP(FeatureDistiller):
 def similarities(features: Tensor) -> Tensor:
     """Inner products of the images of (B, C, H, W): (B, B), each row of length 1."""
     rows = features.flatten(1)
-    return torch.nn.functional.normalize(rows @ rows.T, dim=1)
+    return directions(rows @ rows.T)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import Distiller, Table5
+from soteacher.distillers.base import Distiller, Table5, directions
 from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.terms import Preparation
@@ -112,7 +112,7 @@ def head(size: int) -> nn.Module:
 
 def similarities(projected: Tensor, n: int) -> Tensor:
     """Cosines of turned images with the n upright ones, which come first: (4n, d) -> (3n, n)."""
-    rows = torch.nn.functional.normalize(projected, dim=1)
+    rows = directions(projected)
     return rows[n:] @ rows[:n].T
 
 

@@ -190,7 +190,9 @@ def test_equal_features_are_the_minimum(name):
         assert own_loss(method, name, other, teacher).item() > 1e-4
 
 
-@pytest.mark.parametrize("case", ["one image", "two images", "zeros", "equal rows", "equal to it"])
+@pytest.mark.parametrize(
+    "case", ["one image", "two images", "zeros", "a zero image", "equal rows", "equal to it"]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_batches_have_finite_losses_and_gradients(name, case):
     method = method_of(name, SAME_SIZE)
@@ -201,6 +203,11 @@ def test_odd_batches_have_finite_losses_and_gradients(name, case):
             out._replace(features={k: torch.zeros_like(v) for k, v in out.features.items()})
             for out in (student, teacher)
         )
+    if case == "a zero image":  # of the student's alone
+        features = {k: v.detach().clone() for k, v in student.features.items()}
+        for value in features.values():
+            value[1] = 0
+        student = student._replace(features=features)
     if case == "equal rows":
         student, teacher = (
             out._replace(
@@ -220,6 +227,10 @@ def test_odd_batches_have_finite_losses_and_gradients(name, case):
     parameters = torch.nn.ModuleDict(method.modules).parameters()
     grads = [value.grad for value in (*student.features.values(), *parameters)]
     assert all(grad.isfinite().all() for grad in grads if grad is not None)
+    # nor are they beyond all measure, as they would be past a vector of length 0
+    assert all(
+        grad.abs().max() < 1e3 * max(weight_of(method), 1) for grad in grads if grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", ["at", "sp", "rkd", "pkt", "nst", "fitnet", "ft", "vid"])
