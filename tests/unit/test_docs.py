@@ -40,6 +40,17 @@ def test_every_setting_that_is_said_to_change_a_reading_exists(root):
             assert all(key in type(block).model_fields for key in inner[1:]), setting
 
 
+def test_every_distiller_is_explained_with_its_own_settings(root):
+    lines = (root / "config/README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    said = {row[0].strip("`"): row[-1] for row in rows if len(row) == 3}
+    common = {"ce", "kd", "temperature", "weight"}
+    for name in registry.names("distiller"):
+        own = registry.get("distiller", name).model_fields.keys() - common
+        named = set(re.findall(r"`(\w+)`", said[name]))
+        assert named <= own and (named == own or "and more" in said[name]), name
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/reproduce.md", "docs/deviations.md"])
 def test_every_file_that_a_page_leads_to_is_there(root, page):
     text = (root / page).read_text()
