@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import Distiller, Table5, stages
+from soteacher.distillers.base import Distiller, Table5, Weight, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.terms import Preparation
@@ -47,7 +47,7 @@ class AB(Distiller):
         "first stage alone, unweighted"
     )
 
-    weight: float | Table5 = Table5(standard=1.0, soteacher=0.5)
+    weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Has no effect, as in the authors' code; Table 5 gives it."""
     prepare_epochs: int = Field(30, ge=1)
     """Of the first stage."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -34,7 +34,7 @@ class AT(FeatureDistiller):
 
     label: ClassVar[str] = "AT"
 
-    weight: float | Table5 = Table5(standard=1000.0, soteacher=500.0)
+    weight: Weight = Table5(standard=1000.0, soteacher=500.0)
     """Of the squared error (beta of Table 5)."""
 
     _stages: tuple[str, ...] = PrivateAttr()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class Table5(Settings):
     """For students of teachers trained as usual."""
     soteacher: float = Field(ge=0)
     """For students of SoTeacher's teachers; in the paper mostly half as much."""
+
+
+Weight = Annotated[float, Field(ge=0)] | Table5
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -132,7 +135,7 @@ class FeatureDistiller(Distiller):
     A subclass gives `weight` its two defaults, from Table 5.
     """
 
-    weight: float | Table5
+    weight: Weight
     """Of the method's own loss (beta of Table 5), by what the teacher method says of `table5`."""
 
     def method_losses(

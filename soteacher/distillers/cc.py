@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -34,7 +34,7 @@ class CC(FeatureDistiller):
 
     label: ClassVar[str] = "CC"
 
-    weight: float | Table5 = Table5(standard=0.02, soteacher=0.01)
+    weight: Weight = Table5(standard=0.02, soteacher=0.01)
     """Of the products (beta of Table 5)."""
     dimensions: int = Field(128, ge=1)
     """Of the embeddings."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
 from soteacher.errors import UserError
 from soteacher.keys import generator, key
 from soteacher.lazy import torch
@@ -45,7 +45,7 @@ class CRD(FeatureDistiller):
 
     label: ClassVar[str] = "CRD"
 
-    weight: float | Table5 = Table5(standard=0.8, soteacher=0.5)
+    weight: Weight = Table5(standard=0.8, soteacher=0.5)
     """Of the contrast (beta of Table 5)."""
     negatives: int = Field(16384, ge=1)
     """Images of other classes that each image is contrasted with (m)."""

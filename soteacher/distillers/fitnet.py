@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -33,7 +33,7 @@ class FitNet(FeatureDistiller):
 
     label: ClassVar[str] = "FitNets"
 
-    weight: float | Table5 = Table5(standard=100.0, soteacher=50.0)
+    weight: Weight = Table5(standard=100.0, soteacher=50.0)
     """Of the squared error (beta of Table 5)."""
 
     _stage: str = PrivateAttr()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
 from soteacher.errors import UserError
 from soteacher.lazy import torch
 from soteacher.registry import register
@@ -45,7 +45,7 @@ class FT(FeatureDistiller):
 
     label: ClassVar[str] = "FT"
 
-    weight: float | Table5 = Table5(standard=200.0, soteacher=100.0)
+    weight: Weight = Table5(standard=200.0, soteacher=100.0)
     """Of the difference (beta of Table 5)."""
     prepare_epochs: int = Field(30, ge=1)
     """Of the paraphraser's training, which is done once a teacher."""

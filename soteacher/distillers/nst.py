@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -35,7 +35,7 @@ class NST(FeatureDistiller):
 
     label: ClassVar[str] = "NST"
 
-    weight: float | Table5 = Table5(standard=50.0, soteacher=25.0)
+    weight: Weight = Table5(standard=50.0, soteacher=25.0)
     """Of the discrepancy (beta of Table 5)."""
 
     _stages: tuple[str, ...] = PrivateAttr()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
 from soteacher.registry import register
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PKT(FeatureDistiller):
 
     label: ClassVar[str] = "PKT"
 
-    weight: float | Table5 = Table5(standard=30000.0, soteacher=15000.0)
+    weight: Weight = Table5(standard=30000.0, soteacher=15000.0)
     """Of the divergence (beta of Table 5)."""
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -34,7 +34,7 @@ class RKD(FeatureDistiller):
 
     label: ClassVar[str] = "RKD"
 
-    weight: float | Table5 = Table5(standard=1.0, soteacher=0.5)
+    weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Of the two together (beta of Table 5)."""
     distance_weight: float = Field(25.0, ge=0)
     """Of the distances."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, directions, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -33,7 +33,7 @@ class SP(FeatureDistiller):
 
     label: ClassVar[str] = "SP"
 
-    weight: float | Table5 = Table5(standard=3000.0, soteacher=1500.0)
+    weight: Weight = Table5(standard=3000.0, soteacher=1500.0)
     """Of the squared error (beta of Table 5)."""
 
     _stage: str = PrivateAttr()

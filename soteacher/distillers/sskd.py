@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.distillers.base import Distiller, Table5, directions
+from soteacher.distillers.base import Distiller, Table5, Weight, directions
 from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.terms import Preparation
@@ -49,9 +49,9 @@ class SSKD(Distiller):
     label: ClassVar[str] = "SSKD"
     turns: ClassVar[int] = 4
 
-    transformed_weight: float | Table5 = Table5(standard=2.7, soteacher=1.0)
+    transformed_weight: Weight = Table5(standard=2.7, soteacher=1.0)
     """Of the turned images' predictions (lambda 3 of Appendix D.2)."""
-    similarity_weight: float | Table5 = Table5(standard=10.0, soteacher=10.0)
+    similarity_weight: Weight = Table5(standard=10.0, soteacher=10.0)
     """Of the similarities (lambda 4 of Appendix D.2)."""
     similarity_temperature: float = Field(0.5, gt=0)
     """Of the similarities; `temperature` is the predictions'."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.distillers.base import FeatureDistiller, Table5, stages
+from soteacher.distillers.base import FeatureDistiller, Table5, Weight, stages
 from soteacher.lazy import torch
 from soteacher.registry import register
 
@@ -39,7 +39,7 @@ class VID(FeatureDistiller):
 
     label: ClassVar[str] = "VID"
 
-    weight: float | Table5 = Table5(standard=1.0, soteacher=0.5)
+    weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Of the negative log-likelihood (beta of Table 5)."""
 
     _means: dict[str, Any] = PrivateAttr()

@@ -173,8 +173,15 @@ def page_summary(plan: Plan) -> dict[str, Any]:
 
 
 def _part(name: str, settings: Any) -> str:
-    said = ", ".join(f"{key} {value}" for key, value in settings.spec().items())
+    said = ", ".join(f"{key} {_value(value)}" for key, value in settings.spec().items())
     return f"{name} ({said})" if said else name
+
+
+def _value(value: Any) -> str:
+    """A setting; of one that is a map, each value with its key."""
+    if isinstance(value, dict):
+        return " and ".join(f"{inner} for {key}" for key, inner in value.items())
+    return str(value)
 
 
 def _headings(plan: Plan, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ CIFAR = Outline(n_train=50_000, n_test=10_000, height=32, width=32, n_classes=10
 
 
 def flop(network, epochs=240):
-    spec = {"network": {"name": network}, "recipe": {"epochs": epochs}}
+    spec = {"network": {"name": network}, "recipe": {"epochs": epochs}, "stream": {}}
     [work] = pass_flop([spec | {"data": {"source": "cifar100"}}], CIFAR)
     return work
 

@@ -242,6 +242,7 @@ def test_the_page_says_what_methods_and_recipes_are(demo):
     assert page["distillers"].keys() == demo["distillers"].keys()
     assert page["distillers"]["kd"] == "kd"
     assert page["distillers"]["crd"] == "crd (negatives 256)"
+    assert page["distillers"]["at"] == "at (weight 100.0 for standard and 50.0 for soteacher)"
     assert "epochs 16, batch 64, lr 0.05" in page["recipes"]["demo"]
     assert page["tables"].keys() | page["figures"].keys() == ALL - {"page"}
 

@@ -169,6 +169,7 @@ def test_earlier_teachers_must_be_kept(study):
             "distillers.at.weight: unknown key 'soteachr'",
         ),
         (("distillers", "at", {"weight": {"standard": 1, "soteacher": -2}}), "soteacher: "),
+        (("distillers", "at", {"weight": -1}), "distillers.at.weight: expected"),
         (("distillers", "crd", {"negatives": 0}), "distillers.crd.negatives: expected"),
         (
             ("tables", "table5", {"kind": "weights", "teachers": METHODS, "distillers": ["sskd"]}),
