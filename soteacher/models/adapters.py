@@ -35,9 +35,16 @@ def regressor(student: tuple[int, ...], teacher: tuple[int, ...], relu: bool) ->
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps (B, C, H, W) of other sizes, the larger one averaged down to the smaller one's."""
-    size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
-    if student.shape[2:] != size:
-        student = nn.functional.adaptive_avg_pool2d(student, size)
-    if teacher.shape[2:] != size:
-        teacher = nn.functional.adaptive_avg_pool2d(teacher, size)
-    return student, teacher
+    height = min(student.shape[2], teacher.shape[2])
+    width = min(student.shape[3], teacher.shape[3])
+    return _averaged(student, height, width), _averaged(teacher, height, width)
+
+
+def _averaged(maps: Tensor, height: int, width: int) -> Tensor:
+    if maps.shape[2:] == (height, width):
+        return maps
+    down, across = maps.shape[2] // height, maps.shape[3] // width
+    if maps.shape[2:] == (down * height, across * width):
+        # the same as below, whose backward pass torch refuses on CUDA in deterministic mode
+        return nn.functional.avg_pool2d(maps, (down, across))
+    return nn.functional.adaptive_avg_pool2d(maps, (height, width))

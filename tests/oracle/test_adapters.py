@@ -58,6 +58,12 @@ def test_the_larger_of_two_maps_is_averaged_down():
         np.testing.assert_allclose(found[larger].numpy(), expected, atol=1e-15)
 
 
+def test_maps_of_no_whole_ratio_are_averaged_over_overlapping_parts():
+    one, other = torch.arange(5.0).view(1, 1, 1, 5), torch.zeros(1, 1, 1, 3)
+    found, _ = same_size(one, other)  # parts 0 to 1, 1 to 3 and 3 to 4
+    assert found.flatten().tolist() == [0.5, 2.0, 3.5]
+
+
 def test_maps_of_one_size_stay_as_they_are():
     one, other = maps(2, 4, 4), maps(3, 4, 4)
     assert same_size(one, other)[0] is one and same_size(one, other)[1] is other
