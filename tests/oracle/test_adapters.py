@@ -58,6 +58,11 @@ def test_the_larger_of_two_maps_is_averaged_down():
         np.testing.assert_allclose(found[larger].numpy(), expected, atol=1e-15)
 
 
+def test_whole_ratios_are_averaged_by_what_has_a_deterministic_gradient_on_cuda():
+    found, _ = same_size(maps(3, 4, 8).requires_grad_(), maps(2, 2, 4))
+    assert found.grad_fn.name() == "AvgPool2DBackward0"  # AdaptiveAvgPool2D's has none there
+
+
 def test_maps_of_no_whole_ratio_are_averaged_over_overlapping_parts():
     one, other = torch.arange(5.0).view(1, 1, 1, 5), torch.zeros(1, 1, 1, 3)
     found, _ = same_size(one, other)  # parts 0 to 1, 1 to 3 and 3 to 4
