@@ -8,7 +8,7 @@ variance s_c^2 of each channel; the negative log-likelihood is the loss, stage b
 
 mu is three 1x1 convolutions with ReLUs between; s_c^2 = softplus(a_c) + 1e-5, 5 at first. Both are
 trained with the student. The larger of two maps is averaged down to the smaller one's size.
-As in the authors' code, but for the constant log(2 pi) / 2.
+The likelihood's constant, log(2 pi) / 2, is left out.
 """
 
 from __future__ import annotations
