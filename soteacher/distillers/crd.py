@@ -62,7 +62,7 @@ class CRD(FeatureDistiller):
     _kept: dict[str, Any] = PrivateAttr()
 
     def start(self, site: Site) -> None:
-        """Fill the memories at random, as long as their rows are on average 1."""
+        """Fill the memories at random, so that their rows have length 1 on average."""
         most = site.n_images - int(site.labels.bincount().max())
         if self.negatives > most:
             raise UserError(

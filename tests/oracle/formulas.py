@@ -205,7 +205,9 @@ def crd(method, batch, student, teacher):
             for anchor, index, others in zip(anchors, array(batch.indices), negatives, strict=True)
         ]
         known = term.buffers()["constants"][number].item()
-        z = known or n * np.mean(scores)  # of the first batch: this one, if none came before
+        z = known or float(
+            np.float32(n * np.mean(scores))
+        )  # kept as float32; of the first batch: this one, if none came before
         for positive, *others in scores:
             noise = m / n
             total -= math.log(positive / z / (positive / z + noise + 1e-7))

@@ -92,6 +92,16 @@ def test_the_memories_begin_uniform_and_their_rows_move_half_of_the_way():
         assert after[f"{side}_memory"][left].equal(before[f"{side}_memory"][left])
 
 
+def test_the_first_memories_have_rows_of_length_1_on_average_and_are_the_seed_s():
+    labels = tuple(i % 3 for i in range(3000))
+    first, again, other = (
+        method_of(labels, seed=seed).term.buffers()["student_memory"] for seed in (7, 7, 8)
+    )
+    assert first.mean().item() == pytest.approx(0, abs=0.03)
+    assert first.square().sum(dim=1).mean().item() == pytest.approx(1, abs=0.05)
+    assert first.equal(again) and not first.equal(other)
+
+
 def test_the_constants_are_the_first_batch_s_for_good():
     method = method_of()
     assert method.term.buffers()["constants"].tolist() == [0, 0]

@@ -155,7 +155,7 @@ def test_what_counts_is_all_that_is_right_and_the_best_of_the_others(seed, share
     assert sorted(np.flatnonzero(kept.numpy())) == sorted(counted(scores, labels, share))
 
 
-def test_extra_parameters_get_a_gradient_and_the_teacher_s_head_none():
+def test_the_student_s_head_gets_a_gradient():
     method, _ = method_of()
     sum(method.losses(batch_of(B), *outputs(SAME_SIZE, n=4 * B)).values()).backward()
     assert all(p.grad.abs().sum() > 0 for p in method.modules["head"].parameters())
