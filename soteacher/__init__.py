@@ -4,4 +4,30 @@ Importing this package, or its study layer, never imports torch: the workflow re
 machines that have none.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from soteacher.penalties import (
+        ConsistencyPenalty,
+        CorrectnessRankingPenalty,
+        L1Penalty,
+        LipschitzPenalty,
+    )
+
+__all__ = ["ConsistencyPenalty", "CorrectnessRankingPenalty", "L1Penalty", "LipschitzPenalty"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The penalties, with torch, when one is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'soteacher' has no attribute '{name}'")
+    from soteacher import penalties
+
+    return getattr(penalties, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

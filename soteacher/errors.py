@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, TypeVar, get_args
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -24,6 +27,13 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return f"unknown {what} '{name}'; known: {', '.join(known) or 'none'}{hint}"
+
+
+def one_of(what: str, name: T, literal: Any) -> T:
+    """A name that a `Literal` has; `UserError` if it has not."""
+    if name not in get_args(literal):
+        raise UserError(unknown(what, str(name), get_args(literal)))
+    return name
 
 
 def few(names: Iterable[str]) -> str:

@@ -9,11 +9,17 @@ keeps a student from seeing the very views that its teacher was fitted to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from soteacher.lazy import numpy as np
 from soteacher.lazy import torch
 from soteacher.settings import canonical
+
+if TYPE_CHECKING:
+    Random = Callable[[str], np.random.Generator]
+    """Purpose to the generator of that draw, where the rest of its key is settled already."""
 
 
 def key(seed: int, role: str, purpose: str, stage: str = "", epoch: int = 0, step: int = 0) -> int:
@@ -25,6 +31,11 @@ def key(seed: int, role: str, purpose: str, stage: str = "", epoch: int = 0, ste
 def generator(number: int, device: str = "cpu") -> torch.Generator:
     """A torch generator at the beginning of the draw that `key` numbered."""
     return torch.Generator(device).manual_seed(number)
+
+
+def numpy_generator(number: int) -> np.random.Generator:
+    """A NumPy generator at the beginning of the draw that `key` numbered."""
+    return np.random.Generator(np.random.PCG64(number))
 
 
 @contextmanager

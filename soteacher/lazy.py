@@ -1,4 +1,4 @@
-"""`from soteacher.lazy import torch`: torch, imported when it is first used.
+"""`from soteacher.lazy import torch`: torch, imported when it is first used; NumPy likewise.
 
 The settings of every regularizer and distiller stand beside their losses, and the study layer
 reads those settings without paying two seconds for torch (or having it at all).
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as numpy
     import torch as torch
 else:
 
@@ -22,4 +23,5 @@ else:
             setattr(self, attribute, value)
             return value
 
+    numpy = _Lazy("numpy")
     torch = _Lazy("torch")

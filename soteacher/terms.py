@@ -107,6 +107,10 @@ class LossTerm(Settings):
         """Take the modules that a teacher-side preparation has trained."""
         self._prepared = prepared
 
+    def retarget(self, batch: Batch) -> Batch:
+        """The batch with other `targets`, for the losses of this network alone."""
+        return batch
+
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
@@ -121,11 +125,20 @@ class LossTerm(Settings):
         return {}
 
 
+def cross_entropy(batch: Batch, output: Output) -> Tensor:
+    """Cross-entropy of the first view of each image with its label, or its soft target.
+
+    Returns Tensor, (): mean over B of - sum over K of target * log softmax(logits).
+    """
+    target = batch.labels if batch.targets is None else batch.targets
+    return torch.nn.functional.cross_entropy(output.logits[: len(batch.labels)], target)
+
+
 class CrossEntropy(LossTerm):
     """Cross-entropy with the training labels, mean over the batch: Eq. (1) of the paper."""
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the mean over B of -log softmax(logits)[label]."""
-        return {"ce": torch.nn.functional.cross_entropy(output.logits, batch.labels)}
+        """Return `cross_entropy`."""
+        return {"ce": cross_entropy(batch, output)}

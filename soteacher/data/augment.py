@@ -32,6 +32,43 @@ def rotations(angles: list[float], height: int, width: int) -> Tensor:
     return torch.from_numpy(np.floor(np.stack(rows, axis=1) * 65536 + 0.5).astype(np.int64))
 
 
+def rotation(angle: float, height: int, width: int) -> list[float]:
+    """What `transform` needs to turn an image about its centre: rows a..f.
+
+    angle : degrees, counter-clockwise. Cosines and their rounding are those of Pillow.
+    """
+    radians = -math.radians(angle % 360.0)
+    cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)
+    x, y = width / 2, height / 2
+    return [cos, sin, (cos * -x + sin * -y) + x, -sin, cos, (-sin * -x + cos * -y) + y]
+
+
+def transform(images: Tensor, matrices: Tensor) -> Tensor:
+    """Move the pixels of each image by an affine map of its own, with bilinear interpolation.
+
+    images : uint8, (B, H, W, 3).   matrices : float64, (B, 6), rows a..f: the middle (x, y) of a
+    pixel is looked up at (a x + b y + c, d x + e y + f) in the image, and is 0 outside it.
+    Returns uint8, (B, H, W, 3): what Pillow's `transform` makes of it, operation by operation.
+    """
+    _, height, width, _ = images.shape
+    a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)  # each (B, 1, 1)
+    x = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
+    y = torch.arange(height, device=images.device, dtype=torch.float64)[:, None] + 0.5
+    x, y = a * x + b * y + c, d * x + e * y + f  # (B, H, W)
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
+    x, y = x - 0.5, y - 0.5
+    left, top = x.floor(), y.floor()
+    columns = [(left + step).long().clamp_(0, width - 1) for step in (0, 1)]
+    rows = [(top + step).long().clamp_(0, height - 1) for step in (0, 1)]
+    right, down = (x - left)[..., None], (y - top)[..., None]
+    lines = []
+    for row in rows:
+        first, second = (_picked(images, row, column).double() for column in columns)
+        lines.append(first + (second - first) * right)
+    moved = lines[0] + (lines[1] - lines[0]) * down
+    return moved.masked_fill_(outside[..., None], 0).to(torch.uint8)
+
+
 def rotate(images: Tensor, rotations: Tensor) -> Tensor:
     """Turn each image about its centre: nearest pixel, same size, zeros where it has none.
 
@@ -74,7 +111,7 @@ def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Pixels to [0, 1], less the mean, over the standard deviation, channel by channel.
 
-    images : uint8, (B, H, W, 3).   mean, std : float32, (3,).
+    images : uint8, or float32 from 0 to 255, (B, H, W, 3).   mean, std : float32, (3,).
     Returns float32, (B, 3, H, W), in channels_last memory format.
     """
     scaled = images.to(torch.float32).div_(255).sub_(mean).div_(std)

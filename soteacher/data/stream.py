@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import Tensor
 from soteacher.data.augment import crop_and_flip, normalise, rotate, rotations
 from soteacher.data.prepared import Prepared
 from soteacher.errors import UserError
-from soteacher.keys import generator, key
+from soteacher.keys import generator, key, numpy_generator
 from soteacher.study.schema import Augment
 
 if TYPE_CHECKING:
+    from soteacher.regularizers.base import ImageChange
     from soteacher.training.moment import Moment, Stage
 
 
@@ -25,12 +27,15 @@ class Batch:
 
     images: Tensor
     """float32, (B, 3, H, W), augmented and normalised; (turns * B, 3, H, W) where each is seen
-    turned, too: first all upright, then all turned by 90 degrees, ..."""
+    turned, too: first all upright, then all turned by 90 degrees, ...; likewise (views * B, ...)
+    where a regularizer makes several views of each."""
     labels: Tensor
     """int64, (B,)"""
     indices: Tensor
     """int64, (B,): rows of the training set."""
     at: Moment
+    targets: Tensor | None = None
+    """float32, (B, K): what to predict, where that is not the labels. Rows sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Stream:
 
     turns : views of each image (`terms.LossTerm.turns`). An image is flipped first, then turned,
     and each view has a crop of its own: SSKD's way. The upright views are those of `turns` 1.
+    change : the regularizer that changes the images of a teacher, if one does.
     """
 
     def __init__(
@@ -61,9 +67,11 @@ class Stream:
         role: str,
         device: str,
         turns: int = 1,
+        change: ImageChange | None = None,
     ) -> None:
         self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
-        self.device, self.turns = device, turns
+        self.device, self.turns, self._change = device, turns, change
+        self._data = data
         self._images = torch.from_numpy(data.array("train_images")).to(device)
         self.labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
@@ -124,4 +132,15 @@ class Stream:
             crops = zip(turned, offsets[1:], strict=True)
             others = [crop_and_flip(view, padding, offset, unflipped) for view, offset in crops]
             views = torch.cat([views, *others])
+        if self._change is None:
+            return self._batch(views, indices, at)
+        random = partial(self._random, at)
+        batch = self._batch(self._change.augment(views, random), indices, at)
+        return self._change.mix(batch, self._data.n_classes, random)
+
+    def _batch(self, views: Tensor, indices: Tensor, at: Moment) -> Batch:
         return Batch(normalise(views, self._mean, self._std), self.labels[indices], indices, at)
+
+    def _random(self, at: Moment, purpose: str) -> np.random.Generator:
+        number = key(self.seed, self.role, purpose, at.stage.name, at.epoch, at.step)
+        return numpy_generator(number)

@@ -9,7 +9,7 @@ from pydantic import Field
 from soteacher.errors import UserError
 from soteacher.lazy import torch
 from soteacher.settings import Settings
-from soteacher.terms import LossTerm, Site
+from soteacher.terms import LossTerm, Site, cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,10 +113,9 @@ class Distiller(LossTerm):
         features = {name: value.detach() for name, value in teacher.features.items()}
         teacher = teacher._replace(logits=teacher.logits.detach(), features=features)
         upright = slice(len(batch.labels))
-        cross_entropy = torch.nn.functional.cross_entropy(output.logits[upright], batch.labels)
         divergence = kd_loss(output.logits[upright], teacher.logits[upright], self.temperature)
         own = self.method_losses(batch, output, teacher, network)
-        return {"ce": self.ce * cross_entropy, "kd": self.kd * divergence, **own}
+        return {"ce": self.ce * cross_entropy(batch, output), "kd": self.kd * divergence, **own}
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.regularizers.base import Regularizer
-from soteacher.terms import Site
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from soteacher.data.stream import Batch
     from soteacher.models.output import Output
+    from soteacher.penalties import ConsistencyPenalty
+    from soteacher.terms import Site
 
 RAMPS = {
     "linear": lambda x: x,
@@ -27,13 +27,25 @@ RAMPS = {
 """Appendix D.1: the weight's share of its maximum, as a function of x = t/T in (0, 1]."""
 
 
-def consistency_loss(probabilities: Tensor, mean: Tensor) -> Tensor:
+Ramp = Literal["linear", "cosine", "cyclic", "piecewise"]
+Mode = Literal["official", "paper"]
+
+
+def ramped(epoch: int, epochs: int, ramp: Ramp = "linear", mode: Mode = "official") -> float:
+    """The weight's share of its maximum in a 0-based epoch of so many; 0 in the first."""
+    if epoch == 0:
+        return 0.0
+    return RAMPS[ramp]((epoch + (mode == "official")) / epochs)
+
+
+def consistency_loss(probabilities: Tensor, mean: Tensor, known: Tensor) -> Tensor:
     """Squared distance between present and mean earlier predictions: l_CR of Appendix C.
 
     probabilities : Tensor, (B, K), gradients flow.   mean : Tensor, (B, K), constant.
+    known : bool, (B,): which images have earlier predictions; the others cost nothing.
     Returns Tensor, (): mean over B of the sum over K.
     """
-    return (probabilities - mean).square().sum(dim=1).mean()
+    return ((probabilities - mean).square().sum(dim=1) * known).mean()
 
 
 @register
@@ -48,41 +60,32 @@ class Consistency(Regularizer):
 
     weight: float = Field(1.0, ge=0)
     """lambda_CR^max, the weight at the end of the ramp (the paper: 1)."""
-    ramp: Literal["linear", "cosine", "cyclic", "piecewise"] = "linear"
+    ramp: Ramp = "linear"
     """How the weight rises over the epochs (Appendix D.1)."""
-    mode: Literal["official", "paper"] = "official"
+    mode: Mode = "official"
     """`official`, the authors' code: the first prediction counts twice in the mean, and the
     1-based epoch e >= 2 has weight ramp(e/T). `paper`, the text: plain mean, ramp((e-1)/T)."""
 
-    _mean: Tensor = PrivateAttr()
-    _epochs: int = PrivateAttr()
+    remembers_images: ClassVar[bool] = True
+
+    _penalty: ConsistencyPenalty = PrivateAttr()
 
     def start(self, site: Site) -> None:
-        """Make the memory of mean predictions, (N, K) zeros."""
-        self._mean = torch.zeros(site.n_images, site.n_classes, device=site.device)
-        self._epochs = site.epochs
+        """Make the memory of mean predictions, (N, K), and of how many each is of, (N,)."""
+        from soteacher.penalties import ConsistencyPenalty
 
-    def ramped(self, epoch: int) -> float:
-        """The weight in a 0-based epoch."""
-        if epoch == 0:
-            return 0.0
-        shift = 1 if self.mode == "official" else 0
-        return self.weight * RAMPS[self.ramp]((epoch + shift) / self._epochs)
+        self._penalty = ConsistencyPenalty(
+            site.n_images, site.n_classes, site.epochs, self.weight, self.ramp, self.mode
+        ).to(site.device)
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
         """Return the weighted term (none in the first epoch), then take the step's predictions."""
-        epoch = batch.at.epoch
-        probabilities = output.logits.softmax(dim=1)
-        mean = self._mean[batch.indices]
-        # official: 1, 1/3, 1/4, ... so that the mean is (2 p_1 + p_2 + ... + p_e) / (e + 1)
-        share = 1 / (epoch + 2 if epoch > 0 and self.mode == "official" else epoch + 1)
-        self._mean[batch.indices] = torch.lerp(mean, probabilities.detach(), share)
-        if epoch == 0:
-            return {}
-        return {"consistency": self.ramped(epoch) * consistency_loss(probabilities, mean)}
+        logits = output.logits[: len(batch.labels)]
+        loss = self._penalty(logits, batch.indices, batch.at.epoch)
+        return {"consistency": loss} if batch.at.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:
-        """The mean predictions, (N, K)."""
-        return {"mean": self._mean}
+        """The mean predictions, (N, K), and how many each is of, (N,)."""
+        return dict(self._penalty.named_buffers())

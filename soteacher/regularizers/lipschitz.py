@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from soteacher.errors import UserError, unknown
+from soteacher.errors import UserError, one_of
 from soteacher.lazy import torch
 from soteacher.registry import register
-from soteacher.regularizers.base import Regularizer
+from soteacher.regularizers.base import Regularizer, wide
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,8 +52,7 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
     Returns Tensor, (), with gradients to the weights.   Raises UserError if no layer is counted,
     or a batch norm keeps no running variance.
     """
-    if norm not in get_args(Norm):
-        raise UserError(unknown("norm", norm, get_args(Norm)))
+    one_of("norm", norm, Norm)
     batch_norms = (
         torch.nn.BatchNorm1d,
         torch.nn.BatchNorm2d,
@@ -66,7 +65,7 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
         if isinstance(layer, torch.nn.Conv2d):
             bounds[layer] = _convolution(layer, norm)
         elif isinstance(layer, torch.nn.Linear):
-            bounds[layer] = layer.weight.abs().sum(dim=0).max()  # (K, J) -> (J,) -> ()
+            bounds[layer] = wide(layer.weight).abs().sum(dim=0).max()  # (K, J) -> (J,) -> ()
         elif isinstance(layer, batch_norms) and layer.affine:
             if layer.running_var is None:
                 raise UserError(
@@ -87,9 +86,14 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
 
 def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
     if norm == "entrywise":
-        return torch.linalg.vector_norm(layer.weight, 1)
+        return torch.linalg.vector_norm(wide(layer.weight), 1)
     out, into, *kernel = layer.weight.shape
-    taps = layer.weight.abs().reshape(layer.groups, out // layer.groups, into, *kernel).sum(dim=1)
+    taps = (
+        wide(layer.weight)
+        .abs()
+        .reshape(layer.groups, out // layer.groups, into, *kernel)
+        .sum(dim=1)
+    )
     steps = [1, 1]  # every `step`-th tap is of one phase
     if norm == "induced_strided":
         steps = [s // math.gcd(s, d) for s, d in zip(layer.stride, layer.dilation, strict=True)]
@@ -100,8 +104,8 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
 
 def _batch_norms(layers: list[nn.Module]) -> tuple[Tensor, ...]:
     """The bounds of layers of one width and eps, at once: on a GPU each operation is a launch."""
-    scales = torch.stack([layer.weight for layer in layers])  # (L, C)
-    variances = torch.stack([layer.running_var for layer in layers])
+    scales = wide(torch.stack([layer.weight for layer in layers]))  # (L, C)
+    variances = wide(torch.stack([layer.running_var for layer in layers]))
     return (scales.abs() / (variances + layers[0].eps).sqrt()).amax(dim=1).unbind()
 
 

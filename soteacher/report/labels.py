@@ -12,6 +12,7 @@ LABELS = {
     "shufflenet_v2": "ShuffleNetV2",
     "no_cr": "no-CR",
     "no_lr": "no-LR",
+    "l2": "ℓ2",
     "student.top1": "Student accuracy (%)",
     "teacher.top1": "Teacher accuracy (%)",
     "student.top5": "Student Top-5 accuracy (%)",
@@ -47,6 +48,10 @@ def _word(word: str) -> str:
     numbered = re.fullmatch(r"(table|figure)(\d+)", word)
     if numbered:
         return f"{numbered[1].capitalize()} {numbered[2]}"
+    further = re.fullmatch(r"(table\d+)_(\w+)", word)
+    if further:
+        rest = LABELS.get(further[2], further[2].replace("_", " "))
+        return f"{_word(further[1])}, {rest[0].lower()}{rest[1:]}"
     distance = re.fullmatch(r"(teacher|student)\.(train|test)_distance(_l1)?", word)
     if distance:
         whose = "Student, " if distance[1] == "student" else ""
@@ -57,6 +62,7 @@ def _word(word: str) -> str:
     residual = re.fullmatch(r"resnet(\d+(?:x\d+)?)", word)
     if residual:
         return f"ResNet{residual[1]}"
-    if word in registry.names("distiller"):
-        return registry.get("distiller", word).label or word
+    for kind in ("distiller", "regularizer"):
+        if word in registry.names(kind):
+            return registry.get(kind, word).label or word
     return LABELS.get(word, word)

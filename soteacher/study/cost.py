@@ -45,8 +45,9 @@ def _alone(spec: dict[str, Any], outline: Outline) -> int:
 
 def _views(spec: dict[str, Any], outline: Outline) -> int:
     """Views of training images in an epoch."""
-    turns: int = spec["stream"].get("turns", 1)
-    return outline.n_train * turns
+    stream = spec["stream"]
+    views: int = stream.get("turns", 1) * stream.get("views", 1)
+    return outline.n_train * views
 
 
 def step_flop(spec: dict[str, Any], outline: Outline) -> int:

@@ -57,6 +57,7 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "soteacher": {"lipschitz": {}, "consistency": {}},
     "no_cr": {"lipschitz": {}},
     "no_lr": {"consistency": {}},
+    "l2": {},  # weight decay, which every recipe has
 }
 """Settings that differ from our defaults; the Lipschitz weight is the experiment's. Distillers'
 defaults are the paper's settings."""
@@ -82,11 +83,11 @@ def deviations(spec: dict[str, Any], method: str, taught_by: str = "") -> list[s
         others = "".join(f", {name} {_text(value)}" for name, value in own.items())
         found.append(f"data {source}{drawn}{others} (paper: {theirs})")
     found += _network(experiment, spec)
-    augment = {key: value for key, value in spec["stream"].items() if key != "turns"}
+    augment = {k: v for k, v in spec["stream"].items() if k in Augment.model_fields}
     found += _differences(Augment, augment, experiment.stream)
     recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
     found += _differences(Recipe, recipe, experiment.recipe(spec["role"], network))
-    expected = TEACHERS.get(method) if teacher else _distiller(method, taught_by)
+    expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
     if expected is None:
         found.append(f"method {method} (not in the paper)")
@@ -105,6 +106,13 @@ def deviations(spec: dict[str, Any], method: str, taught_by: str = "") -> list[s
     if "teacher_epoch" in spec:
         found.append(f"the teacher of epoch {spec['teacher_epoch']} (paper: the last)")
     return found
+
+
+def _teacher(method: str) -> dict[str, dict[str, Any]] | None:
+    """The settings of a teacher method of the paper; a row of Table 7 is its file's defaults."""
+    if method in registry.names("regularizer") and registry.get("regularizer", method).table7:
+        return {method: {}}
+    return TEACHERS.get(method)
 
 
 def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from soteacher.distillers.base import Column, Distiller
 from soteacher.errors import UserError
 from soteacher.models import catalogue
+from soteacher.regularizers.base import Regularizer
 from soteacher.settings import canonical
 from soteacher.study.blocks import Cell, Clocked, Part, Weight, cells, clocked, parts, weights
 from soteacher.study.change import Change
@@ -105,6 +107,8 @@ class Plan:
     """Of the tables that time training steps, the networks: nothing is trained for them."""
     weights: dict[str, tuple[Weight, ...]] = field(default_factory=dict)
     """Of the tables that show distillers' weights, those."""
+    _methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Data set to what each teacher method is there."""
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
@@ -146,14 +150,21 @@ class Plan:
         study = self.study
         pair = study.pairs[pair_name]
         network, _ = networks(pair_name, pair)
-        terms = self._terms(method, pair.data, change)
+        regularizers = self._regularizers(method, pair.data, change)
+        terms = {name: _term_spec(term) for name, term in regularizers.items()}
         table5 = study.teachers[method].table5
-        if change is not None:
-            alike = [name for name in study.teachers if self._terms(name, pair.data) == terms]
-            table5 = study.teachers[alike[0]].table5 if alike else table5
-            method = alike[0] if alike else f"{method}.{change}"
+        alike = self._alike(terms, pair.data)
+        if change is None:  # the first method that is the same, and has students with the same
+            method = next(name for name in alike if study.teachers[name].table5 == table5)
+        elif alike:
+            method, table5 = alike[0], study.teachers[alike[0]].table5
+        else:
+            method = f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
+        views = max((term.views for term in regularizers.values()), default=1)
+        if views != 1:
+            spec["stream"]["views"] = views
         run_id = f"{pair.data}/{network}/{method}/seed{seed}"
         return Run(run_id, pair.data, spec, table5=table5)
 
@@ -186,12 +197,21 @@ class Plan:
             home = f"{teacher.id}/epoch{epoch:03d}"
         return self._add(block, Run(f"{home}/{network}/{distiller}", pair.data, spec, teacher))
 
-    def _terms(self, method: str, data: str, change: Change | None = None) -> dict[str, Any]:
-        """What a teacher's spec says of its method."""
+    def _regularizers(
+        self, method: str, data: str, change: Change | None
+    ) -> dict[str, Regularizer]:
         terms = regularizers(self.study, method, data)
-        if change is not None:
-            terms = change.of(terms)
-        return {name: _term_spec(term) for name, term in terms.items()}
+        return terms if change is None else change.of(terms)
+
+    def _alike(self, terms: dict[str, Any], data: str) -> list[str]:
+        """The methods of the study that are these terms, in its order."""
+        if data not in self._methods:
+            self._methods[data] = {}
+            for name in self.study.teachers:
+                with suppress(UserError):  # where a method has no weight for this data set
+                    own = self._regularizers(name, data, None)
+                    self._methods[data][name] = {n: _term_spec(term) for n, term in own.items()}
+        return [name for name, own in self._methods[data].items() if own == terms]
 
     def _add(self, block: str, run: Run) -> Run:
         known = self.runs.setdefault(run.id, run)

@@ -12,6 +12,7 @@ import yaml
 from soteacher import registry
 from soteacher.errors import UserError, unknown
 from soteacher.models import catalogue
+from soteacher.regularizers.base import ImageChange, check_together
 from soteacher.settings import parse
 from soteacher.study.change import Change
 from soteacher.study.kinds import (
@@ -21,6 +22,7 @@ from soteacher.study.kinds import (
     CheckpointsFigure,
     DistanceTable,
     NetworkBlock,
+    OverheadTable,
     PairBlock,
     SweepFigure,
     WeightTable,
@@ -156,6 +158,10 @@ def _teacher(values: Any, where: str) -> TeacherMethod:
         name: parse(_part("regularizer", name, where), settings, f"{where}.{name}")
         for name, settings in values.items()
     }
+    try:
+        check_together(regularizers)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
     return method.model_copy(update={"regularizers": regularizers})
 
@@ -262,6 +268,13 @@ def _check_references(study: Study, where: str) -> None:
 
 def _check_possible(study: Study, block: Block, where: str) -> None:
     """A block may ask only for what the data and the recipes of its pairs can give."""
+    for method in block.teachers if isinstance(block, OverheadTable) else ():
+        for name, part in study.teachers[method].regularizers.items():
+            if isinstance(part, ImageChange):
+                raise UserError(
+                    f"{where}.teachers: expected methods that train on the same batches, which "
+                    f"such a table times; '{name}' of '{method}' changes the images"
+                )
     for name in block.distillers if isinstance(block, WeightTable) else ():
         student = study.distillers[name]
         if len(student.distiller.weights()) != 1:

@@ -62,7 +62,7 @@ class Learner:
         self.images_per_second: float | None = None
         """In the last epoch, wall-clock, company included; None before its end."""
         self._losses: dict[str, Tensor] = {}
-        self._correct = torch.zeros((), dtype=torch.int64, device=stream.device)
+        self._correct = torch.zeros((), dtype=torch.float64, device=stream.device)
         prepared = preparation.modules if preparation else {}
         self._parts = nn.ModuleDict({**modules, **prepared})
         if network is not None:
@@ -87,8 +87,11 @@ class Learner:
             losses = self.preparation.loss(batch, output, teacher)
         else:
             losses = {}
+            targeted = batch
             for term in self.terms:
-                losses |= term.losses(batch, output, teacher, self.network)
+                targeted = term.retarget(targeted)
+            for term in self.terms:
+                losses |= term.losses(targeted, output, teacher, self.network)
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         self.optimizer.step()
@@ -97,8 +100,7 @@ class Learner:
                 self._losses[name] = torch.zeros(self.stream.steps, device=self.stream.device)
             self._losses[name][batch.at.step] = loss.detach()
         if output is not None:
-            logits = output.logits.detach()[: len(batch.labels)]  # of the upright views
-            self._correct += (logits.argmax(dim=1) == batch.labels).sum()
+            self._correct += _correct(output.logits.detach(), batch)
         self._images += len(batch.labels)
         if batch.at.step + 1 < self.stream.steps:
             self.cursor = Moment(batch.at.stage, batch.at.epoch, batch.at.step + 1)
@@ -301,6 +303,14 @@ class Learner:
             logits = self.evaluator.logits(self.network, split)
             made[f"{split}_logits.npy"] = lambda file, logits=logits: np.save(file, logits)
         return made
+
+
+def _correct(logits: Tensor, batch: Batch) -> Tensor:
+    """How many images are predicted right at first view; of a blend, each label has its share."""
+    predicted = logits[: len(batch.labels)].argmax(dim=1)
+    if batch.targets is None:
+        return (predicted == batch.labels).sum()
+    return batch.targets.gather(1, predicted[:, None]).sum(dtype=torch.float64)
 
 
 def _writer(module: nn.Module) -> Callable[[BinaryIO], object]:

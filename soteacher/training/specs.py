@@ -7,6 +7,7 @@ from typing import Any
 from soteacher import registry
 from soteacher.data.prepared import check_revision
 from soteacher.distillers.base import Distiller
+from soteacher.regularizers.base import ImageChange
 from soteacher.settings import canonical, parse
 from soteacher.terms import LossTerm
 from soteacher.training.moment import Stage
@@ -16,6 +17,12 @@ def pass_key(spec: dict[str, Any]) -> str:
     """Runs with the same key see the same batches and the same teacher outputs."""
     shared = {name: spec[name] for name in ("role", "data", "stream", "seed")}
     shared |= {"batch": spec["recipe"]["batch"], "precision": spec.get("precision")}
+    if spec["role"] == "teacher":
+        shared["images"] = {
+            name: settings
+            for name, settings in spec["terms"].items()
+            if issubclass(registry.get("regularizer", name), ImageChange)
+        }
     if "teacher" in spec:
         shared |= {"teacher": spec["teacher"], "teacher_epochs": [*teacher_epochs(spec).values()]}
     return canonical(shared)
@@ -41,6 +48,13 @@ def terms_of(spec: dict[str, Any]) -> list[LossTerm]:
         settings = {k: v for k, v in settings.items() if k != "revision"}
         terms.append(parse(part, settings, name))
     return terms
+
+
+def image_change(spec: dict[str, Any]) -> ImageChange | None:
+    """What changes the images of a teacher, if its method does."""
+    if spec["role"] != "teacher":
+        return None
+    return next((term for term in terms_of(spec) if isinstance(term, ImageChange)), None)
 
 
 def preparation_spec(student: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,13 @@ from soteacher.training.evaluate import Evaluator
 from soteacher.training.job import How, Member
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.passes import report_failure, run_pass
-from soteacher.training.specs import pass_key, preparation_spec, teacher_epochs, terms_of
+from soteacher.training.specs import (
+    image_change,
+    pass_key,
+    preparation_spec,
+    teacher_epochs,
+    terms_of,
+)
 from soteacher.training.store import RunFolder
 from soteacher.training.teacher import FrozenTeacher, build
 
@@ -97,7 +103,7 @@ class Pass:
         spec = self.spec = members[0].spec
         if spec["loop"] != LOOP or spec["stream"]["revision"] != STREAM:
             raise UserError("plan and job must run the same version of soteacher")
-        augment = {k: v for k, v in spec["stream"].items() if k not in ("revision", "turns")}
+        augment = {k: v for k, v in spec["stream"].items() if k in Augment.model_fields}
         self.stream = Stream(
             data,
             parse(Augment, augment, "augment"),
@@ -106,6 +112,7 @@ class Pass:
             spec["role"],
             device,
             spec["stream"].get("turns", 1),
+            image_change(spec),
         )
         self.teacher: FrozenTeacher | None = None
         self.teacher_features: FeatureShapes | None = None

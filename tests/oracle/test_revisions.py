@@ -20,16 +20,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from soteacher import files, registry
+from soteacher.data.augment import normalise
 from soteacher.data.prepared import Prepared, prepare
 from soteacher.data.sources import cifar100
 from soteacher.data.stream import Batch, Stream
-from soteacher.keys import generator, seeded
+from soteacher.keys import generator, key, numpy_generator, seeded
 from soteacher.models import catalogue
+from soteacher.regularizers.base import ImageChange
 from soteacher.settings import canonical
 from soteacher.study import plan
 from soteacher.study.reader import read
 from soteacher.study.schema import Augment
-from soteacher.terms import Site
+from soteacher.terms import LossTerm, Site, cross_entropy
 from soteacher.training.job import How, run_job
 from soteacher.training.moment import Moment, Stage
 from soteacher.training.store import RunFolder
@@ -40,6 +42,9 @@ OTHER_SETTINGS = {
     "regularizer consistency": [{"mode": "paper"}]
     + [{"ramp": ramp} for ramp in ("cosine", "cyclic", "piecewise")],
     "regularizer lipschitz": [{"norm": "induced"}, {"norm": "induced_strided"}],
+    "regularizer augmix": [{"consistency_weight": 12}],
+    "regularizer cutmix": [{"probability": 1}],
+    "regularizer l1": [{"parameters": "all"}],
     "study stream": [{"rotation": 20}, {"turns": 4}],
 }
 """Settings beside the defaults whose result is pinned, too."""
@@ -281,7 +286,13 @@ def term_result(kind, name, settings):
         with torch.no_grad():
             answer = sharper(teacher(images)) if taught else None
         batch = Batch(images, labels, order, Moment(Stage.MAIN, epoch, 0))
+        if isinstance(term, ImageChange):
+            batch = changed(term, batch)
+            output = sharper(network(batch.images))
+        batch = term.retarget(batch)
         losses = term.losses(batch, output, answer, network)
+        if isinstance(term, ImageChange) or type(term).retarget is not LossTerm.retarget:
+            losses["ce"] = cross_entropy(batch, output)
         row = {key: loss.item() for key, loss in losses.items()}
         if losses:
             total = sum(losses.values())
@@ -293,6 +304,18 @@ def term_result(kind, name, settings):
         found.append(row)
         term.end_epoch(epoch)
     return found
+
+
+def changed(term, batch):
+    """A batch as the stream would make it, of the same images as pixels."""
+
+    def random(purpose):
+        return numpy_generator(key(0, "teacher", purpose, "MAIN", batch.at.epoch))
+
+    spread = (batch.images.permute(0, 2, 3, 1) * 60 + 128).clamp(0, 255).to(torch.uint8)
+    middle, scale = torch.full((3,), 128 / 255), torch.full((3,), 60 / 255)
+    images = normalise(term.augment(spread, random), middle, scale)
+    return term.mix(replace(batch, images=images), 3, random)
 
 
 def prepared_result(term, site, network, teacher):

@@ -132,7 +132,7 @@ def test_a_run_that_joins_others_late_is_the_same_as_alone(lab, kill):
 
 
 def test_runs_that_are_the_same_under_two_names_are_trained_once(lab):
-    teachers, _ = lab.plan(teachers={"standard": {}, "plain": {}})
+    teachers, _ = lab.plan(teachers={"standard": {}, "plain": {"table5": "soteacher"}})
     manifest = lab.run(teachers)
     assert len(manifest) == 2
     first, second = manifest.values()

@@ -144,9 +144,10 @@ def test_nothing_is_written_into_the_store(lab, monkeypatch):
 def test_a_method_s_own_memory_is_told_to_the_byte(lab, monkeypatch):
     methods = METHODS | {"no_cr": {"lipschitz": {}}}
     clocked = Clocked(lab, monkeypatch, steps=1, teachers=methods)
-    n, k, float32 = 64, 10, 4
+    n, k, float32, int32 = 64, 10, 4, 4
     kept = {row["method"]: row["kept_mb"] for row in clocked.methods}
-    assert kept == {"standard": 0, "soteacher": n * k * float32 / 1e6, "no_cr": 0}
+    means_and_counts = (n * k * float32 + n * int32) / 1e6
+    assert kept == {"standard": 0, "soteacher": means_and_counts, "no_cr": 0}
     assert [row["peak_mb"] for row in clocked.methods] == [None] * 3
 
 

@@ -1,0 +1,186 @@
+"""AugMix: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
+Uncertainty", ICLR 2020; Table 7.
+
+As in the method's released code (google-research/augmix), of whole batches on the device.
+`torchvision.transforms.v2.AugMix` differs: it draws the operations of a chain once for a whole
+batch, their strengths from a grid of ten with 0 in it; it adds brightness, contrast, colour and
+sharpness unless told not to; shifts and turns let the black outside fade in; the result is rounded;
+and there is no consistency loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from soteacher.lazy import numpy as np
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.regularizers.base import ImageChange
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.keys import Random
+    from soteacher.models.output import Output
+
+POINTWISE = ("autocontrast", "equalize", "posterize", "solarize")
+GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS = (*POINTWISE, *GEOMETRIC)
+"""Each as likely. Those that the test sets of corrupted images contain are left out."""
+DEEPEST = 3
+"""A chain has one, two or three operations."""
+
+
+def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tensor:
+    """Apply to each image an operation of its own: to the bit what Pillow makes of it.
+
+    images : uint8, (R, H, W, 3).   operations : int, (R,), places in `OPERATIONS`; -1 is none.
+    levels : float, (R,), strength from 0 to 10, below 0 to the other side where there are two;
+    autocontrast and equalize have none.   Returns uint8, (R, H, W, 3).
+    """
+    _, height, width, _ = images.shape
+    result = images.clone()
+    for number, name in enumerate(POINTWISE):
+        rows = np.flatnonzero(operations == number)
+        if len(rows):
+            at = torch.from_numpy(rows).to(images.device, non_blocking=True)
+            result[at] = _pointwise(name, images[at], np.abs(levels[rows]))
+    rows = np.flatnonzero(operations >= len(POINTWISE))
+    if len(rows):
+        from soteacher.data.augment import transform
+
+        matrices = [
+            _matrix(OPERATIONS[operations[row]], levels[row], height, width) for row in rows
+        ]
+        at = torch.from_numpy(rows).to(images.device, non_blocking=True)
+        maps = torch.tensor(matrices, dtype=torch.float64).to(images.device, non_blocking=True)
+        result[at] = transform(images[at], maps)
+    return result
+
+
+def _pointwise(name: str, images: Tensor, levels: np.ndarray) -> Tensor:
+    if name == "autocontrast":
+        return _autocontrast(images)
+    if name == "equalize":
+        from torchvision.transforms.v2.functional import equalize
+
+        return equalize(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    if name == "posterize":
+        dropped = 4 + _whole(levels, 4)  # 4 bits stay at most
+        numbers = 255 - (1 << dropped) + 1
+        return images & _column(numbers, images)
+    darkest = (256 - _whole(levels, 256)).clip(0, 255)  # solarize: from here on, the negative
+    return torch.where(images >= _column(darkest, images), 255 - images, images)
+
+
+def _column(numbers: np.ndarray, images: Tensor) -> Tensor:
+    column = torch.from_numpy(numbers.astype(np.uint8)[:, None, None, None])
+    return column.to(images.device, non_blocking=True)
+
+
+def _autocontrast(images: Tensor) -> Tensor:
+    """Spread each channel to 0..255; torchvision's differs from Pillow's by rounding."""
+    low, high = images.amin(dim=(1, 2), keepdim=True), images.amax(dim=(1, 2), keepdim=True)
+    apart = (high - low).clamp(min=1).double()
+    scale = torch.full_like(apart, 255) / apart  # `255 / apart` would be 255 times its reciprocal
+    spread = (images * scale + -low.double() * scale).clamp(0, 255).to(torch.uint8)
+    return torch.where(high > low, spread, images)
+
+
+def _matrix(name: str, level: float, height: int, width: int) -> list[float]:
+    """Rows a..f of the map from a pixel (x, y) to (a x + b y + c, d x + e y + f) in the image."""
+    from soteacher.data.augment import rotation
+
+    sign = 1 if level > 0 else -1
+    strength = np.array([abs(level)])
+    if name == "rotate":
+        return rotation(sign * int(_whole(strength, 30)[0]), height, width)
+    matrix = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    if name == "shear_x":
+        matrix[1] = level * 0.3 / 10
+    elif name == "shear_y":
+        matrix[3] = level * 0.3 / 10
+    elif name == "translate_x":
+        matrix[2] = sign * float(_whole(strength, width / 3)[0])
+    else:
+        matrix[5] = sign * float(_whole(strength, height / 3)[0])
+    return matrix
+
+
+def _whole(levels: np.ndarray, most: float) -> np.ndarray:
+    """A strength as a whole number from 0 to `most`, rounded down."""
+    return (levels * most / 10).astype(np.int64)
+
+
+def jensen_shannon(logits: Tensor, views: int) -> Tensor:
+    """Jensen-Shannon divergence of the predictions of the views of an image: AugMix, Eq. (2).
+
+    mean over B of the mean over v of KL(p_v || m), m the mean of the p_v, at least 1e-7.
+
+    logits : Tensor, (views * B, K), all first views first.   Returns Tensor, ().
+    """
+    logs = logits.log_softmax(dim=1).unflatten(0, (views, -1))  # (V, B, K)
+    mean = logs.exp().mean(dim=0).clamp(1e-7, 1).log()
+    return (logs.exp() * (logs - mean)).sum(dim=2).mean()
+
+
+@register
+class AugMix(ImageChange):
+    """Images blended with a blend of `width` chains of random operations on them.
+
+    (1 - m) x + m sum_k w_k chain_k(x), with w from Dirichlet(alpha, ..., alpha) and m from
+    Beta(alpha, alpha) for each image, after crop and flip.
+    """
+
+    label: ClassVar[str] = "AugMix"
+    table7: ClassVar[bool] = True
+
+    alpha: float = Field(1.0, gt=0)
+    """Of both distributions (the paper: 1)."""
+    width: int = Field(3, ge=1)
+    """Chains (the paper: k = 3)."""
+    severity: float = Field(3.0, gt=0.1, le=10)
+    """Strengths are drawn from 0.1 to this, of 10."""
+    consistency_weight: float = Field(0.0, ge=0)
+    """Of `jensen_shannon` between the plain image and two blends of it; all three go through the
+    network, and the cross-entropy is the plain one's. 0: one blend takes the image's place. The
+    paper does not say; the method's authors have 12 (A21)."""
+
+    @property
+    def views(self) -> int:
+        """The plain image and two blends, or one blend alone."""
+        return 3 if self.consistency_weight else 1
+
+    def augment(self, images: Tensor, random: Random) -> Tensor:
+        """Blend images, each with operations of its own."""
+        copies, n = max(self.views - 1, 1), len(images)
+        numbers = random("augmix")
+        chains = (copies, n, self.width)
+        shares = numbers.dirichlet([self.alpha] * self.width, chains[:2])
+        blend = numbers.beta(self.alpha, self.alpha, chains[:2])
+        depths = numbers.integers(1, DEEPEST + 1, chains)
+        operations = numbers.integers(len(OPERATIONS), size=(*chains, DEEPEST))
+        levels = numbers.uniform(0.1, self.severity, operations.shape)
+        levels *= numbers.choice((-1, 1), operations.shape)
+        operations[np.arange(DEEPEST) >= depths[..., None]] = -1
+        made = images[None, :, None].expand(copies, n, self.width, *images.shape[1:]).flatten(0, 2)
+        for step in range(DEEPEST):
+            made = operated(made, operations[..., step].ravel(), levels[..., step].ravel())
+        weights = np.concatenate([1 - blend[..., None], blend[..., None] * shares], axis=2)
+        weight = torch.from_numpy(weights.astype(np.float32)[..., None, None, None])
+        weight = weight.to(images.device, non_blocking=True)  # (copies, B, 1 + width, 1, 1, 1)
+        plain = images.to(torch.float32)
+        mixed = (weight[:, :, 1:] * made.unflatten(0, chains)).sum(dim=2) + weight[:, :, 0] * plain
+        mixed = mixed.flatten(0, 1)
+        return torch.cat([plain, mixed]) if self.views > 1 else mixed
+
+    def losses(
+        self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
+    ) -> dict[str, Tensor]:
+        """Return the weighted divergence, if it has a weight."""
+        if not self.consistency_weight:
+            return {}
+        return {"augmix": self.consistency_weight * jensen_shannon(output.logits, self.views)}

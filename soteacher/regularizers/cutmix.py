@@ -1,0 +1,72 @@
+"""CutMix: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", ICCV 2019.
+
+`torchvision.transforms.v2.CutMix` differs: it takes each image's neighbour in the batch for its
+partner, here as in the authors' code that of a random permutation; and it cuts in every batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.regularizers.base import ImageChange
+from soteacher.regularizers.mixup import blended
+
+if TYPE_CHECKING:
+    from soteacher.data.stream import Batch
+    from soteacher.keys import Random
+
+
+def box(height: int, width: int, share: float, row: int, column: int) -> tuple[slice, slice]:
+    """The rows and columns that are cut: sides of sqrt(1 - share) times the image's, clipped.
+
+    share : of the image that stays, before clipping.   row, column : the middle of the box.
+    """
+    ratio = math.sqrt(1 - share)
+    half_height, half_width = int(height * ratio) // 2, int(width * ratio) // 2
+    return (
+        slice(max(row - half_height, 0), min(row + half_height, height)),
+        slice(max(column - half_width, 0), min(column + half_width, width)),
+    )
+
+
+@register
+class CutMix(ImageChange):
+    """One box a batch, cut out of every image and filled with its partner's pixels there.
+
+    Targets are blended in the exact shares of pixels.
+    """
+
+    label: ClassVar[str] = "CutMix"
+    table7: ClassVar[bool] = True
+    blends: ClassVar[bool] = True
+
+    alpha: float = Field(0.2, gt=0)
+    """a of Beta(a, a), of which the share of the image that stays is drawn (the paper: 0.2)."""
+    probability: float = Field(0.5, ge=0, le=1)
+    """Of a batch to be cut at all. The paper does not say; 0.5 is what the method's authors have
+    for CIFAR (A21)."""
+
+    def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
+        """Cut and fill the images, blend the targets; or do nothing to this batch."""
+        numbers = random("cutmix box")
+        cut = numbers.random() < self.probability
+        share = float(numbers.beta(self.alpha, self.alpha))
+        height, width = batch.images.shape[2:]
+        row, column = int(numbers.integers(height)), int(numbers.integers(width))
+        if not cut:
+            return batch
+        rows, columns = box(height, width, share, row, column)
+        order = random("cutmix partners").permutation(len(batch.labels))
+        partners = torch.from_numpy(order).to(batch.labels.device, non_blocking=True)
+        images = batch.images.clone()
+        images[:, :, rows, columns] = batch.images[partners, :, rows, columns]
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        one_hot = torch.nn.functional.one_hot(batch.labels, n_classes).to(images.dtype)
+        targets = blended(one_hot, partners, 1 - area / (height * width))
+        return replace(batch, images=images, targets=targets)

@@ -1,0 +1,60 @@
+"""Label smoothing: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, Section 7.
+
+The paper leaves its result out (Appendix F): a row of Table 7 with it is an addition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.regularizers.base import Regularizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from soteacher.data.stream import Batch
+    from soteacher.models.output import Output
+    from soteacher.terms import Site
+
+
+def smoothed(targets: Tensor, epsilon: float) -> Tensor:
+    """(1 - epsilon) * targets + epsilon / K.
+
+    targets : Tensor, (B, K), rows sum to 1.   Returns Tensor, (B, K), likewise.
+    """
+    return (1 - epsilon) * targets + epsilon / targets.shape[1]
+
+
+@register
+class LabelSmoothing(Regularizer):
+    """Targets moved towards the uniform distribution; images stay as they are."""
+
+    label: ClassVar[str] = "Label smoothing (not in the paper)"
+
+    epsilon: float = Field(0.1, ge=0, le=1)
+    """Share of the uniform distribution in the target."""
+
+    _n_classes: int = PrivateAttr()
+
+    def start(self, site: Site) -> None:
+        """Take the number of classes."""
+        self._n_classes = site.n_classes
+
+    def retarget(self, batch: Batch) -> Batch:
+        """Smooth the targets, or the labels where there are none."""
+        targets = batch.targets
+        if targets is None:
+            one_hot = torch.nn.functional.one_hot(batch.labels, self._n_classes)
+            targets = one_hot.to(batch.images.dtype)
+        return replace(batch, targets=smoothed(targets, self.epsilon))
+
+    def losses(
+        self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
+    ) -> dict[str, Tensor]:
+        """Return no loss of its own: the cross-entropy with the smoothed targets is all."""
+        return {}

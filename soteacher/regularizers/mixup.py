@@ -1,0 +1,58 @@
+"""Mixup: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; Table 7.
+
+`torchvision.transforms.v2.MixUp` differs in the partners: there each image is blended with its
+neighbour in the batch, here as in the authors' code with that of a random permutation, which may be
+the image itself. Both draw one share a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from soteacher.lazy import torch
+from soteacher.registry import register
+from soteacher.regularizers.base import ImageChange
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from soteacher.data.stream import Batch
+    from soteacher.keys import Random
+
+
+def blended(values: Tensor, partners: Tensor, share: float) -> Tensor:
+    """Share * values + (1 - share) * values[partners].
+
+    values : float, (B, ...).   partners : int64, (B,).   Returns Tensor like `values`.
+    """
+    return share * values + (1 - share) * values[partners]
+
+
+@register
+class Mixup(ImageChange):
+    """Blends of two images and of their labels, in shares drawn once a batch from Beta(a, a).
+
+    Cross-entropy with the blended target is the same share of either label's: the authors' loss.
+    """
+
+    label: ClassVar[str] = "Mixup"
+    table7: ClassVar[bool] = True
+    blends: ClassVar[bool] = True
+
+    alpha: float = Field(0.2, gt=0)
+    """a of Beta(a, a) (the paper: 0.2, though it writes it as the share itself, A22)."""
+
+    def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
+        """Blend images and targets."""
+        share = float(random("mixup share").beta(self.alpha, self.alpha))
+        order = random("mixup partners").permutation(len(batch.labels))
+        partners = torch.from_numpy(order).to(batch.labels.device, non_blocking=True)
+        one_hot = torch.nn.functional.one_hot(batch.labels, n_classes).to(batch.images.dtype)
+        return replace(
+            batch,
+            images=blended(batch.images, partners, share),
+            targets=blended(one_hot, partners, share),
+        )
