@@ -410,7 +410,7 @@ def test_the_plan_command_says_what_the_demo_costs(root):
     lines = [line.split() for line in done.stdout.splitlines()]
     row = ["12", "24", "0", "36", "0", "10.9", "TFLOP", "73.5", "MB", "9", "min"]
     assert ["table1", *row] in lines
-    row = ["27", "71", "0", "23", "TFLOP", "110", "MB", "19", "min"]
+    row = ["33", "77", "0", "26.8", "TFLOP", "142", "MB", "22", "min"]
     assert ["all", *row] in lines
     assert ["to", "train", *row] in lines
     said = "Not counted: overhead, which times a few training steps and trains no run."

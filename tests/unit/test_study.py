@@ -318,7 +318,8 @@ def test_an_unknown_name_is_refused_with_its_key_and_the_nearest_known_name(
 def test_an_unknown_name_that_is_near_no_other_is_refused_with_the_known_ones(demo):
     text = refusal(put(demo, "teachers standard", {"dropout": {}}))
     assert text == (
-        "bad.yaml.teachers.standard: unknown regularizer 'dropout'; known: consistency, lipschitz"
+        "bad.yaml.teachers.standard: unknown regularizer 'dropout'; known: "
+        "augmix, consistency, crl, cutmix, l1, label_smoothing, lipschitz, mixup"
     )
 
 
@@ -394,7 +395,9 @@ def test_the_demo_is_read_as_it_is_written(root):
     study = load(root / "config" / "demo.yaml")
     assert study.study == "demo"
     assert study.seeds == (0, 1, 2)
-    assert list(study.teachers) == ["standard", "soteacher", "no_cr", "no_lr"]
+    of_table_1 = ["standard", "soteacher", "no_cr", "no_lr"]
+    of_table_7 = ["l2", "l1", "mixup", "cutmix", "augmix", "crl", "label_smoothing"]
+    assert list(study.teachers) == of_table_1 + of_table_7
     assert study.teachers["soteacher"].regularizers["lipschitz"].weight == 1e-4
     assert study.recipes["demo"].decay_at == (10, 12, 14)
     assert study.data["digits"].true_labels.confusion == 0.3
@@ -456,7 +459,7 @@ def test_the_schema_accepts_what_may_be_left_empty(demo):
     demo["distillers"]["kd"] = None
     demo["data"]["digits"]["true_labels"] = None
     demo["data"]["digits"]["augment"] = None
-    del demo["tables"]["truth"]
+    del demo["tables"]["truth"], demo["tables"]["table7_truth"]
     demo["figures"] = None
     read(demo)
     assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []

@@ -44,21 +44,22 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
     assert from_root == from_folder
     assert from_root == {
         "prepare": 2,
-        "teach": 8,
-        "distill": 17,
-        "measure": 25,
+        "teach": 9,
+        "distill": 18,
+        "measure": 27,
         "clock": 1,
-        "table": 8,
+        "table": 12,
         "figure": 4,
         "page": 1,
         "all": 1,
-        "total": 67,
+        "total": 75,
     }
 
 
 def test_without_a_study_the_paper_is_meant_from_any_working_directory(empty):
     output = dry_run("--directory", str(empty.path))
-    for name in ("table1", "table2", "table3", "table4", "table5", "table6", "overhead"):
+    tables = [f"table{number}" for number in range(1, 8)]
+    for name in (*tables, "table7_calibration", "table7_agreement", "overhead"):
         assert f"results/paper/tables/{name}.md" in output
     for name in ("figure1", "figure2"):
         assert f"results/paper/figures/{name}.png" in output
@@ -68,14 +69,14 @@ def test_without_a_study_the_paper_is_meant_from_any_working_directory(empty):
         if path.name.startswith(("teachers-", "students-"))
         for run in json.loads(path.read_text())
     ]
-    assert len(runs) == len(set(runs)) == 69 + 361
+    assert len(runs) == len(set(runs)) == 87 + 379
 
 
 def test_a_file_over_the_paper_s_study_changes_its_keys(empty):
     over = [str(ROOT / f"config/{name}.yaml") for name in ("paper", "rehearsal")]
     output = dry_run("--directory", str(empty.path), "--configfile", *over)
     assert set(re.findall(r"results/(\w+)/", output)) == {"rehearsal"}
-    assert jobs(output) | {"teach": 6, "distill": 17} == jobs(output)
+    assert jobs(output) | {"teach": 7, "distill": 18} == jobs(output)
 
 
 @pytest.mark.parametrize("more", [[], ["--config", "threads=1"]])
