@@ -1,7 +1,8 @@
 """What a run costs, worked out from its spec before it runs: arithmetic and bytes kept.
 
 Of a distiller only the teacher's forward pass is counted, and further views of an image: a method's
-own layers and preparation come on top. Regularizers cost next to nothing.
+own layers and preparation come on top. Of a regularizer, too, only further views are counted: the
+others cost next to nothing beside the network, AugMix's operations somewhat more.
 """
 
 from __future__ import annotations

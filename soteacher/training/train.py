@@ -103,7 +103,8 @@ class Pass:
         spec = self.spec = members[0].spec
         if spec["loop"] != LOOP or spec["stream"]["revision"] != STREAM:
             raise UserError("plan and job must run the same version of soteacher")
-        augment = {k: v for k, v in spec["stream"].items() if k in Augment.model_fields}
+        views = ("revision", "turns", "views")
+        augment = {k: v for k, v in spec["stream"].items() if k not in views}
         self.stream = Stream(
             data,
             parse(Augment, augment, "augment"),
