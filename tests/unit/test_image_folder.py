@@ -81,6 +81,7 @@ def test_without_results_the_images_tell_which_prepared_data_are_meant(
     monkeypatch.chdir(tmp_path)
     demo["data"]["digits"] = {"source": "image_folder", "path": str(folder)}
     demo["tables"].pop("truth")
+    demo["tables"].pop("table7_truth")
     plan = expand(read(demo | {"store": "store"}))
     assert prepared.prepared_of(plan) == {}
     manifest = prepare(plan.data_spec("digits"), tmp_path / "store", {"path": str(folder)})

@@ -105,10 +105,14 @@ def turned_around(values):
     return values
 
 
-def test_the_demo_s_first_data_have_twelve_teachers_their_students_and_those_of_checkpoints(demo):
+def test_the_demo_s_first_data_have_all_teachers_their_students_and_those_of_checkpoints(demo):
     runs = {name: run for name, run in plan_of(demo).runs.items() if run.data == "digits"}
     teachers = {f"digits/wrn_10_2/{method}/seed{k}" for method in METHODS for k in range(3)}
     students = {f"{teacher}/{network}/kd" for teacher in teachers for network in STUDENTS}
+    others = ("l1", "mixup", "cutmix", "augmix", "crl", "label_smoothing")  # of Table 7
+    regularized = {f"digits/wrn_10_2/{method}/seed0" for method in others}
+    teachers |= regularized
+    students |= {f"{teacher}/wrn_10_1/kd" for teacher in regularized}
     students |= {
         f"digits/wrn_10_2/{method}/seed0/epoch{epoch:03d}/wrn_10_1/kd"
         for method in ("standard", "soteacher")

@@ -360,5 +360,5 @@ def test_profiles_and_the_environment_file_name_what_the_package_needs():
         "snakemake": "snakemake-minimal",
         "torch": "pytorch",
     }
-    only_tests = {"pytest", "pytest-xdist", "torchvision", "jsonschema"}
+    only_tests = {"pytest", "pytest-xdist", "setuptools", "jsonschema"}
     assert {renamed.get(name, name) for name in needed - only_tests} <= named
