@@ -1,7 +1,7 @@
 """The paper's two penalties in a training loop of your own, on 8x8 images of digits: seconds.
 
-    pip install soteacher        (or, from a clone, `pip install .`)
-    python own_loop.py
+    pip install .                (in a clone of the repository)
+    python examples/own_loop.py
 
 Three lines, which are numbered, make SoTeacher of a usual loop. Each image comes with its row in
 the training set, `indices`: the consistency penalty remembers what was predicted for it.
@@ -23,7 +23,7 @@ EPOCHS = 10
 
 
 def digits() -> tuple[TensorDataset, torch.Tensor, torch.Tensor]:
-    """1,347 training images with labels and rows; 450 test images, and their labels."""
+    """1,348 training images with labels and rows; 449 test images, and their labels."""
     found = load_digits()
     images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
     labels = torch.tensor(found.target)
@@ -33,7 +33,7 @@ def digits() -> tuple[TensorDataset, torch.Tensor, torch.Tensor]:
 
 
 def network() -> nn.Module:
-    """Any network will do: this one has 6,186 parameters."""
+    """Any network with convolutions or linear layers will do: this one has 6,186 parameters."""
     return nn.Sequential(
         *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU()),

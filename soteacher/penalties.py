@@ -2,10 +2,13 @@
 
 Each gives a weighted loss to add to one's own. What it remembers lies in buffers: `to` moves it,
 `state_dict` saves it. A penalty that remembers images is told which rows of the training set a
-batch holds, and the epoch. Losses are float32 at least, under autocast too.
+batch holds, and the epoch, counted from 0; after `eval()` it remembers nothing new. Losses are
+float32 at least, under autocast too.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +30,7 @@ class LipschitzPenalty(nn.Module):
 
     def __init__(self, weight: float = 1e-5, norm: Norm = "entrywise") -> None:
         super().__init__()
-        self.weight, self.norm = weight, one_of("norm", norm, Norm)
+        self.weight, self.norm = _weight(weight), one_of("norm", norm, Norm)
 
     def forward(self, network: nn.Module) -> Tensor:
         """Return the weighted sum, (); call it once a step, after the network's forward pass."""
@@ -42,7 +45,7 @@ class L1Penalty(nn.Module):
 
     def __init__(self, weight: float = 1e-5, parameters: Which = "weights") -> None:
         super().__init__()
-        self.weight, self.which = weight, one_of("choice of parameters", parameters, Which)
+        self.weight, self.which = _weight(weight), one_of("choice of parameters", parameters, Which)
 
     def forward(self, network: nn.Module) -> Tensor:
         """Return the weighted sum, ()."""
@@ -74,9 +77,10 @@ class ConsistencyPenalty(nn.Module):
         mode: Mode = "official",
     ) -> None:
         super().__init__()
-        self.epochs, self.weight = epochs, weight
+        self.epochs, self.weight = _count("epochs", epochs), _weight(weight)
         self.ramp, self.mode = one_of("ramp", ramp, Ramp), one_of("mode", mode, Mode)
-        self.register_buffer("mean", torch.zeros(n_images, n_classes))
+        size = _count("images", n_images), _count("classes", n_classes)
+        self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("seen", torch.zeros(n_images, dtype=torch.int32))
 
     def forward(self, logits: Tensor, indices: Tensor, epoch: int) -> Tensor:
@@ -88,16 +92,17 @@ class ConsistencyPenalty(nn.Module):
         _check_rows(logits, indices, self.mean)
         if not 0 <= epoch < self.epochs:
             raise UserError(
-                f"epoch {epoch} of {self.epochs}: expected 0 to {self.epochs - 1}; make the "
-                "penalty with as many epochs as there will be"
+                f"epoch {epoch} of {self.epochs}: expected 0 to {self.epochs - 1}, since epochs "
+                "count from 0; make the penalty with as many as there will be"
             )
         probabilities = wide(logits).softmax(dim=1)
         mean, seen = self.mean[indices], self.seen[indices]
         twice = (seen > 0).int() if self.mode == "official" else 0  # the first one counts twice
         share = (1 / (seen + 1 + twice)).to(mean.dtype)
-        latest = probabilities.detach().to(mean.dtype)
-        self.mean[indices] = torch.lerp(mean, latest, share[:, None])
-        self.seen[indices] = seen + 1
+        if self.training:
+            latest = probabilities.detach().to(mean.dtype)
+            self.mean[indices] = torch.lerp(mean, latest, share[:, None])
+            self.seen[indices] = seen + 1
         weight = self.weight * ramped(epoch, self.epochs, self.ramp, self.mode)
         return weight * consistency_loss(probabilities, mean, seen > 0)
 
@@ -112,8 +117,8 @@ class CorrectnessRankingPenalty(nn.Module):
 
     def __init__(self, n_images: int, weight: float = 1.0) -> None:
         super().__init__()
-        self.weight = weight
-        self.register_buffer("correct", torch.zeros(n_images, dtype=torch.int32))
+        self.weight = _weight(weight)
+        self.register_buffer("correct", torch.zeros(_count("images", n_images), dtype=torch.int32))
 
     def forward(self, logits: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> Tensor:
         """Return the weighted loss, (), and count who of these was predicted right.
@@ -122,14 +127,31 @@ class CorrectnessRankingPenalty(nn.Module):
         of the training set, each once.   epoch : 0-based, that is how many epochs are complete.
         """
         _check_rows(logits, indices, self.correct)
+        if labels.shape != indices.shape:
+            raise UserError(f"expected labels (B,), one a row; got {tuple(labels.shape)}")
+        if epoch < 0:
+            raise UserError(f"epoch {epoch}: expected 0 or more, epochs count from 0")
         confidence = wide(logits).softmax(dim=1).amax(dim=1)
         correct = self.correct[indices]
         least = self.correct.min()
         most = max(epoch, 1)
         # all right in every epoch: 0 of 0, and all are alike
         correctness = (correct - least) / (most - least).clamp(min=1)
-        self.correct[indices] = correct + (logits.detach().argmax(dim=1) == labels)
+        if self.training:
+            self.correct[indices] = correct + (logits.detach().argmax(dim=1) == labels)
         return self.weight * ranking_loss(confidence, correctness)
+
+
+def _weight(weight: float) -> float:
+    if not 0 <= weight < math.inf:
+        raise UserError(f"expected a weight of 0 or more; got {weight}")
+    return weight
+
+
+def _count(what: str, number: int) -> int:
+    if number < 1:
+        raise UserError(f"expected at least one of {what}; got {number}")
+    return number
 
 
 def _check_rows(logits: Tensor, indices: Tensor, memory: Tensor) -> None:

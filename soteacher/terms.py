@@ -2,7 +2,7 @@
 
 A term is a frozen set of settings (its fields, given in the study file) plus what it keeps while a
 network trains (private attributes). It is made anew for every run, in this order: `start` once,
-then `losses` once a training step, `end_epoch` once an epoch.
+then `retarget` and `losses` once a training step, `end_epoch` once an epoch.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def cross_entropy(batch: Batch, output: Output) -> Tensor:
 
 
 class CrossEntropy(LossTerm):
-    """Cross-entropy with the training labels, mean over the batch: Eq. (1) of the paper."""
+    """Cross-entropy with the training labels, or a batch's targets: Eq. (1) of the paper."""
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module

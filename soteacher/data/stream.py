@@ -51,7 +51,8 @@ class Stream:
     """Batches of one data set, batch size, augmentation, seed and role, made on the device.
 
     All draws of an epoch are made at once on the CPU, then moved: the same numbers on every
-    device, and no wait inside a step.
+    device, and no wait inside a step. A regularizer that changes the images draws its few numbers
+    on the CPU, too, in each step.
 
     turns : views of each image (`terms.LossTerm.turns`). An image is flipped first, then turned,
     and each view has a crop of its own: SSKD's way. The upright views are those of `turns` 1.

@@ -4,8 +4,8 @@ Uncertainty", ICLR 2020; Table 7.
 As in the method's released code (google-research/augmix), of whole batches on the device.
 `torchvision.transforms.v2.AugMix` differs: it draws the operations of a chain once for a whole
 batch, their strengths from a grid of ten with 0 in it; it adds brightness, contrast, colour and
-sharpness unless told not to; shifts and turns let the black outside fade in; the result is rounded;
-and there is no consistency loss.
+sharpness unless told not to; shifts and turns let the black outside fade in; the result is cut
+to whole numbers; and there is no consistency loss.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tens
     """Apply to each image an operation of its own: to the bit what Pillow makes of it.
 
     images : uint8, (R, H, W, 3).   operations : int, (R,), places in `OPERATIONS`; -1 is none.
-    levels : float, (R,), strength from 0 to 10, below 0 to the other side where there are two;
+    levels : float, (R,), strength from 0.1 to 10, below 0 to the other side where there are two;
     autocontrast and equalize have none.   Returns uint8, (R, H, W, 3).
     """
     _, height, width, _ = images.shape

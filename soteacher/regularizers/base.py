@@ -27,11 +27,6 @@ class Regularizer(LossTerm):
     remembers_images: ClassVar[bool] = False
     """Whether it keeps something of the predictions of each single training image."""
 
-    @property
-    def views(self) -> int:
-        """Views of each image in a batch; outputs of the network are then (views * B, ...)."""
-        return 1
-
     def data_sets(self) -> tuple[str, ...]:
         """The data sets that these settings name."""
         return ()
@@ -50,6 +45,11 @@ class ImageChange(Regularizer):
 
     blends: ClassVar[bool] = False
     """Whether an image then has parts of another one."""
+
+    @property
+    def views(self) -> int:
+        """Views of each image in a batch; outputs of the network are then (views * B, ...)."""
+        return 1
 
     def augment(self, images: Tensor, random: Random) -> Tensor:
         """Change images after crop and flip, before they are normalised.

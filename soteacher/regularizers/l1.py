@@ -23,8 +23,8 @@ Which = Literal["weights", "all"]
 def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     """Sum of |w| over the trainable parameters of more than one dimension, or over all of them.
 
-    which : `weights`, those of convolutions and linear layers, and not biases and batch norms;
-        or `all`.
+    which : `weights`, all of more than one dimension: of convolutions, linear layers, embeddings,
+        and not biases and batch norms; or `all`.
 
     Returns Tensor, (), with gradients.   Raises UserError if there is no such parameter.
     """

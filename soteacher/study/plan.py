@@ -17,7 +17,7 @@ from typing import Any
 from soteacher.distillers.base import Column, Distiller
 from soteacher.errors import UserError
 from soteacher.models import catalogue
-from soteacher.regularizers.base import Regularizer
+from soteacher.regularizers.base import ImageChange, Regularizer
 from soteacher.settings import canonical
 from soteacher.study.blocks import Cell, Clocked, Part, Weight, cells, clocked, parts, weights
 from soteacher.study.change import Change
@@ -162,9 +162,9 @@ class Plan:
             method = f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = _spec(study, "teacher", pair.data, network, recipe.spec(), terms, seed)
-        views = max((term.views for term in regularizers.values()), default=1)
-        if views != 1:
-            spec["stream"]["views"] = views
+        for term in regularizers.values():
+            if isinstance(term, ImageChange) and term.views != 1:
+                spec["stream"]["views"] = term.views
         run_id = f"{pair.data}/{network}/{method}/seed{seed}"
         return Run(run_id, pair.data, spec, table5=table5)
 

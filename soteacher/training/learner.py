@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from soteacher import files
 from soteacher.data.prepared import Prepared
 from soteacher.data.stream import Batch, Stream
+from soteacher.errors import UserError
 from soteacher.models.output import Output
 from soteacher.study.schema import Recipe
 from soteacher.terms import LossTerm, Preparation
@@ -252,6 +253,13 @@ class Learner:
         if Stage[stage] != self.cursor.stage:
             self.enter(Moment(Stage[stage], 0, 0))
         self.enter(Moment(Stage[stage], epoch, step))
+        expected = {f"parts.{name}" for name in self._values()} | {"correct"}
+        if missing := (expected | {f"buffer.{name}" for name in self._buffers()}) - tensors.keys():
+            raise UserError(
+                f"the state of {self.folder.id} in {self.folder.path} was saved by another version "
+                f"of soteacher: it lacks {', '.join(sorted(missing)[:3])}; delete the run with "
+                f"`soteacher forget {self.folder.path.name[:12]}`, and it begins anew"
+            )
         with torch.no_grad():
             for name, value in self._values().items():
                 value.copy_(tensors[f"parts.{name}"])

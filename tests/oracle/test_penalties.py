@@ -195,9 +195,54 @@ def test_what_does_not_fit_is_refused_in_one_line():
         penalty(torch.zeros(2, K), torch.arange(3), 0)
     with pytest.raises(UserError, match="move it there once"):
         penalty(torch.zeros(2, K, device="meta"), torch.arange(2), 0)
-    with pytest.raises(UserError, match="epoch 4 of 4"):
+    with pytest.raises(UserError, match="epoch 4 of 4: expected 0 to 3, since epochs count from 0"):
         penalty(torch.zeros(2, K), torch.arange(2), EPOCHS)
     assert not penalty.seen.any()
+    ranking = CorrectnessRankingPenalty(N)
+    logits, rows = torch.zeros(4, K), torch.arange(4)
+    for labels in (torch.zeros(1), torch.zeros(4, 1), torch.zeros(4, K)):
+        with pytest.raises(UserError, match=r"expected labels \(B,\)"):
+            ranking(logits, labels, rows, 0)
+    with pytest.raises(UserError, match="epoch -1: expected 0 or more"):
+        ranking(logits, torch.zeros(4), rows, -1)
+    assert not ranking.correct.any()
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    for make in (
+        lambda: LipschitzPenalty(weight),
+        lambda: L1Penalty(weight),
+        lambda: ConsistencyPenalty(N, K, EPOCHS, weight),
+        lambda: CorrectnessRankingPenalty(N, weight),
+    ):
+        with pytest.raises(UserError, match="expected a weight of 0 or more; got"):
+            make()
+
+
+@pytest.mark.parametrize("sizes", [(0, K, EPOCHS), (N, 0, EPOCHS), (N, K, 0)])
+def test_a_penalty_of_nothing_is_refused(sizes):
+    with pytest.raises(UserError, match="expected at least one of"):
+        ConsistencyPenalty(*sizes)
+
+
+def test_after_eval_a_penalty_remembers_nothing_new():
+    penalties = nn.ModuleList([ConsistencyPenalty(N, K, EPOCHS), CorrectnessRankingPenalty(N)])
+    consistency, ranking = penalties
+    logits, labels, rows = torch.randn(4, K), torch.zeros(4, dtype=torch.int64), torch.arange(4)
+    logits[:, 0] = 9
+
+    def both():
+        return consistency(-logits, rows, 1).item(), ranking(logits, labels, rows, 1).item()
+
+    consistency(logits, rows, 0), ranking(logits, labels, rows, 0)
+    before = {name: value.clone() for name, value in penalties.state_dict().items()}
+    penalties.eval()
+    assert both() == both()
+    assert all(value.equal(before[name]) for name, value in penalties.state_dict().items())
+    penalties.train()
+    both()
+    assert not any(value.equal(before[name]) for name, value in penalties.state_dict().items())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

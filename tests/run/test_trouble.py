@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from soteacher.errors import UserError
+from soteacher.errors import RunsFailed, UserError
+from soteacher.regularizers.consistency import Consistency
+from soteacher.training.moment import Moment, Stage
 from soteacher.training.store import RunFolder
 
 
@@ -91,3 +93,18 @@ def test_which_checkpoints_a_teacher_keeps_is_no_part_of_its_students(lab):
     again = lab.run([same])[same.id]
     assert again["fingerprint"] == expected[bare_student.id]["fingerprint"]
     assert len(lab.record(bare_student)["attempts"]) == 1
+
+
+def test_a_state_of_another_version_is_refused_with_what_to_do(lab, kill, monkeypatch):
+    [run], _ = lab.plan(teachers={"mine": {"consistency": {}}})
+    with kill(run.id, Moment(Stage.MAIN, 1, 0)):
+        lab.run([run], save_every=0)
+    buffers = Consistency.buffers
+    monkeypatch.setattr(
+        Consistency, "buffers", lambda term: buffers(term) | {"more": buffers(term)["seen"]}
+    )
+    with pytest.raises(RunsFailed):
+        lab.run([run])
+    why = lab.folder(run).failure()["why"]
+    assert "was saved by another version of soteacher: it lacks buffer.1.more; delete" in why
+    assert f"`soteacher forget {lab.folder(run).path.name[:12]}`" in why

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/demo.yaml"
@@ -352,13 +354,26 @@ def wait_for(condition, seconds: float = 60) -> None:
 def test_profiles_and_the_environment_file_name_what_the_package_needs():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge"]
-    named = {line.split()[0] for line in environment["dependencies"]}
-    project = (ROOT / "pyproject.toml").read_text()
-    needed = set(re.findall(r'^  "([\w-]+)==', project, flags=re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + project["optional-dependencies"]["workflow"]
+    ranges = {re.match(r"[\w-]+", line)[0]: line for line in asked}
     renamed = {
         "matplotlib": "matplotlib-base",
         "snakemake": "snakemake-minimal",
         "torch": "pytorch",
     }
-    only_tests = {"pytest", "pytest-xdist", "setuptools", "jsonschema"}
-    assert {renamed.get(name, name) for name in needed - only_tests} <= named
+    theirs = {line.split()[0]: "".join(line.split()) for line in environment["dependencies"]}
+    for name, line in ranges.items():
+        conda = renamed.get(name, name)
+        assert line == theirs[conda].replace(conda, name), line
+
+
+def test_each_package_that_is_asked_for_has_a_pinned_version_in_its_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for lines in project["optional-dependencies"].values():
+        asked += lines
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for requirement in map(Requirement, asked):
+        assert pins[requirement.name] in requirement.specifier, requirement
