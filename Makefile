@@ -2,6 +2,7 @@
 #   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                the paper's whole study, on a few generated images
+#   make test-slurm                               on a Slurm of one node, which it sets up; Debian, root
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -12,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo rehearsal test lint format clean
+.PHONY: demo rehearsal test test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -24,6 +25,10 @@ demo: $(INSTALLED)
 rehearsal: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
 	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
+
+test-slurm: $(INSTALLED)
+	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[workflow,test,slurm]'
+	timeout -k 30 330 $(BIN)/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)

@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("--teachers", type=Path, nargs="*", default=[])
         train.add_argument("--links", type=Path, required=True)
         train.add_argument("--job", default="1 of 1", help="which of how many, for the log")
+        train.add_argument("--attempt", type=int, default=1, help="from 2 on, one run at a time")
         train.add_argument("--save-every", type=float, default=60.0, help="seconds")
 
     measure = command("measure", _measure, "Measure the runs of a job.")
@@ -144,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
             made.add_argument("--threads", type=int, default=1)
             made.add_argument("--nondeterministic", action="store_true")
+            made.add_argument(
+                "--jobs-per-gpu", type=int, default=1, help="processes that share one"
+            )
             made.add_argument("--allow-cpu", action="store_true", help="even if it takes days")
         if name in ("prepare", "teach", "distill", "clock", "measure"):
             made.add_argument("--store", type=Path, required=True)
@@ -230,6 +234,8 @@ def _how(options: argparse.Namespace, save_every: float) -> How:
         deterministic=not options.nondeterministic,
         save_every=save_every,
         allow_cpu=options.allow_cpu,
+        one_by_one=getattr(options, "attempt", 1) > 1,
+        jobs_per_gpu=options.jobs_per_gpu,
     )
 
 
@@ -238,11 +244,14 @@ def _clock(options: argparse.Namespace) -> None:
 
     from soteacher import files
     from soteacher.data.prepared import open_prepared
+
+    how = _how(options, save_every=math.inf)
+    how.choose_gpu()
     from soteacher.training.overhead import clock
 
     asked = files.read_json(options.block, "what to time")
     data = {path.stem: open_prepared(path, options.store) for path in options.data}
-    steps, methods = clock(asked, data, _how(options, save_every=math.inf))
+    steps, methods = clock(asked, data, how)
     beside = options.out.with_suffix(".methods.csv")
     files.write(beside, pd.DataFrame(methods).to_csv(index=False))
     files.write(options.out, pd.DataFrame(steps).to_csv(index=False))

@@ -121,6 +121,8 @@ class Head(Settings):
     """`tf32` lets CUDA shorten the factors of products; part of what a run is."""
     deterministic: bool = True
     """Only kernels that give the same bits every time."""
+    jobs_per_gpu: int = Field(1, ge=1)
+    """Training processes that may share a GPU of this machine, where no scheduler chooses it."""
     save_every: float = Field(60.0, ge=0)
     """Seconds between saved states of a training run: at most so much is lost to a kill."""
     runs_per_job: int = Field(4, ge=1)

@@ -17,6 +17,7 @@ from soteacher.data.prepared import Prepared
 from soteacher.errors import RunsFailed, UserError
 from soteacher.settings import canonical
 from soteacher.study.plan import as_teacher, fingerprint, sha
+from soteacher.training import slots
 from soteacher.training.store import RunFolder
 
 log = logging.getLogger("soteacher")
@@ -34,6 +35,15 @@ class How:
     """Seconds between saved states."""
     allow_cpu: bool = False
     """Whether to begin runs that take a CPU days."""
+    one_by_one: bool = False
+    """Whether runs that could share a pass are trained one after the other, in less memory."""
+    jobs_per_gpu: int = 1
+    """Training processes that may share a GPU, where no scheduler has chosen one."""
+
+    def choose_gpu(self) -> None:
+        """Take a GPU, if the machine has some; before torch is imported."""
+        if self.device != "cpu":
+            slots.take(self.jobs_per_gpu)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ def run_job(
                 locks.enter_context(member.folder.lock())
             pending = [member for member in pending if not member.folder.finished()]
             if pending:
+                how.choose_gpu()
                 from soteacher.training.train import train
 
                 pending.sort(key=lambda member: member.id)

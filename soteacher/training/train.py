@@ -56,7 +56,8 @@ def train(members: list[Member], data: Prepared, how: How) -> tuple[list[str], d
     device = devices.set_up(how.device, how.threads, precisions.pop(), how.deterministic)
     passes: dict[str, list[Member]] = {}
     for member in members:
-        passes.setdefault(pass_key(member.spec), []).append(member)
+        alone = member.id if how.one_by_one else ""
+        passes.setdefault(f"{pass_key(member.spec)} {alone}", []).append(member)
     if device == "cpu":
         flop = {
             member.id: work

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from soteacher.training.job import How, run_job
 from soteacher.training.moment import Moment, Stage
 from soteacher.training.teacher import FrozenTeacher
+from soteacher.training.train import Pass
 
 SHORT = {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}
 FOUR = {
@@ -139,3 +141,20 @@ def test_runs_that_are_the_same_under_two_names_are_trained_once(lab):
     assert first["fingerprint"] == second["fingerprint"]
     assert first == second
     assert len(list(lab.store.glob("runs/*/run.json"))) == 1
+
+
+def test_from_the_second_attempt_on_runs_are_trained_one_by_one_to_the_same_bits(lab, monkeypatch):
+    runs, _ = lab.plan(teachers={"standard": {}, "soteacher": {"consistency": {}}})
+    together = lab.copy().run(runs)
+    sizes = []
+    made = Pass.__init__
+
+    def counted(trainer, members, *arguments):
+        sizes.append(len(members))
+        made(trainer, members, *arguments)
+
+    monkeypatch.setattr(Pass, "__init__", counted)
+    how = How(lab.store, "cpu", 1, True, 60.0, one_by_one=True)
+    asked = {run.id: {"spec": run.spec} for run in runs}
+    assert run_job(asked, lab.data, {}, how)["runs"] == together
+    assert sizes == [1, 1]

@@ -46,6 +46,7 @@ wildcard_constraints:
 HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
+SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
 
 
 def how(role, name):
@@ -56,7 +57,7 @@ def how(role, name):
     """
     number = list(JOBS[role]).index(name) + 1
     job = f"--job '{role}s, {number} of {len(JOBS[role])}'"
-    return f"{HOW} {ALLOWED} --save-every {STUDY.save_every} {job}"
+    return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
 
 
 def data_of(job):

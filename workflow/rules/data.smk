@@ -3,6 +3,7 @@ rule prepare:
         f"{RESULTS}/data/{{data}}.json",
     log:
         f"{RESULTS}/logs/prepare/{{data}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:

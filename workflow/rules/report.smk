@@ -8,6 +8,7 @@ rule measure:
         reliability=f"{RESULTS}/measures/{{role}}s/{{job}}.reliability.csv",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -34,6 +35,7 @@ rule table:
         latex=f"{RESULTS}/tables/{{table}}.tex",
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -61,6 +63,7 @@ rule figure:
         csv=f"{RESULTS}/figures/{{figure}}.csv",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -81,6 +84,7 @@ rule page:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
         f"{RESULTS}/logs/page.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:

@@ -12,6 +12,7 @@ rule teach:
     threads: STUDY.threads
     resources:
         gpu=GPU,
+        tries=lambda wildcards, attempt: attempt,
     params:
         runs=lambda wildcards: JOBS["teacher"][wildcards.job],
         links=f"{RESULTS}/teachers",
@@ -19,7 +20,7 @@ rule teach:
         how=lambda wildcards, output: how("teacher", wildcards.job),
     shell:
         "python -m soteacher teach --runs {params.runs:q} --data {input.data:q}"
-        " --store {params.store:q} {params.how} --links {params.links:q}"
+        " --store {params.store:q} {params.how} --attempt {resources.tries} --links {params.links:q}"
         " --log {log:q} --out {output:q}"
 
 
@@ -38,6 +39,7 @@ rule distill:
     threads: STUDY.threads
     resources:
         gpu=GPU,
+        tries=lambda wildcards, attempt: attempt,
     params:
         runs=lambda wildcards: JOBS["student"][wildcards.job],
         links=f"{RESULTS}/students",
@@ -46,4 +48,4 @@ rule distill:
     shell:
         "python -m soteacher distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"
-        " --links {params.links:q} --log {log:q} --out {output:q}"
+        " --attempt {resources.tries} --links {params.links:q} --log {log:q} --out {output:q}"

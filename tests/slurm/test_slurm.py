@@ -1,0 +1,246 @@
+"""A small study on a real Slurm, through profiles/slurm.
+
+One workflow in which each of three training jobs is taken down in another way while it trains (a
+time limit, somebody's scancel, a preemption), and a second one with a job that cannot be done.
+`make test-slurm` runs them under a hard limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster, install
+
+from soteacher.data.prepared import open_prepared
+from soteacher.study.plan import expand, fingerprint
+from soteacher.study.reader import read
+from soteacher.training.store import RunFolder
+
+ROOT = Path(__file__).parents[2]
+PAIR = "wrn_10_1/wrn_10_1"
+STUDY = {
+    "study": "small",
+    "seeds": [0],
+    "device": "cpu",
+    "runs_per_job": 1,
+    "save_every": 1,
+    "data": {"digits": {"source": "digits", "augment": {"crop_padding": 1}}},
+    "recipes": {
+        "long": {"epochs": 40, "batch": 64, "lr": 0.05, "decay_at": [30]},
+        "short": {"epochs": 12, "batch": 64, "lr": 0.05, "decay_at": [9]},
+    },
+    "pairs": {PAIR: {"data": "digits", "teacher_recipe": "long", "student_recipe": "short"}},
+    "teachers": {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-4}, "consistency": {}}},
+    "distillers": {"kd": {}},
+    "tables": {
+        "table1": {"kind": "accuracy", "teachers": ["standard", "soteacher"], "distillers": ["kd"]},
+        "table3": {"kind": "calibration", "teachers": ["standard", "soteacher"]},
+    },
+}
+TEACHER = "digits/wrn_10_1/{}/seed0"
+
+
+class Workflow:
+    """A study in a folder of its own, and Snakemake called there as users call it."""
+
+    def __init__(self, folder: Path, study: dict, environment: dict[str, str]) -> None:
+        self.folder, self.study = folder, study
+        folder.mkdir()
+        (folder / "study.yaml").write_text(yaml.safe_dump(study))
+        binaries = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        self.environment = environment | {"PATH": binaries, "PYTHONPATH": str(ROOT)}
+
+    def begin(self, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d"]
+        command += [str(self.folder), "--configfile", str(self.folder / "study.yaml"), *options]
+        with open(self.folder / "said.log", "ab") as out:
+            return subprocess.Popen(
+                command, env=self.environment, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def said(self) -> str:
+        return (self.folder / "said.log").read_text()
+
+    def soteacher(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "soteacher", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run_folder(self, run_id: str) -> RunFolder | None:
+        path = self.folder / "results/small/data/digits.json"
+        if not path.is_file():
+            return None
+        run = expand(read(self.study)).runs[run_id]
+        store = self.folder / "results/store"
+        return RunFolder(store, fingerprint(run.spec, open_prepared(path, store).sha256), run_id)
+
+    def manifests(self) -> dict[str, dict]:
+        paths = (self.folder / "results/small/runs").rglob("*.json")
+        return {k: v for path in paths for k, v in json.loads(path.read_text())["runs"].items()}
+
+
+ON_SLURM = (
+    *("--workflow-profile", str(ROOT / "profiles/slurm")),
+    *("--config", "device=cpu", "runs_per_job=1"),
+    *("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "7"),
+    *("--set-resources", "teach:gpu=1", "distill:gpu=1", "distill:slurm_partition=scavenge"),
+)
+"""The profile, as it is, but for what this small cluster and its patience want otherwise."""
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Wait for Snakemake; where it does not end, kill all of it and fail."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
+def until(ready, what: str, seconds: float, process: subprocess.Popen[bytes]):
+    """What `ready` returns once it is true; fails where that takes too long, or Snakemake ended."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        assert process.poll() is None, f"{what}: Snakemake ended before"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    install()
+    with Cluster(tmp_path_factory.mktemp("slurm")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def small(cluster, tmp_path_factory):
+    """The study, after each job of it was taken down once while it trained."""
+    work = Workflow(tmp_path_factory.mktemp("work") / "small", STUDY, cluster.environment)
+    process = work.begin(*ON_SLURM)
+
+    def training(run_id: str, epoch: int):
+        """The number of the Slurm job that trains a run, once it has done so many epochs."""
+        folder = work.run_folder(run_id)
+        progress = folder.progress() if folder else None
+        if progress and progress["cursor"][1] >= epoch and not folder.finished():
+            return folder.attempts()[-1]["slurm_job"]
+        return None
+
+    def taken_down(run_id: str, *command: str) -> str:
+        job = until(lambda: training(run_id, 3), f"{run_id} trains", 90, process)
+        facts = cluster.run("scontrol", "show", "job", job)
+        assert "TresPerJob=gres:gpu:1" in facts, facts
+        log = [*(work.folder / "results/small/logs").rglob("*.log")]
+        assert any(f"{run_id}: main epoch 2/" in path.read_text() for path in log)
+        cluster.run(*(part.format(job=job) for part in command))
+        return job
+
+    try:
+        jobs = {
+            "limit": taken_down(
+                TEACHER.format("standard"),
+                *("scontrol", "update", "JobId={job}", "EndTime=now+1second"),
+            ),
+            "cancel": taken_down(TEACHER.format("soteacher"), "scancel", "{job}"),
+        }
+        student = TEACHER.format("standard") + "/wrn_10_1/kd"
+        job = until(lambda: training(student, 1), f"{student} trains", 150, process)
+        jobs["preempt"] = job
+        urgent = ["sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "sleep 3"]
+        cluster.run(*urgent)
+        assert ended(process, 200) == 0, work.said()[-5000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return work, jobs
+
+
+def epochs_of(folder: RunFolder) -> list[list]:
+    """Where each attempt began."""
+    return [attempt["from"] for attempt in folder.attempts()]
+
+
+def test_all_tables_are_made_and_every_run_is_the_local_one_s_bit_for_bit(small, tmp_path):
+    work, _ = small
+    for name in ("table1", "table3"):
+        assert (work.folder / f"results/small/tables/{name}.md").is_file()
+    local = Workflow(tmp_path / "local", STUDY, dict(os.environ))
+    process = local.begin("--cores", "2", "--workflow-profile", str(ROOT / "profiles/default"))
+    assert ended(process, 150) == 0, local.said()[-5000:]
+    assert local.manifests() == work.manifests()
+    assert len(local.manifests()) == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "run_id"),
+    [
+        ("limit", TEACHER.format("standard")),
+        ("cancel", TEACHER.format("soteacher")),
+        ("preempt", TEACHER.format("standard") + "/wrn_10_1/kd"),
+    ],
+)
+def test_a_job_taken_down_goes_on_from_where_it_was(small, how, run_id):
+    work, jobs = small
+    folder = work.run_folder(run_id)
+    attempts = folder.attempts()
+    assert len(attempts) >= 2
+    first, second = epochs_of(folder)[:2]
+    assert first == ["MAIN", 0, 0]
+    assert second[0] == "MAIN" and second[1] >= (1 if how == "preempt" else 3)
+    assert attempts[0]["slurm_job"] == jobs[how]
+    # a job that is preempted is queued again by Slurm, the others are new ones of Snakemake's
+    assert (attempts[1]["slurm_job"] == jobs[how]) is (how == "preempt")
+    with open(folder.artifact("history.csv")) as file:
+        assert len(file.readlines()) == 1 + (12 if how == "preempt" else 40)
+
+
+def test_on_a_signal_the_state_is_saved_at_once(small):
+    """The second attempt begins where the first one's last words say that it was."""
+    work, _ = small
+    logs = (work.folder / "results/small/logs").rglob("*.log")
+    text = "\n".join(path.read_text() for path in logs)
+    assert "attempt 2, going on from main epoch" in text
+
+
+def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
+    work, _ = small
+    text = work.soteacher("status", "study.yaml", "--all")
+    assert "teachers (2): 2 done" in text and "students (2): 2 done" in text
+    assert "attempts that resumed a run:" in text
+
+
+def test_a_job_that_cannot_be_done_is_tried_again_and_reported_with_its_log(
+    cluster, tmp_path_factory
+):
+    study = STUDY | {
+        "recipes": {
+            name: recipe | {"epochs": 2, "decay_at": [1]}
+            for name, recipe in (STUDY["recipes"].items())
+        },
+        "teachers": {"standard": {}},
+        "distillers": {"crd": {"negatives": 100_000}},
+        "tables": {"table1": {"kind": "accuracy", "teachers": ["standard"], "distillers": ["crd"]}},
+    }
+    work = Workflow(tmp_path_factory.mktemp("failing") / "small", study, cluster.environment)
+    process = work.begin(*ON_SLURM, "--retries", "1")
+    assert ended(process, 120) == 1
+    said = work.said()
+    assert said.count("100000 images of other classes") >= 1, said[-3000:]
+    assert "Trying to restart job" in said
+    assert not (work.folder / "results/small/tables/table1.md").exists()

@@ -1,0 +1,53 @@
+"""The profiles for other machines: what they set is there, and their studies are read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from soteacher.study.schema import Head
+
+ROOT = Path(__file__).parents[2]
+PROFILES = {path.parent.name: path for path in (ROOT / "profiles").glob("*/profile.yaml")}
+
+
+def said(name):
+    return yaml.safe_load(PROFILES[name].read_text())
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_a_profile_sets_is_a_key_of_studies_or_a_rule(name):
+    values = said(name)
+    rules = set()
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE))
+    assert set(values.get("set-resources", {})) <= rules
+    for setting in values.get("config", []):
+        assert setting.partition("=")[0] in Head.model_fields, setting
+    assert values["rerun-incomplete"] and values["nolock"] and values["keep-going"]
+
+
+def test_jobs_of_the_gpu_profile_share_gpus_and_wait_for_a_slot(tmp_path):
+    asked = ["--workflow-profile", str(PROFILES["local-gpu"]), "--directory", str(tmp_path)]
+    asked += ["--configfile", str(ROOT / "config/demo.yaml"), "--printshellcmds"]
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "4", *asked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    training = re.findall(r"python -m soteacher (?:teach|distill) .*", done.stdout)
+    assert len(training) == 9 + 18
+    assert all("--device cuda" in line and "--jobs-per-gpu 2" in line for line in training)
+    assert all("--attempt 1 " in line for line in training)
+    assert done.stdout.count("gpu=1") >= 27
+
+
+def test_only_what_trains_or_times_goes_to_a_cluster():
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"^(?=rule )", path.read_text(), flags=re.MULTILINE)[1:]:
+            name = re.match(r"rule (\w+)", rule)[1]
+            head = rule.partition("shell:")[0]
+            assert ("localrule: True" in head) is (name not in ("teach", "distill", "clock")), name
