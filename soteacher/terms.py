@@ -125,6 +125,13 @@ class LossTerm(Settings):
         return {}
 
 
+def soft_targets(batch: Batch, n_classes: int) -> Tensor:
+    """A batch's targets, or its labels as such: (B, K), in the images' dtype."""
+    if batch.targets is not None:
+        return batch.targets
+    return torch.nn.functional.one_hot(batch.labels, n_classes).to(batch.images.dtype)
+
+
 def cross_entropy(batch: Batch, output: Output) -> Tensor:
     """Cross-entropy of the first view of each image with its label, or its soft target.
 

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 
-def rotations(angles: list[float], height: int, width: int) -> Tensor:
-    """What `rotate` needs to turn images of that size about their centre, computed on the CPU.
+def turned(angles: np.ndarray | list[float], height: int, width: int) -> np.ndarray:
+    """What `transform` needs to turn images of that size about their centre.
 
-    angles : degrees, counter-clockwise.   Returns int64, (B, 6): rows a..f of the map from a pixel
-    (x, y) of the view to (a x + b y + c, d x + e y + f) in the image, in units of 2^-16 pixels.
-
-    Cosines, their rounding and the fixed point are those of Pillow, operation by operation.
+    angles : degrees, counter-clockwise.   Returns float64, (B, 6): rows a..f. Cosines and their
+    rounding are those of Pillow, operation by operation.
     """
     radians = [-math.radians(angle % 360.0) for angle in angles]
     cos = np.array([round(math.cos(angle), 15) for angle in radians])
@@ -27,20 +25,20 @@ def rotations(angles: list[float], height: int, width: int) -> Tensor:
     x, y = width / 2, height / 2
     c = (cos * -x + sin * -y) + x
     f = (-sin * -x + cos * -y) + y
-    # the view's pixels are met at their middles: half a pixel to the right and down
-    rows = [cos, sin, c + cos * 0.5 + sin * 0.5, -sin, cos, f + -sin * 0.5 + cos * 0.5]
-    return torch.from_numpy(np.floor(np.stack(rows, axis=1) * 65536 + 0.5).astype(np.int64))
+    return np.stack([cos, sin, c, -sin, cos, f], axis=1)
 
 
-def rotation(angle: float, height: int, width: int) -> list[float]:
-    """What `transform` needs to turn an image about its centre: rows a..f.
+def rotations(angles: list[float], height: int, width: int) -> Tensor:
+    """What `rotate` needs to turn images of that size about their centre, computed on the CPU.
 
-    angle : degrees, counter-clockwise. Cosines and their rounding are those of Pillow.
+    angles : degrees, counter-clockwise.   Returns int64, (B, 6): rows a..f of the map from a pixel
+    (x, y) of the view to (a x + b y + c, d x + e y + f) in the image, in units of 2^-16 pixels, the
+    fixed point of Pillow.
     """
-    radians = -math.radians(angle % 360.0)
-    cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)
-    x, y = width / 2, height / 2
-    return [cos, sin, (cos * -x + sin * -y) + x, -sin, cos, (-sin * -x + cos * -y) + y]
+    a, b, c, d, e, f = turned(angles, height, width).T
+    # the view's pixels are met at their middles: half a pixel to the right and down
+    rows = [a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5]
+    return torch.from_numpy(np.floor(np.stack(rows, axis=1) * 65536 + 0.5).astype(np.int64))
 
 
 def transform(images: Tensor, matrices: Tensor) -> Tensor:

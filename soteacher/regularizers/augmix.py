@@ -52,11 +52,9 @@ def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tens
     if len(rows):
         from soteacher.data.augment import transform
 
-        matrices = [
-            _matrix(OPERATIONS[operations[row]], levels[row], height, width) for row in rows
-        ]
+        matrices = _matrices(operations[rows], levels[rows], height, width)
         at = torch.from_numpy(rows).to(images.device, non_blocking=True)
-        maps = torch.tensor(matrices, dtype=torch.float64).to(images.device, non_blocking=True)
+        maps = torch.from_numpy(matrices).to(images.device, non_blocking=True)
         result[at] = transform(images[at], maps)
     return result
 
@@ -90,24 +88,23 @@ def _autocontrast(images: Tensor) -> Tensor:
     return torch.where(high > low, spread, images)
 
 
-def _matrix(name: str, level: float, height: int, width: int) -> list[float]:
-    """Rows a..f of the map from a pixel (x, y) to (a x + b y + c, d x + e y + f) in the image."""
-    from soteacher.data.augment import rotation
+def _matrices(operations: np.ndarray, levels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """What `transform` needs for geometric operations: float64, (R, 6)."""
+    from soteacher.data.augment import turned
 
-    sign = 1 if level > 0 else -1
-    strength = np.array([abs(level)])
-    if name == "rotate":
-        return rotation(sign * int(_whole(strength, 30)[0]), height, width)
-    matrix = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    if name == "shear_x":
-        matrix[1] = level * 0.3 / 10
-    elif name == "shear_y":
-        matrix[3] = level * 0.3 / 10
-    elif name == "translate_x":
-        matrix[2] = sign * float(_whole(strength, width / 3)[0])
-    else:
-        matrix[5] = sign * float(_whole(strength, height / 3)[0])
-    return matrix
+    strength, sign = np.abs(levels), np.sign(levels)
+    names = np.array(OPERATIONS)[operations]
+    made = np.tile([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (len(levels), 1))
+    for name, place, values in (
+        ("shear_x", 1, levels * 0.3 / 10),
+        ("shear_y", 3, levels * 0.3 / 10),
+        ("translate_x", 2, sign * _whole(strength, width / 3)),
+        ("translate_y", 5, sign * _whole(strength, height / 3)),
+    ):
+        made[names == name, place] = values[names == name]
+    rotated = names == "rotate"
+    made[rotated] = turned((sign * _whole(strength, 30))[rotated], height, width)
+    return made
 
 
 def _whole(levels: np.ndarray, most: float) -> np.ndarray:

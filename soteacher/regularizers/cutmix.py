@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.regularizers.base import ImageChange
-from soteacher.regularizers.mixup import blended
+from soteacher.regularizers.mixup import blended, drawn_partners
+from soteacher.terms import soft_targets
 
 if TYPE_CHECKING:
     from soteacher.data.stream import Batch
@@ -62,11 +62,9 @@ class CutMix(ImageChange):
         if not cut:
             return batch
         rows, columns = box(height, width, share, row, column)
-        order = random("cutmix partners").permutation(len(batch.labels))
-        partners = torch.from_numpy(order).to(batch.labels.device, non_blocking=True)
+        partners = drawn_partners(batch, random("cutmix partners"))
         images = batch.images.clone()
         images[:, :, rows, columns] = batch.images[partners, :, rows, columns]
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
-        one_hot = torch.nn.functional.one_hot(batch.labels, n_classes).to(images.dtype)
-        targets = blended(one_hot, partners, 1 - area / (height * width))
+        targets = blended(soft_targets(batch, n_classes), partners, 1 - area / (height * width))
         return replace(batch, images=images, targets=targets)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.regularizers.base import Regularizer
+from soteacher.terms import soft_targets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,10 +47,7 @@ class LabelSmoothing(Regularizer):
 
     def retarget(self, batch: Batch) -> Batch:
         """Smooth the targets, or the labels where there are none."""
-        targets = batch.targets
-        if targets is None:
-            one_hot = torch.nn.functional.one_hot(batch.labels, self._n_classes)
-            targets = one_hot.to(batch.images.dtype)
+        targets = soft_targets(batch, self._n_classes)
         return replace(batch, targets=smoothed(targets, self.epsilon))
 
     def losses(

@@ -15,8 +15,10 @@ from pydantic import Field
 from soteacher.lazy import torch
 from soteacher.registry import register
 from soteacher.regularizers.base import ImageChange
+from soteacher.terms import soft_targets
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from soteacher.data.stream import Batch
@@ -29,6 +31,12 @@ def blended(values: Tensor, partners: Tensor, share: float) -> Tensor:
     values : float, (B, ...).   partners : int64, (B,).   Returns Tensor like `values`.
     """
     return share * values + (1 - share) * values[partners]
+
+
+def drawn_partners(batch: Batch, numbers: np.random.Generator) -> Tensor:
+    """A random permutation of the batch: int64, (B,), on its device."""
+    order = torch.from_numpy(numbers.permutation(len(batch.labels)))
+    return order.to(batch.labels.device, non_blocking=True)
 
 
 @register
@@ -48,11 +56,9 @@ class Mixup(ImageChange):
     def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
         """Blend images and targets."""
         share = float(random("mixup share").beta(self.alpha, self.alpha))
-        order = random("mixup partners").permutation(len(batch.labels))
-        partners = torch.from_numpy(order).to(batch.labels.device, non_blocking=True)
-        one_hot = torch.nn.functional.one_hot(batch.labels, n_classes).to(batch.images.dtype)
+        partners = drawn_partners(batch, random("mixup partners"))
         return replace(
             batch,
             images=blended(batch.images, partners, share),
-            targets=blended(one_hot, partners, share),
+            targets=blended(soft_targets(batch, n_classes), partners, share),
         )

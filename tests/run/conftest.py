@@ -116,6 +116,11 @@ class Lab:
         copy.entries = dict(self.entries)
         return copy
 
+    def elsewhere(self, jobs: Iterable[Iterable[Run]]) -> dict[str, dict[str, Any]]:
+        """Run jobs one after the other in a copy of this lab; return all their entries."""
+        copy = self.copy()
+        return {run_id: entry for runs in jobs for run_id, entry in copy.run(runs).items()}
+
     def folder(self, run: Run) -> RunFolder:
         """The run's place in the store."""
         return RunFolder(self.store, fingerprint(run.spec, self.data.sha256), run.id)

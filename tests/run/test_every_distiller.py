@@ -37,28 +37,20 @@ def students_of_a_trained_teacher(lab, pair=SAME, **distillers):
     return students
 
 
-def trained(lab, jobs):
-    copy = lab.copy()
-    entries = {}
-    for runs in jobs:
-        entries |= copy.run(runs)
-    return entries
-
-
 @pytest.mark.parametrize("pair", [SAME, TWICE])
 def test_each_alone_is_the_same_as_in_company(lab, pair):
     students = students_of_a_trained_teacher(lab, pair)
-    together = trained(lab, [students])
+    together = lab.elsewhere([students])
     assert {entry["status"] for entry in together.values()} == {"done"}
     weights = {entry["artifacts"]["weights.safetensors"] for entry in together.values()}
     assert len(weights) == len(NAMES)
-    assert trained(lab, [[student] for student in students]) == together
+    assert lab.elsewhere([[student] for student in students]) == together
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_and_gone_on_is_the_same_as_never_killed(lab, kill, name):
     [run] = students_of_a_trained_teacher(lab, **{name: ALL[name]})
-    uninterrupted = trained(lab, [[run]])
+    uninterrupted = lab.elsewhere([[run]])
     for moment in (Moment(Stage.MAIN, 0, 0), Moment(Stage.MAIN, 1, 1)):
         with kill(run.id, moment):
             lab.run([run], save_every=0)
