@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd")
@@ -152,9 +153,9 @@ class Cluster:
                 subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
             )
 
-    def _until(self, ready: object, what: str, seconds: float = 30) -> None:
+    def _until(self, ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
         end = time.monotonic() + seconds
-        while not ready():  # type: ignore[operator]
+        while not ready():
             if time.monotonic() > end:
                 logs = "\n".join(p.read_text()[-2000:] for p in self.folder.glob("*.log"))
                 raise RuntimeError(f"{what} did not come up in {seconds} s:\n{logs}")

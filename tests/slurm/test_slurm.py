@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,10 +32,10 @@ STUDY = {
     "seeds": [0],
     "device": "cpu",
     "runs_per_job": 1,
-    "save_every": 1,
+    "save_every": 600,  # what is saved at other times than the end of an epoch, a signal saved
     "data": {"digits": {"source": "digits", "augment": {"crop_padding": 1}}},
     "recipes": {
-        "long": {"epochs": 40, "batch": 64, "lr": 0.05, "decay_at": [30]},
+        "long": {"epochs": 100, "batch": 64, "lr": 0.05, "decay_at": [75]},
         "short": {"epochs": 12, "batch": 64, "lr": 0.05, "decay_at": [9]},
     },
     "pairs": {PAIR: {"data": "digits", "teacher_recipe": "long", "student_recipe": "short"}},
@@ -68,6 +69,11 @@ class Workflow:
 
     def said(self) -> str:
         return (self.folder / "said.log").read_text()
+
+    def logs(self) -> str:
+        """What the jobs have logged so far, read where Snakemake runs."""
+        paths = (self.folder / "results/small/logs").rglob("*.log")
+        return "\n".join(path.read_text() for path in paths)
 
     def soteacher(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -129,27 +135,46 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def small(cluster, tmp_path_factory):
+def failing(cluster, tmp_path_factory):
+    """A study with a job that cannot be done, begun beside the other one."""
+    study = STUDY | {
+        "recipes": {
+            name: recipe | {"epochs": 2, "decay_at": [1]}
+            for name, recipe in (STUDY["recipes"].items())
+        },
+        "teachers": {"standard": {}},
+        "distillers": {"crd": {"negatives": 100_000}},
+        "tables": {"table1": {"kind": "accuracy", "teachers": ["standard"], "distillers": ["crd"]}},
+    }
+    work = Workflow(tmp_path_factory.mktemp("failing") / "small", study, cluster.environment)
+    process = work.begin(*ON_SLURM, "--retries", "1")
+    yield work, process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def small(cluster, failing, tmp_path_factory):
     """The study, after each job of it was taken down once while it trained."""
     work = Workflow(tmp_path_factory.mktemp("work") / "small", STUDY, cluster.environment)
     process = work.begin(*ON_SLURM)
 
     def training(run_id: str, epoch: int):
-        """The number of the Slurm job that trains a run, once it has done so many epochs."""
-        folder = work.run_folder(run_id)
-        progress = folder.progress() if folder else None
-        if progress and progress["cursor"][1] >= epoch and not folder.finished():
-            return folder.attempts()[-1]["slurm_job"]
+        """The number of the Slurm job that trains a run, once its log tells of that epoch."""
+        if f"{run_id}: main epoch {epoch}/" in work.logs():
+            return work.run_folder(run_id).attempts()[-1]["slurm_job"]
         return None
 
-    def taken_down(run_id: str, *command: str) -> str:
+    def logged(run_id: str) -> int:
+        """The last epoch of a run that its log tells of."""
+        return max(map(int, re.findall(rf"{run_id}: main epoch (\d+)/", work.logs())))
+
+    def taken_down(run_id: str, *command: str) -> tuple[str, int]:
         job = until(lambda: training(run_id, 3), f"{run_id} trains", 90, process)
         facts = cluster.run("scontrol", "show", "job", job)
         assert "TresPerJob=gres:gpu:1" in facts, facts
-        log = [*(work.folder / "results/small/logs").rglob("*.log")]
-        assert any(f"{run_id}: main epoch 2/" in path.read_text() for path in log)
         cluster.run(*(part.format(job=job) for part in command))
-        return job
+        return job, logged(run_id)
 
     try:
         jobs = {
@@ -161,7 +186,7 @@ def small(cluster, tmp_path_factory):
         }
         student = TEACHER.format("standard") + "/wrn_10_1/kd"
         job = until(lambda: training(student, 1), f"{student} trains", 150, process)
-        jobs["preempt"] = job
+        jobs["preempt"] = job, logged(student)
         urgent = ["sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "sleep 3"]
         cluster.run(*urgent)
         assert ended(process, 200) == 0, work.said()[-5000:]
@@ -202,20 +227,13 @@ def test_a_job_taken_down_goes_on_from_where_it_was(small, how, run_id):
     assert len(attempts) >= 2
     first, second = epochs_of(folder)[:2]
     assert first == ["MAIN", 0, 0]
-    assert second[0] == "MAIN" and second[1] >= (1 if how == "preempt" else 3)
-    assert attempts[0]["slurm_job"] == jobs[how]
+    job, epoch = jobs[how]
+    assert second[0] == "MAIN" and second[1] >= epoch > 0  # the signal saved what no clock did
+    assert attempts[0]["slurm_job"] == job
     # a job that is preempted is queued again by Slurm, the others are new ones of Snakemake's
-    assert (attempts[1]["slurm_job"] == jobs[how]) is (how == "preempt")
+    assert (attempts[1]["slurm_job"] == job) is (how == "preempt")
     with open(folder.artifact("history.csv")) as file:
-        assert len(file.readlines()) == 1 + (12 if how == "preempt" else 40)
-
-
-def test_on_a_signal_the_state_is_saved_at_once(small):
-    """The second attempt begins where the first one's last words say that it was."""
-    work, _ = small
-    logs = (work.folder / "results/small/logs").rglob("*.log")
-    text = "\n".join(path.read_text() for path in logs)
-    assert "attempt 2, going on from main epoch" in text
+        assert len(file.readlines()) == 1 + (12 if how == "preempt" else 100)
 
 
 def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
@@ -225,20 +243,8 @@ def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
     assert "attempts that resumed a run:" in text
 
 
-def test_a_job_that_cannot_be_done_is_tried_again_and_reported_with_its_log(
-    cluster, tmp_path_factory
-):
-    study = STUDY | {
-        "recipes": {
-            name: recipe | {"epochs": 2, "decay_at": [1]}
-            for name, recipe in (STUDY["recipes"].items())
-        },
-        "teachers": {"standard": {}},
-        "distillers": {"crd": {"negatives": 100_000}},
-        "tables": {"table1": {"kind": "accuracy", "teachers": ["standard"], "distillers": ["crd"]}},
-    }
-    work = Workflow(tmp_path_factory.mktemp("failing") / "small", study, cluster.environment)
-    process = work.begin(*ON_SLURM, "--retries", "1")
+def test_a_job_that_cannot_be_done_is_tried_again_and_reported_with_its_log(small, failing):
+    work, process = failing
     assert ended(process, 120) == 1
     said = work.said()
     assert said.count("100000 images of other classes") >= 1, said[-3000:]
