@@ -3,6 +3,7 @@
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                the paper's whole study, on a few generated images
 #   make test-slurm                               on a Slurm of one node, which it sets up; Debian, root
+#   make test-conda                               with a conda and a channel, which it sets up; Linux
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -11,9 +12,10 @@ CORES ?= all
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
+CONDA := .venv-conda
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo rehearsal test test-slurm lint format clean
+.PHONY: demo rehearsal test test-conda test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -30,6 +32,9 @@ test-slurm: $(INSTALLED)
 	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[workflow,test,slurm]'
 	timeout -k 30 330 $(BIN)/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
 
+test-conda: $(CONDA)/installed
+	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 220 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
@@ -45,11 +50,21 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-$(INSTALLED): pyproject.toml constraints.txt
+define new_venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@D)
+endef
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(new_venv)
 	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[workflow,test,lint]'
 	touch $@
 
+# apart from the other: no soteacher, no torch, and the conda is copied into it
+$(CONDA)/installed: tests/conda/requirements.txt constraints.txt
+	$(new_venv)
+	$(CONDA)/bin/pip install --quiet $(PIP_FLAGS) --requirement tests/conda/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv .snakemake results
+	rm -rf .venv $(CONDA) .snakemake results

@@ -38,7 +38,7 @@ def test_jobs_of_the_gpu_profile_share_gpus_and_wait_for_a_slot(tmp_path):
     command = [sys.executable, "-m", "snakemake", "-n", "--cores", "4", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    training = re.findall(r"python -m soteacher (?:teach|distill) .*", done.stdout)
+    training = re.findall(r"python \S+ (?:teach|distill) .*", done.stdout)
     assert len(training) == 9 + 18
     assert all("--device cuda" in line and "--jobs-per-gpu 2" in line for line in training)
     assert all("--attempt 1 " in line for line in training)

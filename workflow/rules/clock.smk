@@ -12,11 +12,12 @@ rule clock:
     resources:
         gpu=GPU,
     params:
+        soteacher=package,
         version=__version__,  # another may be faster
         block=lambda wildcards: CLOCKED[wildcards.clocked],
         store=lambda wildcards, output: STUDY.store,
         how=HOW,  # here a change is a reason: times are of the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
     shell:
-        "python -m soteacher clock --block {params.block:q} --data {input:q}"
+        "python {params.soteacher:q} clock --block {params.block:q} --data {input:q}"
         " --store {params.store:q} {params.how} {params.allowed} --log {log:q} --out {output.steps:q}"

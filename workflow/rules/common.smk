@@ -60,6 +60,15 @@ def how(role, name):
     return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
 
 
+def package(wildcards, output):
+    """Where our own package lies: `python` runs it from there, whatever the working directory.
+
+    Conda's environments do not have it, and Snakemake takes PYTHONPATH from them. Of `output` too:
+    a clone that moved is no reason to run a job again.
+    """
+    return HOME / "soteacher"
+
+
 def data_of(job):
     return f"{RESULTS}/data/{job.data}.json"
 

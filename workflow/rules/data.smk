@@ -7,9 +7,10 @@ rule prepare:
     conda:
         "../../environment.yml"
     params:
+        soteacher=package,
         spec=lambda wildcards: canonical(PLAN.data_spec(wildcards.data)),
         location=lambda wildcards: canonical(PLAN.data_location(wildcards.data)),
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python -m soteacher prepare --spec {params.spec:q} --location {params.location:q}"
+        "python {params.soteacher:q} prepare --spec {params.spec:q} --location {params.location:q}"
         " --store {params.store:q} --log {log:q} --out {output:q}"

@@ -12,11 +12,12 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
+        soteacher=package,
         version=__version__,  # what one version writes, another need not read
         runs=lambda wildcards: JOBS[wildcards.role][wildcards.job],
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python -m soteacher measure --runs {params.runs:q} --manifest {input.manifest:q}"
+        "python {params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
         " --reliability {output.reliability:q} --log {log:q} --out {output.runs:q}"
 
@@ -39,11 +40,12 @@ rule table:
     conda:
         "../../environment.yml"
     params:
+        soteacher=package,
         version=__version__,  # what one version writes, another need not read
         block=lambda wildcards: TABLES[wildcards.table],
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
-        "python -m soteacher table --block {params.block:q} --measures {input:q}"
+        "python {params.soteacher:q} table --block {params.block:q} --measures {input:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " --log {log:q} --out {output.csv:q}"
 
@@ -67,11 +69,12 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
+        soteacher=package,
         version=__version__,  # what one version writes, another need not read
         block=lambda wildcards: FIGURES[wildcards.figure],
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
-        "python -m soteacher figure --block {params.block:q} --measures {input.runs:q}"
+        "python {params.soteacher:q} figure --block {params.block:q} --measures {input.runs:q}"
         " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
 
 
@@ -88,10 +91,11 @@ rule page:
     conda:
         "../../environment.yml"
     params:
+        soteacher=package,
         version=__version__,  # what one version writes, another need not read
         summary=PAGE,
     shell:
-        "python -m soteacher page --summary {params.summary:q} --tables {input.tables:q}"
+        "python {params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
         " --figures {input.figures:q} --log {log:q} --out {output:q}"
 
 

@@ -14,12 +14,13 @@ rule teach:
         gpu=GPU,
         tries=lambda wildcards, attempt: attempt,
     params:
+        soteacher=package,
         runs=lambda wildcards: JOBS["teacher"][wildcards.job],
         links=f"{RESULTS}/teachers",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("teacher", wildcards.job),
     shell:
-        "python -m soteacher teach --runs {params.runs:q} --data {input.data:q}"
+        "python {params.soteacher:q} teach --runs {params.runs:q} --data {input.data:q}"
         " --store {params.store:q} {params.how} --attempt {resources.tries} --links {params.links:q}"
         " --log {log:q} --out {output:q}"
 
@@ -41,11 +42,12 @@ rule distill:
         gpu=GPU,
         tries=lambda wildcards, attempt: attempt,
     params:
+        soteacher=package,
         runs=lambda wildcards: JOBS["student"][wildcards.job],
         links=f"{RESULTS}/students",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("student", wildcards.job),
     shell:
-        "python -m soteacher distill --runs {params.runs:q} --data {input.data:q}"
+        "python {params.soteacher:q} distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"
         " --attempt {resources.tries} --links {params.links:q} --log {log:q} --out {output:q}"
