@@ -57,14 +57,15 @@ def _plan(*study: Path) -> Plan:
 
 def _status(options: argparse.Namespace) -> None:
     from soteacher.report.status import to_text
-    from soteacher.training.status import ENDS, survey
+    from soteacher.training.status import ENDS, seconds_left, survey
 
     plan = _plan(*options.study)
     try:
         while True:
             states = survey(plan)
             clear = CLEAR if options.watch and sys.stdout.isatty() else ""
-            print(clear + to_text(plan, states, options.all), flush=True)
+            left = seconds_left(plan, states)
+            print(clear + to_text(plan, states, options.all, left), flush=True)
             if not options.watch or all(state.name in ENDS for state in states.values()):
                 return
             time.sleep(WATCH_SECONDS)

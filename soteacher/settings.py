@@ -43,9 +43,7 @@ S = TypeVar("S", bound="Settings")
 class Settings(BaseModel):
     """A frozen set of named settings; an unknown name is an error that names the nearest one."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

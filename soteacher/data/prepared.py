@@ -9,13 +9,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from soteacher import files, registry
 from soteacher.data import truth
 from soteacher.data.sources.base import Outline, Source
 from soteacher.errors import UserError, unknown
 from soteacher.keys import key
+from soteacher.lazy import numpy as np
 from soteacher.settings import parse
 from soteacher.study.plan import Plan, sha
 from soteacher.study.schema import TrueLabels

@@ -6,7 +6,7 @@ distribution of every image is known.
 
 from __future__ import annotations
 
-import numpy as np
+from soteacher.lazy import numpy as np
 
 
 def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:

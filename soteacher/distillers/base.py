@@ -127,6 +127,12 @@ class Distiller(LossTerm):
         """Which 1-based epoch's teacher serves a 0-based student epoch; `last` is the final one."""
         return last
 
+    def teacher_epochs(self, epochs: int, last: int) -> tuple[int, ...]:
+        """`teacher_epoch` of every epoch of a student."""
+        if type(self).teacher_epoch is Distiller.teacher_epoch:  # thousands of calls are saved
+            return (last,) * epochs
+        return tuple(self.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
+
 
 class FeatureDistiller(Distiller):
     """A method with one loss of its own, between features: weight * `feature_loss` (D.2).

@@ -9,15 +9,23 @@ from typing import Any
 
 from soteacher.report.forecast import amount, duration
 from soteacher.study.plan import Plan
-from soteacher.training.status import STATES, State
+from soteacher.training.status import STATES, State, processes
 from soteacher.training.tending import Stored, bytes_in
 
 SHOWN = ("running", "failed", "damaged", "stopped", "diverged")
 """States of runs that get a line each unless all do."""
 
 
-def to_text(plan: Plan, states: dict[str, State], everything: bool = False) -> str:
-    """Counts by role and state, then a line a run: of those in `SHOWN`, or of all."""
+def to_text(
+    plan: Plan,
+    states: dict[str, State],
+    everything: bool = False,
+    seconds_left: float | None = None,
+) -> str:
+    """Counts by role and state, then a line a run: of those in `SHOWN`, or of all.
+
+    seconds_left : for what is to be trained, with as many processes as there are; None: unknown.
+    """
     lines = []
     for role in ("teacher", "student"):
         of_role = [states[run.id].name for run in plan.runs.values() if run.spec["role"] == role]
@@ -27,6 +35,10 @@ def to_text(plan: Plan, states: dict[str, State], everything: bool = False) -> s
     again = [state.attempts - 1 for state in states.values() if state.attempts > 1]
     if again:
         lines.append(f"attempts that resumed a run: {sum(again)}, runs resumed: {len(again)}")
+    if seconds_left:
+        at_once = processes(states)
+        pace = f"with {at_once} training at once, as now" if at_once > 1 else "in one process"
+        lines.append(f"time left: about {duration(seconds_left)} {pace}")
     names = [name for name in STATES if everything or name in SHOWN]
     shown = [
         (run_id, states[run_id])
@@ -38,7 +50,8 @@ def to_text(plan: Plan, states: dict[str, State], everything: bool = False) -> s
         width = max(len(run_id) for run_id, _ in shown)
         lines.append("")
         for run_id, state in shown:
-            lines.append(f"{state.name:8}  {run_id:{width}}  {_more(state)}".rstrip())
+            parts = [f"{state.name:8}", f"{run_id:{width}}", _more(state), _on(state)]
+            lines.append("  ".join(part for part in parts if part).rstrip())
     return "\n".join(lines)
 
 
@@ -63,6 +76,16 @@ def _more(state: State) -> str:
     if state.name == "blocked":
         return f"{facts['by']} diverged"
     return f"in {facts['by']}" if "by" in facts else ""
+
+
+def _on(state: State) -> str:
+    """Where it was trained, and how often it was resumed."""
+    if not state.facts.get("host"):
+        return ""
+    job = f", Slurm job {state.facts['slurm_job']}" if state.facts["slurm_job"] else ""
+    times = "once" if state.attempts == 2 else f"{state.attempts - 1} times"
+    again = f", resumed {times}" if state.attempts > 1 else ""
+    return f"[{state.facts['host']}{job}{again}]"
 
 
 def _at(at: dict[str, Any] | None) -> str:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
+from itertools import pairwise
 from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
 from soteacher import registry
 from soteacher.settings import Settings
@@ -10,12 +17,44 @@ from soteacher.study.kinds import FIGURES, TABLES
 from soteacher.study.schema import PARTS, Augment, Head, TeacherMethod, TrueLabels
 
 
+class _Described(GenerateJsonSchema):
+    """Settings with the texts below them as descriptions.
+
+    pydantic can read those (`use_attribute_docstrings`), but parses the source of every class
+    for them when it is imported: a quarter of a second of each command.
+    """
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        for name, text in _texts(schema["cls"]).items():
+            made["properties"][name]["description"] = text
+        return made
+
+
+def _texts(settings: type[Settings]) -> dict[str, str]:
+    """Setting to the text below it, for those of a class and its bases that have one."""
+    found: dict[str, str] = {}
+    for cls in reversed(settings.__mro__[: settings.__mro__.index(Settings)]):
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in pairwise(definition.body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(value))),
+                ) if name in settings.model_fields:
+                    found[name] = inspect.cleandoc(value)
+    return found
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON schema of study files, for editors that complete and check them."""
     definitions: dict[str, Any] = {}
 
     def schema(settings: type[Settings]) -> dict[str, Any]:
-        made = settings.model_json_schema(ref_template="#/$defs/{model}")
+        made = settings.model_json_schema(
+            ref_template="#/$defs/{model}", schema_generator=_Described
+        )
         definitions.update(made.pop("$defs", {}))
         return made
 
@@ -35,7 +74,8 @@ def json_schema() -> dict[str, Any]:
         name: {"anyOf": [schema(registry.get("regularizer", name)), {"type": "null"}]}
         for name in registry.names("regularizer")
     }
-    table5 = TeacherMethod.model_json_schema()["properties"]["table5"]
+    methods = TeacherMethod.model_json_schema(schema_generator=_Described)
+    table5 = methods["properties"]["table5"]
     distillers = {}
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))

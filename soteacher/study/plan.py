@@ -274,11 +274,9 @@ def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
 
 def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int) -> None:
     """The teacher must keep its weights of every epoch that a distiller takes them of."""
-    if type(term).teacher_epoch is Distiller.teacher_epoch:  # of the last alone: most of them
-        return
     recipe = teacher.spec["recipe"]
     every, final = recipe.get("keep_every", 0), recipe["epochs"]
-    asked = sorted({term.teacher_epoch(epoch, epochs, last) for epoch in range(epochs)})
+    asked = sorted({*term.teacher_epochs(epochs, last)})
     lost = [n for n in asked if n != final and (n < 1 or not every or n % every)]
     if lost:
         kept = f"every {every} of its {final}" if every else f"the last of its {final} only"

@@ -98,6 +98,21 @@ class Forecast:
             "rates": [kind._asdict() | rate._asdict() for kind, rate in sorted(self.rates.items())],
         }
 
+    def seconds_left(self, left: dict[str, float]) -> float | None:
+        """Seconds for the rest of some runs, all processes together; None: no rate is known.
+
+        left : id of each run to the share of its training that is still to be done.
+        """
+        runs = [self.plan.runs[run_id] for run_id in left]
+        kinds = {run.id: self._kind(run) for run in runs}
+        if not self.rates.keys() >= {*kinds.values()}:
+            return None
+        flop = self._flop(runs)
+        alone = sum(
+            left[i] * flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items()
+        )
+        return alone / self.parallel
+
     def costs(self, runs: Iterable[Run]) -> dict[str, Any]:
         """Counts, FLOP, bytes kept and seconds (None: no rate is known) of some runs alone."""
         runs = list(runs)

@@ -34,8 +34,7 @@ def teacher_epochs(spec: dict[str, Any]) -> dict[Stage, tuple[int, ...]]:
     last = spec.get("teacher_epoch", spec["teacher"]["recipe"]["epochs"])
     [distiller] = terms_of(spec)
     assert isinstance(distiller, Distiller)
-    main = (distiller.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
-    return {Stage.PREPARE: (last,), Stage.MAIN: tuple(main)}
+    return {Stage.PREPARE: (last,), Stage.MAIN: distiller.teacher_epochs(epochs, last)}
 
 
 def terms_of(spec: dict[str, Any]) -> list[LossTerm]:

@@ -15,6 +15,7 @@ from soteacher import files
 from soteacher.data.prepared import prepared_of
 from soteacher.errors import UserError
 from soteacher.study.plan import Plan, fingerprint
+from soteacher.training.forecast import Forecast
 from soteacher.training.specs import preparation_spec
 from soteacher.training.store import RunFolder
 
@@ -27,8 +28,10 @@ ENDS = ("done", "diverged", "blocked")
 class State:
     """How a run stands: one of `STATES`, how often it was begun, and what else that state tells.
 
-    running : `at`, `images_per_second` and `seconds_left` (None before the first epoch's end).
+    running : `at`, `process`, `images_per_second` and `seconds_left` (None before the first
+    epoch's end).
     failed : `why`, `when` and `attempt`, as noted.    damaged : `why`.    stopped : `at`.
+    Of a run that was begun, too: `host` and `slurm_job` (or None) of its last attempt.
     diverged : `where`.    blocked : `by`, what diverged.    waiting : `by`, the job that holds it.
 
     `at` is the newest saved state's stage, 1-based epoch and number of epochs, or None.
@@ -47,19 +50,55 @@ def state_of(folder: RunFolder) -> State:
         return State("damaged", 0, {"why": str(error)})
     if record is not None:
         facts = {"where": record["diverged"]} if record["status"] == "diverged" else {}
+        facts |= _where(record["attempts"])
         return State(record["status"], len(record["attempts"]), facts)
     holder = files.held_by(folder.path)
     attempts, failure = folder.attempts(), folder.failure()
     if failure is not None and holder in (None, failure["by"]):
-        return State("failed", len(attempts), failure)
+        return State("failed", len(attempts), failure | _where(attempts))
     if holder is not None:
         if attempts and holder == files.process(attempts[-1]["pid"], attempts[-1]["host"]):
-            return State("running", len(attempts), _pace(folder, attempts[-1]))
+            facts = _pace(folder, attempts[-1]) | _where(attempts)
+            return State("running", len(attempts), facts)
         return State("waiting", len(attempts), {"by": holder})
     lost_an_artifact = (folder.path / "run.json").is_file()
     if attempts and not lost_an_artifact:
-        return State("stopped", len(attempts), {"at": _at(folder.progress())})
+        facts = {"at": _at(folder.progress()), **_where(attempts)}
+        return State("stopped", len(attempts), facts)
     return State("waiting", len(attempts))
+
+
+def _where(attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whose last attempt it was."""
+    return {key: attempts[-1].get(key) for key in ("host", "slurm_job")} if attempts else {}
+
+
+def seconds_left(plan: Plan, states: dict[str, State]) -> float | None:
+    """Seconds until every run of a study is trained, as many processes at once as there are now.
+
+    As fast as runs in the store were trained; None: of some kind of runs none was.
+    """
+    left = {run_id: _share_left(state) for run_id, state in states.items()}
+    forecast = Forecast(plan, parallel=max(processes(states), 1))
+    return forecast.seconds_left({run_id: share for run_id, share in left.items() if share})
+
+
+def _share_left(state: State) -> float:
+    """How much of a run's training is still to be done, by the newest saved state.
+
+    A preparation counts as nothing of the main stage.
+    """
+    if state.name in ENDS:
+        return 0.0
+    at = state.facts.get("at")
+    if at is None or at["stage"] != "main":
+        return 1.0
+    return 1 - (at["epoch"] - 1) / at["epochs"]
+
+
+def processes(states: dict[str, State]) -> int:
+    """How many training processes there are at the moment."""
+    return len({state.facts["process"] for state in states.values() if state.name == "running"})
 
 
 def _at(state: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -78,7 +117,13 @@ def _pace(folder: RunFolder, attempt: dict[str, Any]) -> dict[str, Any]:
         begun = datetime.strptime(attempt["started"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
         since = max(state["saved"], begun)  # what was stopped for a day trained nothing in it
         left = max(0.0, state["images_left"] / rate - (time.time() - since))
-    return {"at": _at(state), "images_per_second": rate, "seconds_left": left}
+    process = files.process(attempt["pid"], attempt["host"])
+    return {
+        "at": _at(state),
+        "images_per_second": rate,
+        "seconds_left": left,
+        "process": process,
+    }
 
 
 def survey(plan: Plan) -> dict[str, State]:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,7 +47,12 @@ STUDY = {
         "table3": {"kind": "calibration", "teachers": ["standard", "soteacher"]},
     },
 }
-TEACHER = "digits/wrn_10_1/{}/seed0"
+RUNS = {
+    "limit": "digits/wrn_10_1/standard/seed0",
+    "cancel": "digits/wrn_10_1/soteacher/seed0",
+    "preempt": "digits/wrn_10_1/standard/seed0/wrn_10_1/kd",
+}
+"""What of the study is taken down in which way."""
 
 
 class Workflow:
@@ -179,12 +185,12 @@ def small(cluster, failing, tmp_path_factory):
     try:
         jobs = {
             "limit": taken_down(
-                TEACHER.format("standard"),
+                RUNS["limit"],
                 *("scontrol", "update", "JobId={job}", "EndTime=now+1second"),
             ),
-            "cancel": taken_down(TEACHER.format("soteacher"), "scancel", "{job}"),
+            "cancel": taken_down(RUNS["cancel"], "scancel", "{job}"),
         }
-        student = TEACHER.format("standard") + "/wrn_10_1/kd"
+        student = RUNS["preempt"]
         job = until(lambda: training(student, 1), f"{student} trains", 150, process)
         jobs["preempt"] = job, logged(student)
         urgent = ["sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "sleep 3"]
@@ -212,17 +218,10 @@ def test_all_tables_are_made_and_every_run_is_the_local_one_s_bit_for_bit(small,
     assert len(local.manifests()) == 4
 
 
-@pytest.mark.parametrize(
-    ("how", "run_id"),
-    [
-        ("limit", TEACHER.format("standard")),
-        ("cancel", TEACHER.format("soteacher")),
-        ("preempt", TEACHER.format("standard") + "/wrn_10_1/kd"),
-    ],
-)
-def test_a_job_taken_down_goes_on_from_where_it_was(small, how, run_id):
+@pytest.mark.parametrize("how", RUNS)
+def test_a_job_taken_down_goes_on_from_where_it_was(small, how):
     work, jobs = small
-    folder = work.run_folder(run_id)
+    folder = work.run_folder(RUNS[how])
     attempts = folder.attempts()
     assert len(attempts) >= 2
     first, second = epochs_of(folder)[:2]
@@ -237,10 +236,14 @@ def test_a_job_taken_down_goes_on_from_where_it_was(small, how, run_id):
 
 
 def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
-    work, _ = small
+    work, jobs = small
     text = work.soteacher("status", "study.yaml", "--all")
     assert "teachers (2): 2 done" in text and "students (2): 2 done" in text
-    assert "attempts that resumed a run:" in text
+    for how, (job, _) in jobs.items():
+        [line] = [line for line in text.splitlines() if f"  {RUNS[how]}  " in line]
+        host, last, again = re.search(r"\[(.+), Slurm job (\d+), resumed (.+)\]$", line).groups()
+        assert host == socket.gethostname() and again
+        assert (last == job) is (how == "preempt")
 
 
 def test_a_job_that_cannot_be_done_is_tried_again_and_reported_with_its_log(small, failing):
