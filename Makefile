@@ -13,6 +13,7 @@ CORES ?= all
 BIN := .venv/bin
 INSTALLED := .venv/installed
 CONDA := .venv-conda
+SLURM := .venv-slurm
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
 .PHONY: demo rehearsal test test-conda test-slurm lint format clean
@@ -28,9 +29,8 @@ rehearsal: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
 	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
 
-test-slurm: $(INSTALLED)
-	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[workflow,test,slurm]'
-	timeout -k 30 330 $(BIN)/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
+test-slurm: $(SLURM)/installed
+	timeout -k 30 330 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
 
 test-conda: $(CONDA)/installed
 	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 220 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda
@@ -66,5 +66,14 @@ $(CONDA)/installed: tests/conda/requirements.txt constraints.txt
 	$(CONDA)/bin/pip install --quiet $(PIP_FLAGS) --requirement tests/conda/requirements.txt
 	touch $@
 
+# apart too: the plugin slows every call of Snakemake where Slurm is installed and does not answer.
+# An older torch than in .venv, which the package takes as well.
+$(SLURM)/installed: pyproject.toml constraints.txt
+	$(new_venv)
+	grep -v '^torch' constraints.txt > $(SLURM)/constraints.txt
+	$(SLURM)/bin/pip install --quiet $(PIP_FLAGS) --constraint $(SLURM)/constraints.txt \
+	  --editable '.[workflow,test,slurm]' torch==2.13.0
+	touch $@
+
 clean:
-	rm -rf .venv $(CONDA) .snakemake results
+	rm -rf .venv $(CONDA) $(SLURM) .snakemake results

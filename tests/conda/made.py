@@ -34,7 +34,8 @@ ON_PYPI = {"matplotlib-base": "matplotlib", "pytorch": "torch"}
 """Packages with another name on PyPI than on conda-forge."""
 ON_CONDA_FORGE = {pypi: name for name, pypi in ON_PYPI.items()}
 METADATA = r"[^/]+\.dist-info/METADATA"
-CPU_TORCH = "2.13.0+cpu"
+TORCH = "2.13.0"
+"""Without CUDA where pip finds such a wheel: with it, it is some gigabytes more."""
 
 CONDARC = """
 channel_alias: file://{root}/channels
@@ -102,13 +103,13 @@ def conda(root: Path) -> Path:
 
 
 def download(root: Path) -> list[Path]:
-    """The wheels of what environment.yml names, with all that these need; torch without CUDA."""
+    """The wheels of what environment.yml names, with all that these need."""
     constraints = root / "constraints.txt"
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     constraints.write_text("\n".join(pin for pin in pins if not pin.startswith("torch")))
     names = [spec.split()[0] for spec in declared() if not spec.startswith("python ")]
     wanted = [ON_PYPI.get(name, name) for name in names if name != "pytorch"]
-    wanted.append(f"torch=={CPU_TORCH}")
+    wanted.append(f"torch=={TORCH}")
     options = ("--only-binary", ":all:", "--dest", str(root / "wheels"))
     pip("download", *options, *wanted, constraints=constraints)
     return sorted((root / "wheels").glob("*.whl"))
