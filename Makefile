@@ -50,30 +50,31 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
+# of what NEEDS names; pip would compile on one core, compileall does it on all
 define new_venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --no-compile $(PIP_FLAGS) $(NEEDS)
+	$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true  # a few files of packages are no Python
+	touch $@
 endef
 
+$(INSTALLED): NEEDS := --constraint constraints.txt --editable '.[workflow,test,lint]'
 $(INSTALLED): pyproject.toml constraints.txt
 	$(new_venv)
-	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[workflow,test,lint]'
-	touch $@
 
 # apart from the other: no soteacher, no torch, and the conda is copied into it
+$(CONDA)/installed: NEEDS := --requirement tests/conda/requirements.txt
 $(CONDA)/installed: tests/conda/requirements.txt constraints.txt
 	$(new_venv)
-	$(CONDA)/bin/pip install --quiet $(PIP_FLAGS) --requirement tests/conda/requirements.txt
-	touch $@
 
 # apart too: the plugin slows every call of Snakemake where Slurm is installed and does not answer.
 # An older torch than in .venv, which the package takes as well.
+$(SLURM)/installed: NEEDS := --constraint $(SLURM)/constraints.txt --editable '.[workflow,test,slurm]' torch==2.13.0
 $(SLURM)/installed: pyproject.toml constraints.txt
+	mkdir -p $(@D)
+	grep -v '^torch' constraints.txt > $(@D)/constraints.txt
 	$(new_venv)
-	grep -v '^torch' constraints.txt > $(SLURM)/constraints.txt
-	$(SLURM)/bin/pip install --quiet $(PIP_FLAGS) --constraint $(SLURM)/constraints.txt \
-	  --editable '.[workflow,test,slurm]' torch==2.13.0
-	touch $@
 
 clean:
 	rm -rf .venv $(CONDA) $(SLURM) .snakemake results

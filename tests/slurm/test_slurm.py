@@ -160,7 +160,17 @@ def failing(cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def small(cluster, failing, tmp_path_factory):
+def local(tmp_path_factory):
+    """The study without Slurm, begun beside the others."""
+    work = Workflow(tmp_path_factory.mktemp("local") / "small", STUDY, dict(os.environ))
+    process = work.begin("--cores", "1", "--workflow-profile", str(ROOT / "profiles/default"))
+    yield work, process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def small(cluster, failing, local, tmp_path_factory):
     """The study, after each job of it was taken down once while it trained."""
     work = Workflow(tmp_path_factory.mktemp("work") / "small", STUDY, cluster.environment)
     process = work.begin(*ON_SLURM)
@@ -207,15 +217,14 @@ def epochs_of(folder: RunFolder) -> list[list]:
     return [attempt["from"] for attempt in folder.attempts()]
 
 
-def test_all_tables_are_made_and_every_run_is_the_local_one_s_bit_for_bit(small, tmp_path):
+def test_all_tables_are_made_and_every_run_is_the_local_one_s_bit_for_bit(small, local):
     work, _ = small
     for name in ("table1", "table3"):
         assert (work.folder / f"results/small/tables/{name}.md").is_file()
-    local = Workflow(tmp_path / "local", STUDY, dict(os.environ))
-    process = local.begin("--cores", "2", "--workflow-profile", str(ROOT / "profiles/default"))
-    assert ended(process, 150) == 0, local.said()[-5000:]
-    assert local.manifests() == work.manifests()
-    assert len(local.manifests()) == 4
+    without, process = local
+    assert ended(process, 150) == 0, without.said()[-5000:]
+    assert without.manifests() == work.manifests()
+    assert len(without.manifests()) == 4
 
 
 @pytest.mark.parametrize("how", RUNS)
