@@ -44,6 +44,7 @@ def _run(options: argparse.Namespace) -> None:
             options.log.parent.mkdir(parents=True, exist_ok=True)
             handlers.append(logging.FileHandler(options.log))
         logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
+        logging.getLogger("fontTools").setLevel("WARNING")  # each glyph of a figure's PDF
         options.command(options)
     except UserError as error:
         log.error("soteacher: error: %s", error)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,6 +243,32 @@ def test_after_a_job_that_failed_once_no_stale_table_is_left(place, tmp_path, co
     assert (place.path / "results/tiny/tables/table1.csv").read_text() != old
     assert len(place.trained() - before) == len(columns)
     assert "Nothing to be done" in place.snakemake("table1").stderr
+
+
+def remade(place, *rules: str) -> set[str]:
+    """Names of the files that forced rules write anew; fails where one is another than before."""
+    paths = [
+        path
+        for part in ("runs", "measures", "tables")
+        for path in (place.path / "results/tiny" / part).rglob("*.*")
+    ]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+    place.snakemake("--forcerun", *rules)
+    anew = {path for path, (time, _) in before.items() if path.stat().st_mtime_ns > time}
+    assert {path: path.read_bytes() for path in anew} == {path: before[path][1] for path in anew}
+    return {path.relative_to(place.path / "results/tiny").parts[0] for path in anew}
+
+
+def test_measures_tables_and_the_page_are_made_again_from_records_alone(place):
+    shutil.rmtree(place.path / ".snakemake")
+    for left_out in ("*.safetensors", "*_images.npy"):
+        for path in [*place.path.rglob(left_out)]:
+            path.unlink()
+    assert "Nothing to be done" in place.snakemake("--dry-run").stdout
+    assert remade(place, "measure") == {"measures", "tables"}
+    shutil.rmtree(place.path / "results/store")
+    assert remade(place, "table", "page") == {"tables"}
+    assert place.attempts() == []
 
 
 def test_a_table_refuses_measures_of_other_settings(place):
