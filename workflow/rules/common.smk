@@ -1,5 +1,6 @@
 import shutil
 
+import soteacher
 from soteacher import __version__
 from soteacher.errors import UserError
 from soteacher.settings import canonical
@@ -61,12 +62,12 @@ def how(role, name):
 
 
 def package(wildcards, output):
-    """Where our own package lies: `python` runs it from there, whatever the working directory.
+    """The folder of the package that was imported here, which `python` is to run.
 
-    Conda's environments do not have it, and Snakemake takes PYTHONPATH from them. Of `output` too:
-    a clone that moved is no reason to run a job again.
+    It is not in conda's environments, and Snakemake takes PYTHONPATH from them. A function of
+    `output` too: a clone that moved is no reason to run a job again.
     """
-    return HOME / "soteacher"
+    return Path(soteacher.__file__).parent
 
 
 def data_of(job):
