@@ -30,10 +30,10 @@ rehearsal: $(INSTALLED)
 	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
 
 test-slurm: $(SLURM)/installed
-	timeout -k 30 330 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
+	timeout -k 30 540 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
 
 test-conda: $(CONDA)/installed
-	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 220 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda
+	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 420 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)

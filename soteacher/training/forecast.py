@@ -103,34 +103,21 @@ class Forecast:
 
         left : id of each run to the share of its training that is still to be done.
         """
-        runs = [self.plan.runs[run_id] for run_id in left]
-        kinds = {run.id: self._kind(run) for run in runs}
-        if not self.rates.keys() >= {*kinds.values()}:
-            return None
-        flop = self._flop(runs)
-        alone = sum(
-            left[i] * flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items()
-        )
-        return alone / self.parallel
+        flop = self._flop(_distinct(self.plan.runs[run_id] for run_id in left))
+        return self._seconds({run_id: left[run_id] * flop[run_id] for run_id in flop})
 
     def costs(self, runs: Iterable[Run]) -> dict[str, Any]:
         """Counts, FLOP, bytes kept and seconds (None: no rate is known) of some runs alone."""
         runs = list(runs)
-        # runs of one data set that are the same under two names are trained and kept once
-        distinct = list({(run.data, run.spec_sha256): run for run in runs}.values())
+        distinct = _distinct(runs)
         flop = self._flop(distinct)
-        kinds = {run.id: self._kind(run) for run in distinct}
-        seconds = None
-        if self.rates.keys() >= {*kinds.values()}:
-            alone = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
-            seconds = alone / self.parallel
         return {
             "teachers": sum(run.teacher is None for run in runs),
             "students": sum(run.teacher is not None for run in runs),
             "in_store": sum(run.id in self.finished for run in runs),
             "flop": sum(flop.values()),
             "bytes": sum(run_bytes(run.spec, self._outlines[run.data]) for run in distinct),
-            "seconds": seconds,
+            "seconds": self._seconds(flop),
         }
 
     def _flop(self, runs: list[Run]) -> dict[str, float]:
@@ -144,8 +131,20 @@ class Forecast:
             flop |= zip((run.id for run in members), shares, strict=True)
         return flop
 
+    def _seconds(self, flop: dict[str, float]) -> float | None:
+        kinds = {run_id: self._kind(self.plan.runs[run_id]) for run_id in flop}
+        if not self.rates.keys() >= {*kinds.values()}:
+            return None
+        alone = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
+        return alone / self.parallel
+
     def _kind(self, run: Run) -> Kind:
         return _kind(run.spec, self._outlines[run.data])
+
+
+def _distinct(runs: Iterable[Run]) -> list[Run]:
+    """Runs of one data set that are the same under two names are trained and kept once."""
+    return list({(run.data, run.spec_sha256): run for run in runs}.values())
 
 
 def _kind(spec: dict[str, Any], outline: Outline) -> Kind:

@@ -69,7 +69,7 @@ def state_of(folder: RunFolder) -> State:
 
 
 def _where(attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Whose last attempt it was."""
+    """Where the last attempt was made."""
     return {key: attempts[-1].get(key) for key in ("host", "slurm_job")} if attempts else {}
 
 
