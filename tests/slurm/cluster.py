@@ -66,6 +66,7 @@ Name=gpu File=/dev/zero
 
 def install() -> None:
     """Install Debian's packages where they are missing; that needs root."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian has daemons, and not everybody's PATH
     if all(shutil.which(name) for name in ("munged", "slurmctld", "slurmd", "sbatch")):
         return
     if os.getuid() != 0 or not shutil.which("apt-get"):
