@@ -37,7 +37,7 @@ STUDY = {
     "data": {"digits": {"source": "digits", "augment": {"crop_padding": 1}}},
     "recipes": {
         "long": {"epochs": 100, "batch": 64, "lr": 0.05, "decay_at": [75]},
-        "short": {"epochs": 12, "batch": 64, "lr": 0.05, "decay_at": [9]},
+        "short": {"epochs": 50, "batch": 64, "lr": 0.05, "decay_at": [40]},  # to be preempted in
     },
     "pairs": {PAIR: {"data": "digits", "teacher_recipe": "long", "student_recipe": "short"}},
     "teachers": {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-4}, "consistency": {}}},
@@ -241,7 +241,7 @@ def test_a_job_taken_down_goes_on_from_where_it_was(small, how):
     # a job that is preempted is queued again by Slurm, the others are new ones of Snakemake's
     assert (attempts[1]["slurm_job"] == job) is (how == "preempt")
     with open(folder.artifact("history.csv")) as file:
-        assert len(file.readlines()) == 1 + (12 if how == "preempt" else 100)
+        assert len(file.readlines()) == 1 + (50 if how == "preempt" else 100)
 
 
 def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
