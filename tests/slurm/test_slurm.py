@@ -186,7 +186,7 @@ def small(cluster, failing, local, tmp_path_factory):
         return max(map(int, re.findall(rf"{run_id}: main epoch (\d+)/", work.logs())))
 
     def taken_down(run_id: str, *command: str) -> tuple[str, int]:
-        job = until(lambda: training(run_id, 3), f"{run_id} trains", 90, process)
+        job = until(lambda: training(run_id, 3), f"{run_id} trains", 180, process)
         facts = cluster.run("scontrol", "show", "job", job)
         assert "TresPerJob=gres:gpu:1" in facts, facts
         cluster.run(*(part.format(job=job) for part in command))
@@ -201,11 +201,11 @@ def small(cluster, failing, local, tmp_path_factory):
             "cancel": taken_down(RUNS["cancel"], "scancel", "{job}"),
         }
         student = RUNS["preempt"]
-        job = until(lambda: training(student, 1), f"{student} trains", 150, process)
+        job = until(lambda: training(student, 1), f"{student} trains", 300, process)
         jobs["preempt"] = job, logged(student)
         urgent = ["sbatch", "-p", "urgent", "--gpus=2", "-o", "/dev/null", "--wrap", "sleep 3"]
         cluster.run(*urgent)
-        assert ended(process, 200) == 0, work.said()[-5000:]
+        assert ended(process, 300) == 0, work.said()[-5000:]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -222,7 +222,7 @@ def test_all_tables_are_made_and_every_run_is_the_local_one_s_bit_for_bit(small,
     for name in ("table1", "table3"):
         assert (work.folder / f"results/small/tables/{name}.md").is_file()
     without, process = local
-    assert ended(process, 150) == 0, without.said()[-5000:]
+    assert ended(process, 300) == 0, without.said()[-5000:]
     assert without.manifests() == work.manifests()
     assert len(without.manifests()) == 4
 
@@ -257,7 +257,7 @@ def test_status_says_how_often_runs_were_resumed_and_where_they_ran(small):
 
 def test_a_job_that_cannot_be_done_is_tried_again_and_reported_with_its_log(small, failing):
     work, process = failing
-    assert ended(process, 120) == 1
+    assert ended(process, 240) == 1
     said = work.said()
     assert said.count("100000 images of other classes") >= 1, said[-3000:]
     assert "Trying to restart job" in said
