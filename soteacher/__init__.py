@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from soteacher.core.version import VERSION
+
 if TYPE_CHECKING:
     from soteacher.penalties import (
         ConsistencyPenalty,
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["ConsistencyPenalty", "CorrectnessRankingPenalty", "L1Penalty", "LipschitzPenalty"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

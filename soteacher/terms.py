@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
-from soteacher.keys import generator, key
-from soteacher.lazy import torch
-from soteacher.settings import Settings
+from soteacher.core.lazy import torch
+from soteacher.core.random import generator, key
+from soteacher.core.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
+    from soteacher.core.cursor import Cursor
     from soteacher.models.output import Output
-    from soteacher.training.moment import Moment
 
 FeatureShapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where a term works: what it may need to size its buffers and modules."""
+class RunContext:
+    """What a loss term knows about the run it belongs to, to size its buffers and modules."""
 
     n_images: int
     n_classes: int
@@ -44,7 +44,7 @@ class Site:
     labels: Tensor
     """int64, (n_images,), on the device: what the training images are labelled."""
 
-    def random(self, purpose: str, at: Moment) -> torch.Generator:
+    def random(self, purpose: str, at: Cursor) -> torch.Generator:
         """A generator on the device for one draw of a term; never draw from the global one.
 
         It depends on the run's seed and role, the purpose and the moment: a resumed run, or one in
@@ -86,15 +86,15 @@ class LossTerm(Settings):
     batch of B are then (turns * B, 3, H, W), and outputs of networks likewise: row v * B + i is
     view v of image i, the first B are upright. Part of the spec, and of what a pass shares."""
 
-    def start(self, site: Site) -> None:
-        """Make what is kept while training: buffers, on `site.device`."""
+    def start(self, context: RunContext) -> None:
+        """Make what is kept while training: buffers, on `context.device`."""
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Extra modules, made from torch's (seeded) global generator, trained with the network."""
         return {}
 
     def preparation(
-        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+        self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation | None:
         """The stage that comes before the main one, if the method has one.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 
 ADDRESS = r"(https?|file)://\S+"
 """Where an archive may be downloaded from."""

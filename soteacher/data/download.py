@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from soteacher import __version__, files
+from soteacher.core import files
+from soteacher.core.errors import UserError
+from soteacher.core.version import VERSION
 from soteacher.data.archives import ADDRESS, Archive
-from soteacher.errors import UserError
 
 log = logging.getLogger("soteacher")
 
@@ -124,7 +125,7 @@ class _Transfer:
         return self._asked(0), 0
 
     def _asked(self, start: int) -> Any:
-        headers = {"User-Agent": f"soteacher/{__version__}"}
+        headers = {"User-Agent": f"soteacher/{VERSION}"}
         if start:
             headers["Range"] = f"bytes={start}-"
         try:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from soteacher import files, registry
-from soteacher.data import truth
+from soteacher.core import files
+from soteacher.core.errors import UserError, unknown
+from soteacher.core.hashing import json_sha256
+from soteacher.core.lazy import numpy as np
+from soteacher.core.random import key
+from soteacher.data import true_labels as truth
 from soteacher.data.sources.base import Outline, Source
-from soteacher.errors import UserError, unknown
-from soteacher.keys import key
-from soteacher.lazy import numpy as np
-from soteacher.settings import parse
-from soteacher.study.plan import Plan, sha
-from soteacher.study.schema import TrueLabels
+from soteacher.data.spec import DataSpec
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def prepare(
-    spec: dict[str, Any], store: Path, location: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make the arrays of a data spec in the store, unless they are there; return the manifest.
 
     The manifest tells shapes, classes, normalisation and the sha256 of every array; no time, host
@@ -32,22 +28,22 @@ def prepare(
     the images are found; what is found there is looked at every time. Downloads are kept in the
     store, for other data of the same source.
     """
-    source = _source(spec, location or {})
+    source = spec.open_source(location)
     content = source.content_key()
     folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have made it meanwhile
-                downloads = Path(store) / "downloads" / spec["source"]
+                downloads = Path(store) / "downloads" / spec.source
                 _make(spec, source.fetched(downloads), content, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     Prepared(folder, manifest).check()
     return manifest
 
 
-def folder_of(spec: dict[str, Any], store: Path, content: str | None = None) -> Path:
+def folder_of(spec: DataSpec, store: Path, content: str | None = None) -> Path:
     """Where the store keeps the arrays of a data spec, and of its content where it may vary."""
-    name = f"{spec['source']}-{sha(spec)[:16]}"
+    name = f"{spec.source}-{spec.sha256[:16]}"
     return Path(store) / "data" / (name if content is None else f"{name}-{content[:16]}")
 
 
@@ -59,14 +55,7 @@ def _whole(folder: Path) -> bool:
     return all((folder / f"{name}.npy").is_file() for name in manifest["arrays"])
 
 
-def _source(spec: dict[str, Any], location: dict[str, Any]) -> Source:
-    part = registry.get("data source", spec["source"])
-    check_revision(part, spec["revision"], spec["source"])
-    settings = {k: v for k, v in spec.items() if k not in ("source", "revision", "true_labels")}
-    return parse(part, settings | location, "data")
-
-
-def _make(spec: dict[str, Any], source: Source, content: str | None, folder: Path) -> None:
+def _make(spec: DataSpec, source: Source, content: str | None, folder: Path) -> None:
     images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
@@ -75,7 +64,7 @@ def _make(spec: dict[str, Any], source: Source, content: str | None, folder: Pat
     if mean is None or std is None:
         mean, std = _mean_and_std(images.train_images)
     manifest: dict[str, Any] = {
-        "spec": spec,
+        "spec": spec.to_json(),
         "classes": list(images.classes),
         # four digits, as usual: the last ones of a sum differ between machines
         "mean": [round(float(x), 4) for x in mean],
@@ -83,9 +72,7 @@ def _make(spec: dict[str, Any], source: Source, content: str | None, folder: Pat
     }
     if content is not None:
         manifest["content"] = content
-    if "true_labels" in spec:
-        settings = {k: v for k, v in spec["true_labels"].items() if k != "revision"}
-        known = parse(TrueLabels, settings, "true_labels")
+    if (known := spec.true_labels) is not None:
         if len(known.split) >= n_classes:
             raise UserError(
                 f"true_labels.split has {len(known.split)} shares, but a class of {n_classes} has "
@@ -124,15 +111,6 @@ def _save(file: BinaryIO, array: np.ndarray) -> None:
     np.save(file, array)
 
 
-def check_revision(part: Any, revision: int, name: str) -> None:
-    """A spec is carried out only by the revision of each part that it names."""
-    if part.revision != revision:
-        raise UserError(
-            f"'{name}' is asked for in revision {revision}, this soteacher has revision "
-            f"{part.revision}: plan and job must run the same version"
-        )
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A prepared data set: its manifest, and its arrays, read when they are used."""
@@ -147,7 +125,9 @@ class Prepared:
         Whatever else a manifest tells, now or later, changes no fingerprint.
         """
         arrays = {name: facts["sha256"] for name, facts in self.manifest["arrays"].items()}
-        return sha({"arrays": arrays, "mean": self.manifest["mean"], "std": self.manifest["std"]})
+        return json_sha256(
+            {"arrays": arrays, "mean": self.manifest["mean"], "std": self.manifest["std"]}
+        )
 
     @property
     def n_classes(self) -> int:
@@ -194,26 +174,8 @@ class Prepared:
 def open_prepared(manifest_path: Path, store: Path) -> Prepared:
     """The data set that a manifest describes; its arrays must be in the store."""
     manifest = files.read_json(manifest_path, "the data manifest")
-    folder = folder_of(manifest["spec"], store, manifest.get("content"))
+    folder = folder_of(DataSpec.from_json(manifest["spec"]), store, manifest.get("content"))
     prepared = Prepared(folder, manifest)
     if not prepared.folder.is_dir():
         raise UserError(f"prepared data are not in the store: {prepared.folder}; {files.AGAIN}")
     return prepared
-
-
-def prepared_of(plan: Plan) -> dict[str, Prepared]:
-    """The data sets of a study that are prepared as it asks for, by name.
-
-    Where its results do not tell which they are, their images do.
-    """
-    store = Path(plan.study.store)
-    found = {}
-    for name, data in plan.study.data.items():
-        spec = plan.data_spec(name)
-        with suppress(UserError):  # not prepared yet, no longer in the store, or no images
-            path = Path(f"results/{plan.study.study}/data/{name}.json")
-            manifest = files.read_json(path, "the data manifest", missing_ok=True) or {}
-            if manifest.get("spec") != spec:
-                path = folder_of(spec, store, data.source.content_key()) / "manifest.json"
-            found[name] = open_prepared(path, store)
-    return found

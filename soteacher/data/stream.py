@@ -4,38 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from soteacher.core.batch import Batch
+from soteacher.core.errors import UserError
+from soteacher.core.random import generator, key, numpy_generator
 from soteacher.data.augment import crop_and_flip, normalise, rotate, rotations
 from soteacher.data.prepared import Prepared
-from soteacher.errors import UserError
-from soteacher.keys import generator, key, numpy_generator
-from soteacher.study.schema import Augment
+from soteacher.data.settings import Augment
 
 if TYPE_CHECKING:
-    from soteacher.regularizers.base import ImageChange
-    from soteacher.training.moment import Moment, Stage
+    from soteacher.core.cursor import Cursor, Stage
+    from soteacher.core.random import Random
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What a training step sees."""
+class ImageChange(Protocol):
+    """What changes the training images; `soteacher.regularizers.base.ImageChange` describes it."""
 
-    images: Tensor
-    """float32, (B, 3, H, W), augmented and normalised; (turns * B, 3, H, W) where each is seen
-    turned, too: first all upright, then all turned by 90 degrees, ...; likewise (views * B, ...)
-    where a regularizer makes several views of each."""
-    labels: Tensor
-    """int64, (B,)"""
-    indices: Tensor
-    """int64, (B,): rows of the training set."""
-    at: Moment
-    targets: Tensor | None = None
-    """float32, (B, K): what to predict, where that is not the labels. Rows sum to 1."""
+    def augment(self, images: Tensor, random: Random) -> Tensor:
+        """Change uint8 images, (B, H, W, 3), before they are normalised."""
+
+    def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
+        """Change a batch whose images are normalised, and its targets."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ class Stream:
             turned,
         )
 
-    def batch(self, at: Moment) -> Batch:
+    def batch(self, at: Cursor) -> Batch:
         """The batch of a moment; each draw belongs to a place in the epoch's order."""
         epoch = self._epoch(at.stage, at.epoch)
         part = slice(at.step * self.batch_size, (at.step + 1) * self.batch_size)
@@ -139,9 +133,9 @@ class Stream:
         batch = self._batch(self._change.augment(views, random), indices, at)
         return self._change.mix(batch, self._data.n_classes, random)
 
-    def _batch(self, views: Tensor, indices: Tensor, at: Moment) -> Batch:
+    def _batch(self, views: Tensor, indices: Tensor, at: Cursor) -> Batch:
         return Batch(normalise(views, self._mean, self._std), self.labels[indices], indices, at)
 
-    def _random(self, at: Moment, purpose: str) -> np.random.Generator:
+    def _random(self, at: Cursor, purpose: str) -> np.random.Generator:
         number = key(self.seed, self.role, purpose, at.stage.name, at.epoch, at.step)
         return numpy_generator(number)

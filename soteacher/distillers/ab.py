@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import Distiller, Table5, Weight, stages
-from soteacher.lazy import torch
-from soteacher.registry import register
 from soteacher.terms import Preparation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 SCALE = 3 / 1000
 
@@ -57,7 +57,7 @@ class AB(Distiller):
     _connectors: dict[str, Any] = PrivateAttr()
 
     def preparation(
-        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+        self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation | None:
         """Return the stage that trains the student's trunk and the connectors."""
         if network is None:  # there is nothing to learn of the teacher alone
@@ -65,8 +65,8 @@ class AB(Distiller):
         from soteacher.models.adapters import regressor
 
         self._connectors = {}
-        for stage in (f"{stage}_pre" for stage in stages(site)):
-            shapes = site.student_features[stage], site.teacher_features[stage]
+        for stage in (f"{stage}_pre" for stage in stages(context)):
+            shapes = context.student_features[stage], context.teacher_features[stage]
             same = shapes[0] == shapes[1]
             self._connectors[stage] = (
                 torch.nn.Identity() if same else regressor(*shapes, relu=False)

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions, stages
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 
 @register
@@ -39,9 +39,9 @@ class AT(FeatureDistiller):
 
     _stages: tuple[str, ...] = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Find the stages that both networks have."""
-        self._stages = stages(site)
+        self._stages = stages(context)
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the sum over stages of the mean squared difference of attention."""

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from soteacher.errors import UserError
-from soteacher.lazy import torch
-from soteacher.settings import Settings
-from soteacher.terms import LossTerm, Site, cross_entropy
+from soteacher.core.errors import UserError
+from soteacher.core.lazy import torch
+from soteacher.core.settings import Settings
+from soteacher.terms import LossTerm, RunContext, cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features, Output
 
 Column = Literal["standard", "soteacher"]
@@ -58,19 +58,19 @@ def directions(vectors: Tensor) -> Tensor:
     return vectors / length.where(length > 1e-12, torch.inf)
 
 
-def stages(site: Site) -> tuple[str, ...]:
+def stages(context: RunContext) -> tuple[str, ...]:
     """The features `stage1`, `stage2`, ... that student and teacher both have; at least one."""
-    assert site.student_features is not None and site.teacher_features is not None
+    assert context.student_features is not None and context.teacher_features is not None
     common: tuple[str, ...] = ()
-    while (name := f"stage{len(common) + 1}") in site.student_features.keys() & (
-        site.teacher_features.keys()
+    while (name := f"stage{len(common) + 1}") in context.student_features.keys() & (
+        context.teacher_features.keys()
     ):
         common += (name,)
     if not common:
         raise UserError(
             "expected a feature 'stage1' of student and teacher, whose maps this method matches; "
-            f"the student has {', '.join(site.student_features)}, "
-            f"the teacher {', '.join(site.teacher_features)}"
+            f"the student has {', '.join(context.student_features)}, "
+            f"the teacher {', '.join(context.teacher_features)}"
         )
     return common
 

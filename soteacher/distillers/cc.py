@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 
 @register
@@ -42,9 +42,9 @@ class CC(FeatureDistiller):
     _student: Any = PrivateAttr()
     _teacher: Any = PrivateAttr()
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return both embeddings."""
-        [ours], [theirs] = site.student_features["pooled"], site.teacher_features["pooled"]
+        [ours], [theirs] = context.student_features["pooled"], context.teacher_features["pooled"]
         self._student = torch.nn.Linear(ours, self.dimensions)
         self._teacher = torch.nn.Linear(theirs, self.dimensions)
         return {"student_embedding": self._student, "teacher_embedding": self._teacher}

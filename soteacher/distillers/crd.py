@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.errors import UserError
+from soteacher.core.lazy import torch
+from soteacher.core.random import generator, key
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
-from soteacher.errors import UserError
-from soteacher.keys import generator, key
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 EPSILON = 1e-7
 """Added to denominators, as in RepDistiller."""
@@ -61,25 +61,25 @@ class CRD(FeatureDistiller):
     _teacher: Any = PrivateAttr()
     _kept: dict[str, Any] = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Fill the memories at random, so that their rows have length 1 on average."""
-        most = site.n_images - int(site.labels.bincount().max())
+        most = context.n_images - int(context.labels.bincount().max())
         if self.negatives > most:
             raise UserError(
                 f"CRD is to contrast each image with {self.negatives} images of other classes, but "
                 f"for the largest class there are only {most}: set `negatives` to at most that"
             )
-        self._site = site
+        self._context = context
         bound = (3 / self.dimensions) ** 0.5
-        self._kept = {"constants": torch.zeros(2, device=site.device)}
+        self._kept = {"constants": torch.zeros(2, device=context.device)}
         for name in ("student_memory", "teacher_memory"):
-            first = generator(key(site.seed, site.role, f"crd {name}"))
-            rows = torch.rand(site.n_images, self.dimensions, generator=first)
-            self._kept[name] = ((2 * rows - 1) * bound).to(site.device)
+            first = generator(key(context.seed, context.role, f"crd {name}"))
+            rows = torch.rand(context.n_images, self.dimensions, generator=first)
+            self._kept[name] = ((2 * rows - 1) * bound).to(context.device)
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return both embeddings."""
-        [ours], [theirs] = site.student_features["pooled"], site.teacher_features["pooled"]
+        [ours], [theirs] = context.student_features["pooled"], context.teacher_features["pooled"]
         self._student = torch.nn.Linear(ours, self.dimensions)
         self._teacher = torch.nn.Linear(theirs, self.dimensions)
         return {"student_embedding": self._student, "teacher_embedding": self._teacher}
@@ -99,7 +99,7 @@ class CRD(FeatureDistiller):
         ]
         with torch.no_grad():
             known = self._kept["constants"]
-            first = self._site.n_images * torch.stack([side.mean() for side in scores])
+            first = self._context.n_images * torch.stack([side.mean() for side in scores])
             # nothing is changed in place: the backward pass needs what the losses were made of
             self._kept["constants"] = torch.where(known > 0, known, first.to(known.dtype))
             for embedded, name in ((ours, "student_memory"), (theirs, "teacher_memory")):
@@ -112,10 +112,10 @@ class CRD(FeatureDistiller):
 
     def drawn(self, batch: Batch) -> Tensor:
         """Images of other classes for each of a batch, (B, m), any set of them equally likely."""
-        n = self._site.n_images
-        random = self._site.random("crd negatives", batch.at)
-        keys = torch.rand(len(batch.labels), n, generator=random, device=self._site.device)
-        own = batch.labels[:, None] == self._site.labels
+        n = self._context.n_images
+        random = self._context.random("crd negatives", batch.cursor)
+        keys = torch.rand(len(batch.labels), n, generator=random, device=self._context.device)
+        own = batch.labels[:, None] == self._context.labels
         keys = keys.masked_fill(own, 2.0)  # larger than any other: they come last
         return keys.argsort(dim=1, stable=True)[:, : self.negatives]
 
@@ -127,7 +127,7 @@ class CRD(FeatureDistiller):
 
     def _contrast(self, found: Tensor) -> Tensor:
         """One side's loss, of P, (B, 1 + m): the first is of the image itself."""
-        noise = self.negatives / self._site.n_images  # m Pn
+        noise = self.negatives / self._context.n_images  # m Pn
         itself = (found[:, 0] / (found[:, 0] + noise + EPSILON)).log()
         others = (noise / (found[:, 1:] + noise + EPSILON)).log().sum(dim=1)
         return -(itself + others).mean()

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, stages
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 
 @register
@@ -39,13 +39,13 @@ class FitNet(FeatureDistiller):
     _stage: str = PrivateAttr()
     _regressor: Any = PrivateAttr()
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return the regressor."""
         from soteacher.models.adapters import regressor
 
-        common = stages(site)
+        common = stages(context)
         self._stage = "stage2" if "stage2" in common else common[-1]
-        student, teacher = site.student_features, site.teacher_features
+        student, teacher = context.student_features, context.teacher_features
         self._regressor = regressor(student[self._stage], teacher[self._stage], relu=True)
         return {"regressor": self._regressor}
 

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.errors import UserError
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
-from soteacher.errors import UserError
-from soteacher.lazy import torch
-from soteacher.registry import register
 from soteacher.terms import Preparation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features, Output
-    from soteacher.terms import FeatureShapes, Site
+    from soteacher.terms import FeatureShapes, RunContext
 
 RATE = 0.01
 """Of the paraphraser's training, whatever the student's recipe."""
@@ -55,16 +55,19 @@ class FT(FeatureDistiller):
     _stage: str = PrivateAttr()
     _translator: Any = PrivateAttr()
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return the translator."""
-        self._stage = last_stage(site.teacher_features)
-        if last_stage(site.student_features) != self._stage:
+        self._stage = last_stage(context.teacher_features)
+        if last_stage(context.student_features) != self._stage:
             raise UserError(
                 "FT matches the maps of the last stage: expected as many stages of the student as "
                 f"of the teacher, which ends with {self._stage}; the student ends with "
-                f"{last_stage(site.student_features)}"
+                f"{last_stage(context.student_features)}"
             )
-        into, wide = site.student_features[self._stage][0], site.teacher_features[self._stage][0]
+        into, wide = (
+            context.student_features[self._stage][0],
+            context.teacher_features[self._stage][0],
+        )
         layers: list[nn.Module] = []
         for before, after in pairwise((into, into, self._channels(wide), self._channels(wide))):
             layers.append(torch.nn.Conv2d(before, after, 3, padding=1))
@@ -73,11 +76,11 @@ class FT(FeatureDistiller):
         return {"translator": self._translator}
 
     def preparation(
-        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+        self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation:
         """Return the stage that trains the paraphraser on the teacher's maps."""
-        stage = last_stage(site.teacher_features)
-        wide = site.teacher_features[stage][0]
+        stage = last_stage(context.teacher_features)
+        wide = context.teacher_features[stage][0]
         narrow = self._channels(wide)
 
         def layers(kind: type[nn.Module], *sizes: int) -> nn.Sequential:

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from soteacher.core.registry import register
 from soteacher.distillers.base import Distiller
-from soteacher.registry import register
 
 
 @register

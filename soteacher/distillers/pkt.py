@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
 
 EPSILON = 1e-7

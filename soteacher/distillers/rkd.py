@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
 
 TINY = 1e-12

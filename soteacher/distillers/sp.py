@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, directions, stages
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 
 @register
@@ -38,9 +38,9 @@ class SP(FeatureDistiller):
 
     _stage: str = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Find the last stage that both networks have."""
-        self._stage = stages(site)[-1]
+        self._stage = stages(context)[-1]
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean squared difference of similarities."""

@@ -26,17 +26,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import Distiller, Table5, Weight, directions
-from soteacher.lazy import torch
-from soteacher.registry import register
 from soteacher.terms import Preparation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 RATE = 0.05
 """That the training of the teacher's head begins with."""
@@ -64,16 +64,16 @@ class SSKD(Distiller):
 
     _head: Any = PrivateAttr()
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return the student's head."""
-        self._head = head(*site.student_features["pooled"])
+        self._head = head(*context.student_features["pooled"])
         return {"head": self._head}
 
     def preparation(
-        self, site: Site, network: nn.Module | None, modules: dict[str, nn.Module]
+        self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation:
         """Return the stage that trains the teacher's head."""
-        made = head(*site.teacher_features["pooled"])
+        made = head(*context.teacher_features["pooled"])
 
         def loss(batch: Batch, output: Output | None, teacher: Output | None) -> dict[str, Tensor]:
             rows = similarities(made(teacher.features["pooled"]), len(batch.labels))

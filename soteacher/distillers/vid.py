@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.distillers.base import FeatureDistiller, Table5, Weight, stages
-from soteacher.lazy import torch
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Features
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 LEAST, FIRST = 1e-5, 5.0
 """The smallest variance, and the one at the start."""
@@ -45,12 +45,12 @@ class VID(FeatureDistiller):
     _means: dict[str, Any] = PrivateAttr()
     _scales: Any = PrivateAttr()
 
-    def build(self, site: Site) -> dict[str, nn.Module]:
+    def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return the functions mu, and the a_c of all stages."""
         nn = torch.nn
         self._means, scales = {}, {}
-        for stage in stages(site):
-            into, out = site.student_features[stage][0], site.teacher_features[stage][0]
+        for stage in stages(context):
+            into, out = context.student_features[stage][0], context.teacher_features[stage][0]
             self._means[stage] = nn.Sequential(
                 nn.Conv2d(into, out, 1, bias=False),
                 nn.ReLU(),

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from soteacher.keys import key
+from soteacher.core.random import key
 
 N_BINS = 15
 TEMPERATURES = (0.05, 20.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 
 
 def regressor(student: tuple[int, ...], teacher: tuple[int, ...], relu: bool) -> nn.Sequential:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soteacher.errors import UserError, unknown
+from soteacher.core.errors import UserError, unknown
 from soteacher.models.layers import Layers, Norm, cifar_resnet, resnet, shufflenet_v2, wide_resnet
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Family:
     layers: Callable[..., Layers]
     """The sizes to what is counted, up to the last, linear layer."""
     examples: tuple[str, ...]
+    description: str
+    """One line for those who choose a network."""
 
 
 THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage3_pre")
@@ -45,6 +47,7 @@ FAMILIES = (
         valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
         layers=wide_resnet,
         examples=("wrn_10_1", "wrn_10_2", "wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+        description="Wide ResNets wrn_DEPTH_WIDTH for images of 32x32 pixels or smaller.",
     ),
     Family(
         module="resnet_cifar",
@@ -54,6 +57,7 @@ FAMILIES = (
         valid=lambda depth, width: depth >= 8 and (depth - 2) % 6 == 0,
         layers=cifar_resnet,
         examples=("resnet8x4", "resnet32x4"),
+        description="CIFAR ResNets resnetDEPTHxWIDTH of three stages.",
     ),
     Family(
         module="resnet",
@@ -63,6 +67,7 @@ FAMILIES = (
         valid=lambda depth: True,
         layers=resnet,
         examples=("resnet18", "resnet34"),
+        description="ResNets of four stages with a 3x3 stem, for images of 64x64 pixels.",
     ),
     Family(
         module="shufflenet_v2",
@@ -72,6 +77,7 @@ FAMILIES = (
         valid=lambda: True,
         layers=shufflenet_v2,
         examples=("shufflenet_v2",),
+        description="ShuffleNetV2 1x with a 1x1 stem.",
     ),
 )
 

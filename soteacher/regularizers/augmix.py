@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.lazy import numpy as np
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import numpy as np
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.regularizers.base import ImageChange
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
-    from soteacher.keys import Random
+    from soteacher.core.batch import Batch
+    from soteacher.core.random import Random
     from soteacher.models.output import Output
 
 POINTWISE = ("autocontrast", "equalize", "posterize", "solarize")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from soteacher.errors import UserError
-from soteacher.lazy import torch
+from soteacher.core.errors import UserError
 from soteacher.terms import LossTerm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
-    from soteacher.keys import Random
+    from soteacher.core.batch import Batch
+    from soteacher.core.random import Random
     from soteacher.models.output import Output
 
 
@@ -69,11 +68,6 @@ class ImageChange(Regularizer):
     ) -> dict[str, Tensor]:
         """Return no loss of its own: the cross-entropy with the batch's targets is all."""
         return {}
-
-
-def wide(values: Tensor) -> Tensor:
-    """As float32 at least: of half precision, sums of a network's weights are beyond the range."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def check_together(regularizers: Mapping[str, Regularizer]) -> None:

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.registry import register
+from soteacher.core.registry import register
+from soteacher.penalties.choices import Mode, Ramp
 from soteacher.regularizers.base import Regularizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-    from soteacher.penalties import ConsistencyPenalty
-    from soteacher.terms import Site
-
-RAMPS = {
-    "linear": lambda x: x,
-    "cosine": lambda x: math.cos((1 - x) * math.pi / 2),
-    "cyclic": lambda x: math.sqrt(1 - (1 - x) ** 2),
-    "piecewise": lambda x: 0.0 if x <= 1 / 3 else 0.5 if x <= 2 / 3 else 1.0,
-}
-"""Appendix D.1: the weight's share of its maximum, as a function of x = t/T in (0, 1]."""
-
-
-Ramp = Literal["linear", "cosine", "cyclic", "piecewise"]
-Mode = Literal["official", "paper"]
-
-
-def ramped(epoch: int, epochs: int, ramp: Ramp = "linear", mode: Mode = "official") -> float:
-    """The weight's share of its maximum in a 0-based epoch of so many; 0 in the first."""
-    if epoch == 0:
-        return 0.0
-    return RAMPS[ramp]((epoch + (mode == "official")) / epochs)
-
-
-def consistency_loss(probabilities: Tensor, mean: Tensor, known: Tensor) -> Tensor:
-    """Squared distance between present and mean earlier predictions: l_CR of Appendix C.
-
-    probabilities : Tensor, (B, K), gradients flow.   mean : Tensor, (B, K), constant.
-    known : bool, (B,): which images have earlier predictions; the others cost nothing.
-    Returns Tensor, (): mean over B of the sum over K.
-    """
-    return ((probabilities - mean).square().sum(dim=1) * known).mean()
+    from soteacher.penalties.consistency import ConsistencyPenalty
+    from soteacher.terms import RunContext
 
 
 @register
@@ -70,21 +41,21 @@ class Consistency(Regularizer):
 
     _penalty: ConsistencyPenalty = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Make the memory of mean predictions, (N, K), and of how many each is of, (N,)."""
-        from soteacher.penalties import ConsistencyPenalty
+        from soteacher.penalties.consistency import ConsistencyPenalty
 
         self._penalty = ConsistencyPenalty(
-            site.n_images, site.n_classes, site.epochs, self.weight, self.ramp, self.mode
-        ).to(site.device)
+            context.n_images, context.n_classes, context.epochs, self.weight, self.ramp, self.mode
+        ).to(context.device)
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
         """Return the weighted term (none in the first epoch), then take the step's predictions."""
         logits = output.logits[: len(batch.labels)]
-        loss = self._penalty(logits, batch.indices, batch.at.epoch)
-        return {"consistency": loss} if batch.at.epoch else {}
+        loss = self._penalty(logits, batch.indices, batch.cursor.epoch)
+        return {"consistency": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:
         """The mean predictions, (N, K), and how many each is of, (N,)."""

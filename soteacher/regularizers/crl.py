@@ -12,30 +12,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.registry import register
+from soteacher.core.registry import register
 from soteacher.regularizers.base import Regularizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-    from soteacher.penalties import CorrectnessRankingPenalty
-    from soteacher.terms import Site
-
-
-def ranking_loss(confidence: Tensor, correctness: Tensor) -> Tensor:
-    """Confidences that are not in the order of correctness, or not as far apart: Eq. (31).
-
-    mean over i of max(0, -sign(c_i - c_j) (p_i - p_j) + |c_i - c_j|), j = i + 1 and the first after
-    the last: B pairs. Pairs with c_i = c_j cost nothing.
-
-    confidence : Tensor, (B,), p in [0, 1], gradients to both of a pair.
-    correctness : Tensor, (B,), c in [0, 1], constant.   Returns Tensor, ().
-    """
-    apart = correctness - correctness.roll(-1)
-    ordered = apart.sign() * (confidence - confidence.roll(-1))
-    return (apart.abs() - ordered).clamp(min=0).mean()
+    from soteacher.penalties.crl import CorrectnessRankingPenalty
+    from soteacher.terms import RunContext
 
 
 @register
@@ -56,19 +42,19 @@ class CRL(Regularizer):
 
     _penalty: CorrectnessRankingPenalty = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Make the history: how often each image was predicted right, (N,)."""
-        from soteacher.penalties import CorrectnessRankingPenalty
+        from soteacher.penalties.crl import CorrectnessRankingPenalty
 
-        self._penalty = CorrectnessRankingPenalty(site.n_images, self.weight).to(site.device)
+        self._penalty = CorrectnessRankingPenalty(context.n_images, self.weight).to(context.device)
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
         """Return the weighted term (none in the first epoch), then take the step's predictions."""
         logits = output.logits[: len(batch.labels)]
-        loss = self._penalty(logits, batch.labels, batch.indices, batch.at.epoch)
-        return {"crl": loss} if batch.at.epoch else {}
+        loss = self._penalty(logits, batch.labels, batch.indices, batch.cursor.epoch)
+        return {"crl": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:
         """The history, (N,)."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.registry import register
+from soteacher.core.registry import register
 from soteacher.regularizers.base import ImageChange
 from soteacher.regularizers.mixup import blended, drawn_partners
 from soteacher.terms import soft_targets
 
 if TYPE_CHECKING:
-    from soteacher.data.stream import Batch
-    from soteacher.keys import Random
+    from soteacher.core.batch import Batch
+    from soteacher.core.random import Random
 
 
 def box(height: int, width: int, share: float, row: int, column: int) -> tuple[slice, slice]:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from soteacher.registry import register
+from soteacher.core.registry import register
 from soteacher.regularizers.base import Regularizer
 from soteacher.terms import soft_targets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from soteacher.data.stream import Batch
+    from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-    from soteacher.terms import Site
+    from soteacher.terms import RunContext
 
 
 def smoothed(targets: Tensor, epsilon: float) -> Tensor:
@@ -41,9 +41,9 @@ class LabelSmoothing(Regularizer):
 
     _n_classes: int = PrivateAttr()
 
-    def start(self, site: Site) -> None:
+    def start(self, context: RunContext) -> None:
         """Take the number of classes."""
-        self._n_classes = site.n_classes
+        self._n_classes = context.n_classes
 
     def retarget(self, batch: Batch) -> Batch:
         """Smooth the targets, or the labels where there are none."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.regularizers.base import ImageChange
 from soteacher.terms import soft_targets
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from soteacher.data.stream import Batch
-    from soteacher.keys import Random
+    from soteacher.core.batch import Batch
+    from soteacher.core.random import Random
 
 
 def blended(values: Tensor, partners: Tensor, share: float) -> Tensor:

@@ -11,15 +11,15 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from soteacher.report.labels import label
-from soteacher.report.tables import (
+from soteacher.report.names import display_name
+from soteacher.report.tables.tables import (
     heading,
     machines,
     notes,
     number,
+    paper_note,
     shown,
     split_columns,
-    whose,
 )
 
 SCALE = 0.6
@@ -53,7 +53,7 @@ def make_page(
         ],
     }
     facts = summary["facts"] + _facts(summary, tables, figures)
-    return template.render(summary | shown | {"facts": facts}, label=label)
+    return template.render(summary | shown | {"facts": facts}, label=display_name)
 
 
 def _facts(
@@ -81,18 +81,18 @@ def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, A
     columns = split_columns(table)
     heads = [(head, len(list(same))) for head, same in groupby(head for head, _ in columns)]
     rows = [
-        (label(row), [_cell(cell) for _, cell in cells.iterrows()])
+        (display_name(row), [_cell(cell) for _, cell in cells.iterrows()])
         for row, cells in table.groupby("row", sort=False)
     ]
     return {
         "id": name,
-        "name": label(name),
+        "name": display_name(name),
         "heading": heading(block, table),
         "meaning": block["meaning"],
         "heads": heads if any(head for head, _ in heads) else [],
         "columns": [measure for _, measure in columns],
         "rows": rows,
-        "whose": whose(table),
+        "whose": paper_note(table),
         "deviations": block["deviations"],
         "notes": notes(table),
     }
@@ -104,7 +104,7 @@ def _figure(name: str, block: dict[str, Any], png: bytes, drawn: pd.DataFrame) -
     said = {"whose": WHOSE[block["papers"]], "notes": machines(drawn)}
     dots = int.from_bytes(png[16:20], "big")  # a PNG's width stands there
     image = {"image": base64.b64encode(png).decode(), "width": round(dots * SCALE)}
-    return {"id": name, "name": label(name), **block, **image, **said, "runs": folders}
+    return {"id": name, "name": display_name(name), **block, **image, **said, "runs": folders}
 
 
 def _cell(cell: pd.Series) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from soteacher.study.change import Change, text
+from soteacher.study.contents import Cell, Part, TimedNetwork, Weight
+from soteacher.study.expansion import Expansion
 from soteacher.study.kinds import (
     AccuracyTable,
     AgreementTable,
@@ -25,91 +24,31 @@ from soteacher.study.kinds import (
     WeightTable,
 )
 from soteacher.study.paper import deviations
-from soteacher.study.schema import networks, regularizers
-
-if TYPE_CHECKING:
-    from soteacher.study.plan import Plan, Run
-    from soteacher.study.schema import Study
+from soteacher.study.runs import Run
+from soteacher.study.schema import Study, networks, regularizers
+from soteacher.study.setting_change import Change, text
 
 CALIBRATION = ("ece", "nll", "ece_scaled", "nll_scaled")
 """Columns of Table 3, in the paper's order."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table: the mean of a measure over runs, one a seed."""
-
-    row: str
-    column: str
-    measure: str
-    runs: tuple[Run, ...]
-    deviations: tuple[str, ...]
-    """What differs from the paper's own experiment; nothing where its number may stand beside."""
-    paper_row: str = ""
-    """How the paper calls the row, where ours has to say more."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One line, or one point of a line, of a figure: runs, one a seed."""
-
-    panel: str
-    series: str
-    runs: tuple[Run, ...]
-    teachers: tuple[Run, ...] = ()
-    """Whose students the runs are, where the figure shows both."""
-    epoch: int | None = None
-    """Of those teachers, whose weights of this epoch the students learned from."""
-    value: str = ""
-    """Of the panel's setting, where the figure varies one."""
-    own: bool = False
-    """Whether it is the value that the method has."""
-    deviations: tuple[str, ...] = ()
-    """What differs from the paper's own experiment, but for what the figure varies."""
-
-
-@dataclass(frozen=True)
-class Clocked:
-    """A teacher network whose methods are timed; none of these runs is trained for that."""
-
-    network: str
-    runs: dict[str, Run]
-    """By method, the first is what the others are compared with; they differ in loss terms only."""
-
-    @property
-    def data(self) -> str:
-        """The data set's name in the study."""
-        return next(iter(self.runs.values())).data
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One number of a table of weights."""
-
-    row: str
-    column: str
-    weight: float
-    paper_row: str
-    """The method's registered name."""
-
-
-def cells(plan: Plan, name: str, table: Block) -> Iterator[Cell]:
-    """The cells of a table, row by row; the runs they need become part of the plan."""
+def cells(expansion: Expansion, name: str, table: Block) -> Iterator[Cell]:
+    """The cells of a table, row by row; the runs they need become part of the expansion."""
     if isinstance(table, CalibrationTable):
-        yield from _calibration(plan, name, table)
+        yield from _calibration(expansion, name, table)
     elif isinstance(table, DistillerTable):
-        yield from _by_distiller(plan, name, table)
+        yield from _by_distiller(expansion, name, table)
     elif isinstance(table, AccuracyTable | AgreementTable | DistanceTable):
-        yield from _by_pair(plan, name, table)
+        yield from _by_pair(expansion, name, table)
     else:
         assert isinstance(table, OverheadTable | WeightTable)  # these have no cells of runs
 
 
-def clocked(plan: Plan, table: OverheadTable) -> Iterator[Clocked]:
+def timed_networks(expansion: Expansion, table: OverheadTable) -> Iterator[TimedNetwork]:
     """The networks that a table times; the plan's runs stay as they are."""
-    seed = plan.study.seeds_of(table)[0]
-    for head, pair in _networks(plan, table):
-        yield Clocked(head, {m: plan.teacher_run(pair, m, seed) for m in table.teachers})
+    seed = expansion.study.seeds_of(table)[0]
+    for head, pair in _networks(expansion, table):
+        yield TimedNetwork(head, {m: expansion.teacher_run(pair, m, seed) for m in table.teachers})
 
 
 def weights(study: Study, table: WeightTable) -> Iterator[Weight]:
@@ -122,102 +61,102 @@ def weights(study: Study, table: WeightTable) -> Iterator[Weight]:
                 yield Weight(name, method, getattr(chosen, weight), student.method)
 
 
-def parts(plan: Plan, name: str, figure: Block) -> Iterator[Part]:
-    """The parts of a figure; the runs they need become part of the plan."""
+def parts(expansion: Expansion, name: str, figure: Block) -> Iterator[Part]:
+    """The parts of a figure; the runs they need become part of the expansion."""
     if isinstance(figure, ReliabilityFigure):
-        for head, pair in _networks(plan, figure):
+        for head, pair in _networks(expansion, figure):
             for method in figure.teachers:
-                runs = _teachers(plan, name, figure, pair, method)
+                runs = _teachers(expansion, name, figure, pair, method)
                 differing = _deviations(runs, method)
                 yield Part(f"{head} {method}", method, runs, deviations=differing)
     elif isinstance(figure, CurvesFigure):
-        yield from _curves(plan, name, figure)
+        yield from _curves(expansion, name, figure)
     elif isinstance(figure, SweepFigure):
-        yield from _sweep(plan, name, figure)
+        yield from _sweep(expansion, name, figure)
     else:
         assert isinstance(figure, CheckpointsFigure)
-        yield from _checkpoints(plan, name, figure)
+        yield from _checkpoints(expansion, name, figure)
 
 
 def _by_pair(
-    plan: Plan, name: str, table: AccuracyTable | AgreementTable | DistanceTable
+    expansion: Expansion, name: str, table: AccuracyTable | AgreementTable | DistanceTable
 ) -> Iterator[Cell]:
     for method in table.teachers:
         for distiller in table.distillers:
             made: set[str] = set()
-            for pair in plan.study.pairs_of(table):
+            for pair in expansion.study.pairs_of(table):
                 for column in table.columns:
                     role, measure = column.split(".")
                     shared = role == "teacher" and isinstance(table, DistanceTable)
-                    shown = f"{_head(plan, pair) if shared else pair} {column}"
+                    shown = f"{_head(expansion, pair) if shared else pair} {column}"
                     if shown in made:  # another pair has the same teacher
                         continue
                     made.add(shown)
-                    runs = _teachers(plan, name, table, pair, method)
+                    runs = _teachers(expansion, name, table, pair, method)
                     if role == "student":
-                        runs = _students(plan, name, pair, distiller, runs)
-                    differing = _of_pair(plan, pair, runs, method, distiller)
+                        runs = _students(expansion, name, pair, distiller, runs)
+                    differing = _of_pair(expansion, pair, runs, method, distiller)
                     row = _series(table, method, distiller)
                     yield Cell(row, shown, measure, runs, differing, paper_row=method)
 
 
-def _by_distiller(plan: Plan, name: str, table: DistillerTable) -> Iterator[Cell]:
+def _by_distiller(expansion: Expansion, name: str, table: DistillerTable) -> Iterator[Cell]:
     for distiller in table.distillers:
-        paper_row = plan.study.distillers[distiller].method
-        for pair in plan.study.pairs_of(table):
+        paper_row = expansion.study.distillers[distiller].method
+        for pair in expansion.study.pairs_of(table):
             for method in table.teachers:
-                teachers = _teachers(plan, name, table, pair, method)
-                runs = _students(plan, name, pair, distiller, teachers)
-                differing = _of_pair(plan, pair, runs, method, distiller)
+                teachers = _teachers(expansion, name, table, pair, method)
+                runs = _students(expansion, name, pair, distiller, teachers)
+                differing = _of_pair(expansion, pair, runs, method, distiller)
                 yield Cell(distiller, f"{pair} {method}", "top1", runs, differing, paper_row)
 
 
-def _calibration(plan: Plan, name: str, table: CalibrationTable) -> Iterator[Cell]:
-    for head, pair in _networks(plan, table):
+def _calibration(expansion: Expansion, name: str, table: CalibrationTable) -> Iterator[Cell]:
+    for head, pair in _networks(expansion, table):
         for method in table.teachers:
-            runs = _teachers(plan, name, table, pair, method)
-            network, _ = networks(pair, plan.study.pairs[pair])
+            runs = _teachers(expansion, name, table, pair, method)
+            network, _ = networks(pair, expansion.study.pairs[pair])
             row, paper_row = f"{head} {method}", f"{network} {method}"
             for measure in CALIBRATION:
                 yield Cell(row, measure, measure, runs, _deviations(runs, method), paper_row)
 
 
-def _curves(plan: Plan, name: str, figure: CurvesFigure) -> Iterator[Part]:
+def _curves(expansion: Expansion, name: str, figure: CurvesFigure) -> Iterator[Part]:
     shown: set[str] = set()
     students = []
-    for pair in plan.study.pairs_of(figure):
-        head = _head(plan, pair)
+    for pair in expansion.study.pairs_of(figure):
+        head = _head(expansion, pair)
         for method in figure.teachers:
-            teachers = _teachers(plan, name, figure, pair, method)
+            teachers = _teachers(expansion, name, figure, pair, method)
             if head not in shown:
                 yield Part(head, method, teachers, deviations=_deviations(teachers, method))
             for distiller in figure.distillers:
-                runs = _students(plan, name, pair, distiller, teachers)
-                differing = _of_pair(plan, pair, runs, method, distiller)
+                runs = _students(expansion, name, pair, distiller, teachers)
+                differing = _of_pair(expansion, pair, runs, method, distiller)
                 series = _series(figure, method, distiller)
                 students.append(Part(pair, series, runs, deviations=differing))
         shown.add(head)
     yield from students
 
 
-def _checkpoints(plan: Plan, name: str, figure: CheckpointsFigure) -> Iterator[Part]:
-    for pair in plan.study.pairs_of(figure):
-        last = plan.study.recipes[plan.study.pairs[pair].teacher_recipe].epochs
+def _checkpoints(expansion: Expansion, name: str, figure: CheckpointsFigure) -> Iterator[Part]:
+    for pair in expansion.study.pairs_of(figure):
+        last = expansion.study.recipes[expansion.study.pairs[pair].teacher_recipe].epochs
         for method in figure.teachers:
-            teachers = _teachers(plan, name, figure, pair, method)
+            teachers = _teachers(expansion, name, figure, pair, method)
             for distiller in figure.distillers:
                 series = _series(figure, method, distiller)
-                final = _students(plan, name, pair, distiller, teachers)
-                differing = _of_pair(plan, pair, final, method, distiller)
+                final = _students(expansion, name, pair, distiller, teachers)
+                differing = _of_pair(expansion, pair, final, method, distiller)
                 for epoch in (*range(figure.every, last, figure.every), last):
-                    runs = _students(plan, name, pair, distiller, teachers, epoch)
+                    runs = _students(expansion, name, pair, distiller, teachers, epoch)
                     yield Part(pair, series, runs, teachers, epoch, deviations=differing)
 
 
-def _sweep(plan: Plan, name: str, figure: SweepFigure) -> Iterator[Part]:
-    pairs = plan.study.pairs_of(figure)
+def _sweep(expansion: Expansion, name: str, figure: SweepFigure) -> Iterator[Part]:
+    pairs = expansion.study.pairs_of(figure)
     for pair in pairs:
-        base = regularizers(plan.study, figure.base, plan.study.pairs[pair].data)
+        base = regularizers(expansion.study, figure.base, expansion.study.pairs[pair].data)
         for setting, values in figure.vary.items():
             panel = setting if len(pairs) == 1 else f"{pair} {setting}"
             own = Change(setting, values[0]).without(base)
@@ -225,21 +164,21 @@ def _sweep(plan: Plan, name: str, figure: SweepFigure) -> Iterator[Part]:
             if not any(isinstance(value, str) for value in shown):
                 shown.sort()
             for distiller in figure.distillers:
-                teachers = _teachers(plan, name, figure, pair, figure.base)
-                runs = _students(plan, name, pair, distiller, teachers)
-                differing = _of_pair(plan, pair, runs, figure.base, distiller)
+                teachers = _teachers(expansion, name, figure, pair, figure.base)
+                runs = _students(expansion, name, pair, distiller, teachers)
+                differing = _of_pair(expansion, pair, runs, figure.base, distiller)
                 for value in shown:
                     change = Change(setting, value)
-                    teachers = _teachers(plan, name, figure, pair, figure.base, change)
-                    runs = _students(plan, name, pair, distiller, teachers)
+                    teachers = _teachers(expansion, name, figure, pair, figure.base, change)
+                    runs = _students(expansion, name, pair, distiller, teachers)
                     series = _series(figure, figure.base, distiller)
                     shared = (panel, series, runs, teachers, None)
                     yield Part(*shared, text(value), value == own, differing)
                 for method in figure.teachers:
-                    teachers = _teachers(plan, name, figure, pair, method)
-                    runs = _students(plan, name, pair, distiller, teachers)
+                    teachers = _teachers(expansion, name, figure, pair, method)
+                    runs = _students(expansion, name, pair, distiller, teachers)
                     series = _series(figure, method, distiller)
-                    differing = _of_pair(plan, pair, runs, method, distiller)
+                    differing = _of_pair(expansion, pair, runs, method, distiller)
                     yield Part(panel, series, runs, teachers, deviations=differing)
 
 
@@ -247,48 +186,53 @@ def _series(block: PairBlock, method: str, distiller: str) -> str:
     return method if len(block.distillers) == 1 else f"{method} {distiller}"
 
 
-def _head(plan: Plan, pair_name: str) -> str:
+def _head(expansion: Expansion, pair_name: str) -> str:
     """The teacher's network, with its data set where the study has the network on several."""
-    study = plan.study
+    study = expansion.study
     pair = study.pairs[pair_name]
     network, _ = networks(pair_name, pair)
     on = {p.data for name, p in study.pairs.items() if networks(name, p)[0] == network}
     return network if len(on) == 1 else f"{pair.data} {network}"
 
 
-def _networks(plan: Plan, block: NetworkBlock) -> list[tuple[str, str]]:
+def _networks(expansion: Expansion, block: NetworkBlock) -> list[tuple[str, str]]:
     """The teachers that a block means: how each is called, and the first pair that has it."""
     found: dict[str, str] = {}
-    for name, pair in plan.study.pairs.items():
+    for name, pair in expansion.study.pairs.items():
         if block.networks == "all" or networks(name, pair)[0] in block.networks:
-            found.setdefault(_head(plan, name), name)
+            found.setdefault(_head(expansion, name), name)
     return list(found.items())
 
 
 def _teachers(
-    plan: Plan, name: str, block: RunsBlock, pair: str, method: str, change: Change | None = None
+    expansion: Expansion,
+    name: str,
+    block: RunsBlock,
+    pair: str,
+    method: str,
+    change: Change | None = None,
 ) -> tuple[Run, ...]:
-    seeds = plan.study.seeds_of(block)
-    return tuple(plan.teacher(name, pair, method, seed, change) for seed in seeds)
+    seeds = expansion.study.seeds_of(block)
+    return tuple(expansion.teacher(name, pair, method, seed, change) for seed in seeds)
 
 
 def _students(
-    plan: Plan,
+    expansion: Expansion,
     name: str,
     pair: str,
     distiller: str,
     teachers: tuple[Run, ...],
     epoch: int | None = None,
 ) -> tuple[Run, ...]:
-    return tuple(plan.student(name, pair, distiller, teacher, epoch) for teacher in teachers)
+    return tuple(expansion.student(name, pair, distiller, teacher, epoch) for teacher in teachers)
 
 
 def _of_pair(
-    plan: Plan, pair: str, runs: tuple[Run, ...], method: str, distiller: str
+    expansion: Expansion, pair: str, runs: tuple[Run, ...], method: str, distiller: str
 ) -> tuple[str, ...]:
     """What of a pair's runs differs from what the paper has under the pair's name."""
     differing = _deviations(runs, method, distiller)
-    if networks(pair, plan.study.pairs[pair]) != tuple(pair.split("/")):
+    if networks(pair, expansion.study.pairs[pair]) != tuple(pair.split("/")):
         differing += ("the pair's name is not that of its networks",)
     return differing
 

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
-from soteacher import registry
-from soteacher.settings import Settings
+from soteacher.core import registry
+from soteacher.core.settings import Settings
+from soteacher.data.settings import Augment, TrueLabels
 from soteacher.study.kinds import FIGURES, TABLES
-from soteacher.study.schema import PARTS, Augment, Head, TeacherMethod, TrueLabels
+from soteacher.study.schema import PARTS, Head, TeacherMethod
 
 
 class _Described(GenerateJsonSchema):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from soteacher.settings import Settings
+from soteacher.core.settings import Settings
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from soteacher import registry
-from soteacher.settings import Settings
-from soteacher.study.schema import Augment, Recipe
+from soteacher.core import registry
+from soteacher.core.settings import Settings, parse
+from soteacher.study.specs import FLOAT32, RunSpec
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ TEACHERS: dict[str, dict[str, Any]] = {
 defaults are the paper's settings."""
 
 
-def deviations(spec: dict[str, Any], method: str, taught_by: str = "") -> list[str]:
+def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     """What of a run is not as in what the paper ran under the method's name; in words.
 
     `method` is the study's name for the teacher method of a teacher's spec, or for the distiller
@@ -71,40 +71,37 @@ def deviations(spec: dict[str, Any], method: str, taught_by: str = "") -> list[s
     its own. A run on data that the paper does not have is compared with what the paper trains its
     network on, or else CIFAR-100.
     """
-    teacher = spec["role"] == "teacher"
-    source = spec["data"]["source"]
-    network = spec["network"]["name"]
+    teacher = spec.role == "teacher"
+    source = spec.data.source
+    network = spec.network.name
     theirs = source if source in EXPERIMENTS else _data_of(network)
     experiment = EXPERIMENTS[theirs]
     found = []
-    own = {k: v for k, v in _settings(spec["data"]).items() if k != "source"}
-    if source != theirs or own:
-        drawn = " with labels drawn from known distributions" if own.pop("true_labels", 0) else ""
-        others = "".join(f", {name} {_text(value)}" for name, value in own.items())
+    if source != theirs or spec.data.settings or spec.data.true_labels:
+        drawn = " with labels drawn from known distributions" if spec.data.true_labels else ""
+        others = "".join(f", {name} {_text(v)}" for name, v in spec.data.settings.items())
         found.append(f"data {source}{drawn}{others} (paper: {theirs})")
     found += _network(experiment, spec)
-    augment = {k: v for k, v in spec["stream"].items() if k in Augment.model_fields}
-    found += _differences(Augment, augment, experiment.stream)
-    recipe = {key: value for key, value in spec["recipe"].items() if key != "keep_every"}
-    found += _differences(Recipe, recipe, experiment.recipe(spec["role"], network))
+    found += _differences(spec.stream.augment, experiment.stream)
+    found += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
     expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
     if expected is None:
         found.append(f"method {method} (not in the paper)")
-    elif spec["terms"].keys() != expected.keys():
-        used = " + ".join(sorted(spec["terms"])) or "nothing"
+    elif spec.terms.keys() != expected.keys():
+        used = " + ".join(sorted(spec.terms)) or "nothing"
         found.append(f"{method} is {used} (paper: {' + '.join(sorted(expected)) or 'nothing'})")
     else:
-        for name, settings in sorted(spec["terms"].items()):
-            part = registry.get(kind, name)
+        for name, term in sorted(spec.terms.items()):
+            settings = parse(registry.get(kind, name), term.settings, name)
             said = expected[name]
             if name == "lipschitz":
                 said = {"weight": experiment.lipschitz, **said}
-            found += [f"{name} {d}" for d in _differences(part, settings, said)]
-    if "precision" in spec:
-        found.append(f"precision {spec['precision']}")
-    if "teacher_epoch" in spec:
-        found.append(f"the teacher of epoch {spec['teacher_epoch']} (paper: the last)")
+            found += [f"{name} {d}" for d in _differences(settings, said)]
+    if spec.precision != FLOAT32:
+        found.append(f"precision {spec.precision}")
+    if spec.teacher_epoch is not None:
+        found.append(f"the teacher of epoch {spec.teacher_epoch} (paper: the last)")
     return found
 
 
@@ -131,24 +128,22 @@ def _data_of(network: str) -> str:
     return CIFAR100
 
 
-def _network(experiment: Experiment, spec: dict[str, Any]) -> list[str]:
-    name, students = spec["network"]["name"], experiment.students
-    if spec["role"] == "teacher":
+def _network(experiment: Experiment, spec: RunSpec) -> list[str]:
+    name, students = spec.network.name, experiment.students
+    if spec.teacher is None:
         return [] if name in students else [f"network {name} (not in the paper)"]
     if not any(name in learn for learn in students.values()):
         return [f"network {name} (not in the paper)"]
-    teacher = spec["teacher"]["network"]["name"]  # if it is not the paper's, its own spec says so
+    teacher = spec.teacher.network.name  # if it is not the paper's, its own spec says so
     if name not in students.get(teacher, (name,)):
         return [f"{name} as a student of {teacher} (not in the paper)"]
     return []
 
 
-def _differences(
-    settings: type[Settings], ours: dict[str, Any], theirs: dict[str, Any]
-) -> list[str]:
+def _differences(ours: Settings, theirs: dict[str, Any]) -> list[str]:
     """Settings that are not equal once defaults are filled in: `name ours (paper: theirs)`."""
-    full = settings.model_validate(_settings(ours)).model_dump(mode="json")
-    expected = settings.model_validate(theirs).model_dump(mode="json")
+    full = ours.model_dump(mode="json")
+    expected = type(ours).model_validate(theirs).model_dump(mode="json")
     return [
         f"{name} {_text(full[name])} (paper: {_text(expected[name])})"
         for name in full
@@ -160,7 +155,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _settings(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in part.items() if key != "revision"}

@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
+from soteacher.core.recipe import Recipe
+from soteacher.core.registry import name_of
+from soteacher.core.settings import Settings
+from soteacher.data.settings import Augment, TrueLabels
 from soteacher.data.sources.base import Source
+from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Column, Distiller
 from soteacher.regularizers.base import Regularizer
-from soteacher.settings import Settings
 from soteacher.study.kinds import Block, PairBlock, RunsBlock, Seeds
 
 NAME = r"[a-z0-9][a-z0-9_]*"
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
 """Lower-case letters, digits and underscores: names become parts of paths."""
 PairName = Annotated[str, StringConstraints(pattern=rf"^{NAME}(/{NAME})?$")]
-
-
-class Augment(Settings):
-    """What is done to each training image, in this order."""
-
-    rotation: float = Field(0.0, ge=0, le=180)
-    """Degrees, at most, of a rotation about the centre, to either side, with zeros outside the
-    image (the paper: 20 on Tiny-ImageNet)."""
-    crop_padding: int = Field(0, ge=0)
-    """Zeros around the image, in pixels, before a crop of its own size is taken at random."""
-    flip: float = Field(0.0, ge=0, le=1)
-    """Probability of a horizontal flip."""
-
-
-class TrueLabels(Settings):
-    """Known true label distributions: labels drawn from a stated confusion of look-alike classes.
-
-    An image of class c gets p*(c) = 1 - confusion, and its class's nearest look-alikes (by the
-    distance of the classes' mean training images) share the rest. Training labels are drawn from
-    p* anew for each seed; test labels once.
-    """
-
-    confusion: float = Field(gt=0, lt=0.5)
-    """Probability that a label is not the image's own class; below 0.5, so that argmax p* is."""
-    split: tuple[float, ...] = (0.7, 0.3)
-    """Shares of the confusion that go to the nearest look-alike, the second nearest, ..."""
-
-    @model_validator(mode="after")
-    def _shares(self) -> Self:
-        if abs(sum(self.split) - 1) > 1e-9 or min(self.split, default=0) <= 0:
-            raise ValueError("expected positive shares in `split` that sum to 1")
-        return self
-
-
-class Recipe(Settings):
-    """How a network is trained: SGD with a learning rate that falls in steps."""
-
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    """Images a step; the last, short batch of an epoch is kept."""
-    lr: float | dict[str, float]
-    """Learning rate at the start; may be a map by network, with `default` for all others."""
-    decay_at: tuple[int, ...]
-    """After each of these numbers of epochs the learning rate is multiplied by `decay`."""
-    decay: float = Field(0.1, gt=0, le=1)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    """On every parameter, batch norm's and biases too."""
-    keep_every: int = Field(0, ge=0)
-    """A teacher's weights are kept after every so many epochs (0: only the last)."""
-
-    @model_validator(mode="after")
-    def _sane(self) -> Self:
-        if list(self.decay_at) != sorted(set(self.decay_at)):
-            raise ValueError("expected rising epochs in `decay_at`")
-        if any(not 0 < epoch < self.epochs for epoch in self.decay_at):
-            raise ValueError(f"expected epochs between 1 and {self.epochs - 1} in `decay_at`")
-        if isinstance(self.lr, dict) and "default" not in self.lr:
-            raise ValueError("expected a `default` in `lr`, which is a map by network")
-        if min(self.lr.values() if isinstance(self.lr, dict) else [self.lr]) <= 0:
-            raise ValueError("expected a learning rate above 0 in `lr`")
-        return self
-
-    def for_network(self, network: str) -> Self:
-        """The recipe with the one learning rate that this network gets."""
-        if not isinstance(self.lr, dict):
-            return self
-        return self.model_copy(update={"lr": self.lr.get(network, self.lr["default"])})
-
-    def lr_at(self, epoch: int) -> float:
-        """Learning rate of a 0-based epoch."""
-        assert isinstance(self.lr, float), "a recipe is trained with after for_network"
-        return self.lr * self.decay ** sum(epoch >= past for past in self.decay_at)
 
 
 class Pair(Settings):
@@ -137,6 +68,11 @@ class DataSet(Settings):
     source: Source
     augment: Augment = Augment()
     true_labels: TrueLabels | None = None
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """What the prepared images of the data set are."""
+        return DataSpec.of(name_of(self.source), self.source, self.true_labels)
 
 
 class TeacherMethod(Settings):

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 
 
 def set_up(device: str, threads: int, precision: str, deterministic: bool) -> str:

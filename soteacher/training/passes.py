@@ -1,128 +1,127 @@
-"""One pass over the stream of batches, with every learner that can share it."""
+"""The runs of a job, grouped into passes that share batches and teacher outputs."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import torch
-
-from soteacher.data.stream import Batch, Stream
-from soteacher.errors import Stopped, UserError
-from soteacher.models.output import Output
+from soteacher.core.errors import Stopped
+from soteacher.data.prepared import Prepared
+from soteacher.study.cost import pass_flop
+from soteacher.terms import LossTerm
+from soteacher.training import device as devices
+from soteacher.training import records, state
+from soteacher.training.cpu_limit import check_runs
+from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Diverged, Learner
-from soteacher.training.moment import Stage
-from soteacher.training.store import RunFolder
+from soteacher.training.loop import run_pass
+from soteacher.training.members import JobOptions, Member
+from soteacher.training.preparation import prepare_from_teacher
+from soteacher.training.setup import PassSetup
 
 log = logging.getLogger("soteacher")
 
-EPOCH_SAVE_SECONDS = 10.0
-"""At the end of an epoch the state is saved if the last save is this long ago."""
 
-Teacher = Callable[[Batch], Output | None]
-
-
-def run_pass(
-    learners: list[Learner],
-    stream: Stream,
-    teacher: Teacher,
-    save_every: float,
-    finish: Callable[[Learner, Diverged | None], None],
-) -> list[Learner]:
-    """Train learners to their ends, one batch and one teacher output at a time for all of them.
-
-    The batch that is made is the one that the learner furthest behind stands at; whoever stands
-    there takes it. A learner that diverges is finished as such, one that fails with an exception
-    is left as its last state has it, and the others go on.
+def train_passes(
+    members: list[Member], data: Prepared, options: JobOptions
+) -> tuple[list[str], dict[str, str]]:
+    """Train runs whose locks are held, pass by pass.
 
     Returns
     -------
-    The learners that failed.
+    The ids of those that failed, and of those that were prevented, by what had diverged.
     """
-    running = list(learners)
-    failed: list[Learner] = []
-    saved = time.monotonic()
-
-    def guarded(learner: Learner, act: Callable[[], None]) -> None:
-        """Let a learner act; finish it where it ends or diverges, leave it out where it fails."""
+    data.check()
+    precisions = {member.spec.precision for member in members}
+    device = devices.set_up(
+        options.device, options.threads, precisions.pop(), options.deterministic
+    )
+    passes: dict[str, list[Member]] = {}
+    for member in members:
+        alone = member.id if options.one_by_one else ""
+        passes.setdefault(f"{member.spec.pass_key} {alone}", []).append(member)
+    if device == "cpu":
+        flop: dict[str, float] = {}
+        for together in passes.values():
+            work = pass_flop([member.spec for member in together], data.outline)
+            flop |= zip((member.id for member in together), work, strict=True)
+        check_runs(flop, options.threads, options.allow_cpu)
+    failed: list[str] = []
+    prevented: dict[str, str] = {}
+    evaluator = Evaluator(data, device)
+    for together in passes.values():
+        devices.reset_peak_memory(device)
         try:
-            try:
-                act()
-            except Diverged as divergence:
-                log.warning("%s: diverged: %s", learner.folder.id, divergence.where)
-                running.remove(learner)
-                finish(learner, divergence)
-            else:
-                if learner.cursor.stage == Stage.END:
-                    running.remove(learner)
-                    finish(learner, None)
-        except Exception as error:
-            report_failure([learner.folder], error)
-            failed.append(learner)
-            if learner in running:
-                running.remove(learner)
-
-    with _terminable() as terminated:
-        while running:
-            at = min(learner.cursor for learner in running)
-            batch = stream.batch(at)
-            with torch.no_grad():
-                taught = teacher(batch)
-            for learner in list(running):
-                if learner.cursor == at:
-                    guarded(learner, partial(learner.step, batch, taught))
-            last = at.step + 1 == stream.steps
-            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
-            if terminated() or time.monotonic() - saved >= due:
-                for learner in list(running):
-                    guarded(learner, partial(_save, learner, final=bool(terminated())))
-                saved = time.monotonic()
-            if terminated():
-                raise Stopped(
-                    f"stopped by {terminated()}; states are saved, the same command goes on"
-                )
-    return failed
-
-
-def _save(learner: Learner, final: bool) -> None:
-    """Save a state; what cannot be written now may be at the next time, if there is one."""
-    try:
-        learner.save()
-    except UserError as error:
-        if final:
+            trained = Pass(PassSetup(together, data, device, evaluator), options)
+            failed += trained.run()
+            prevented |= trained.prevented
+            del trained  # its networks make room for those of the next pass
+        except Stopped:
             raise
-        log.warning("%s: its state is not saved, training goes on: %s", learner.folder.id, error)
+        except Exception as error:  # in what the runs of the pass share: the teacher, the stream
+            lost = [member.folder for member in together if not member.folder.finished()]
+            records.report_failure(lost, error)
+            failed += [folder.id for folder in lost]
+    return failed, prevented
 
 
-def report_failure(folders: list[RunFolder], error: Exception) -> None:
-    """Log why runs failed, with where it happened unless a user can mend it; note it with each."""
-    unexpected = not isinstance(error, UserError)
-    text = f"{type(error).__name__}: {error}" if unexpected else str(error)
-    names = ", ".join(folder.id for folder in folders)
-    log.error("%s: failed; the others of this job go on: %s", names, text, exc_info=unexpected)
-    for folder in folders:
+class Pass:
+    """The runs of one pass, from their setup to their records."""
+
+    def __init__(self, setup: PassSetup, options: JobOptions) -> None:
+        self.setup, self.options = setup, options
+        self.prevented: dict[str, str] = {}
+        """Run id to the id of the preparation that diverged."""
+        self.failed: list[str] = []
+
+    def run(self) -> list[str]:
+        """Prepare what the teacher alone decides, then train; return the ids that failed."""
+        members = self.setup.members
+        terms: dict[str, list[LossTerm]] = {}
+        for member in members:
+            with self._apart(member):
+                terms[member.id] = member.spec.loss_terms()
+        store = self.options.store
+        self.prevented = prepare_from_teacher(self.setup, terms, store, self._train, self._apart)
+        learners = []
+        for member in members:
+            if member.id not in self.failed and member.id not in self.prevented:
+                with self._apart(member):
+                    records.describe(member.folder, member.spec, member, self.setup.data)
+                    learner = self.setup.learner(member, terms[member.id])
+                    state.resume(learner)
+                    learners.append(learner)
+        return self.failed + [learner.folder.id for learner in self._train(learners)]
+
+    @contextmanager
+    def _apart(self, member: Member) -> Iterator[None]:
+        """What fails in here fails for this member alone."""
         try:
-            folder.note_failure(" ".join(text.split()))
-        except (OSError, UserError) as full:  # what the disk refuses may be what went wrong
-            log.warning("%s: that it failed is not noted: %s", folder.id, full)
+            yield
+        except Exception as error:
+            records.report_failure([member.folder], error)
+            self.failed.append(member.id)
 
+    def _train(self, learners: list[Learner]) -> list[Learner]:
+        for learner in learners:
+            at = learner.cursor
+            number = learner.folder.begin_attempt(
+                {"device": self.setup.device, "from": [at.stage.name, at.epoch, at.step]}
+            )
+            if number > 1:
+                log.info(
+                    "%s: attempt %d, going on from %s epoch %d step %d",
+                    learner.folder.id,
+                    number,
+                    at.stage.name.lower(),
+                    at.epoch + 1,
+                    at.step + 1,
+                )
+        teacher = self.setup.teacher or (lambda batch: None)
+        finish = partial(self._finish, precision=self.setup.members[0].spec.precision)
+        return run_pass(learners, self.setup.stream, teacher, self.options.save_every, finish)
 
-@contextmanager
-def _terminable() -> Iterator[Callable[[], str]]:
-    """Within it, SIGTERM and Ctrl-C do not end the process; the function says which came."""
-    came = ""
-
-    def note(number: int, _: object) -> None:
-        nonlocal came
-        came = signal.Signals(number).name
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _finish(self, learner: Learner, divergence: Diverged | None, precision: str) -> None:
+        records.finish(learner, divergence, self.setup.data, self.setup.device, precision)

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from soteacher.data.stream import Batch
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Stage
 from soteacher.models import catalogue
 from soteacher.models.output import Output
-from soteacher.training.moment import Stage
-from soteacher.training.store import RunFolder, checkpoint_name
+from soteacher.store.run_folder import RunFolder, checkpoint_name
 
 
 class FrozenTeacher:
@@ -29,8 +29,8 @@ class FrozenTeacher:
 
     def __call__(self, batch: Batch) -> Output:
         """Predict a batch; `epochs` says whose weights serve which stage and epoch."""
-        epochs = self._epochs[batch.at.stage]
-        self._load(epochs[min(batch.at.epoch, len(epochs) - 1)])
+        epochs = self._epochs[batch.cursor.stage]
+        self._load(epochs[min(batch.cursor.epoch, len(epochs) - 1)])
         return self.network(batch.images)
 
     def _load(self, epoch: int) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soteacher import registry
-from soteacher.data.stream import Batch
-from soteacher.keys import seeded
+from soteacher.core import registry
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.random import seeded
 from soteacher.models.output import Output
-from soteacher.terms import Site
-from soteacher.training.moment import Moment, Stage
+from soteacher.terms import RunContext
 
 Shapes = dict[str, tuple[int, ...]]
 STUDENT: Shapes = {
@@ -39,15 +39,15 @@ TWICE: Shapes = {
 }
 """A teacher with maps of twice the student's size, as ResNet32x4 for ShuffleNetV2."""
 TEACHERS = {"same size": SAME_SIZE, "twice the size": TWICE}
-FIRST = Moment(Stage.MAIN, 0, 0)
+FIRST = Cursor(Stage.MAIN, 0, 0)
 
 
 def site_of(
     teacher: Shapes, student: Shapes = STUDENT, labels: tuple[int, ...] = (0, 1, 2, 0, 1, 2)
-) -> Site:
-    """A site of so many training images, three classes and two epochs."""
+) -> RunContext:
+    """A context of so many training images, three classes and two epochs."""
     known = torch.tensor(labels)
-    return Site(len(labels), 3, 2, "cpu", student, teacher, 7, "student", known)
+    return RunContext(len(labels), 3, 2, "cpu", student, teacher, 7, "student", known)
 
 
 @dataclass
@@ -62,12 +62,12 @@ class Method:
         return self.term.losses(batch, student, teacher, nn.Identity())
 
 
-def started(name: str, site: Site, **settings: Any) -> Method:
+def started(name: str, context: RunContext, **settings: Any) -> Method:
     """A registered distiller, ready for its first step; weights are Standard's unless given."""
     term = registry.get("distiller", name)(**settings).for_teacher("standard")
-    term.start(site)
+    term.start(context)
     with seeded(3):
-        modules = term.build(site)
+        modules = term.build(context)
     for module in modules.values():
         module.double().train()
     return Method(term, modules)
@@ -92,7 +92,7 @@ def outputs(teacher: Shapes, student: Shapes = STUDENT, n: int = 5) -> tuple[Out
     )
 
 
-def batch_of(n: int, at: Moment = FIRST) -> Batch:
+def batch_of(n: int, at: Cursor = FIRST) -> Batch:
     """A batch of the first n training images, labelled 0, 1, 2, 0, ..., at the first step."""
     indices = torch.arange(n)
     return Batch(torch.zeros(n, 3, 8, 8), indices % 3, indices, at)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from soteacher import registry
+from soteacher.core import registry
 from soteacher.distillers.base import FeatureDistiller
 
 STAGES = ("stage1", "stage2", "stage3")
@@ -195,7 +195,7 @@ def crd(method, batch, student, teacher):
     term = method.term
     ours, theirs = ([unit(row) for row in rows] for rows in embedded(method, student, teacher))
     negatives = array(term.drawn(batch))
-    n, m = len(term._site.labels), negatives.shape[1]
+    n, m = len(term._context.labels), negatives.shape[1]
     total = 0.0
     sides = ((ours, "teacher_memory"), (theirs, "student_memory"))
     for number, (anchors, name) in enumerate(sides):

@@ -8,7 +8,7 @@ import torch
 from distilling import SAME_SIZE, STUDENT, TEACHERS, batch_of, outputs, site_of, started
 from torch import nn
 
-from soteacher.keys import seeded
+from soteacher.core.random import seeded
 
 STAGES = ("stage1_pre", "stage2_pre", "stage3_pre")
 

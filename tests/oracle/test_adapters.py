@@ -7,8 +7,8 @@ import pytest
 import torch
 from formulas import average_down, batch_normed, convolved, spread
 
-from soteacher.errors import UserError
-from soteacher.keys import seeded
+from soteacher.core.errors import UserError
+from soteacher.core.random import seeded
 from soteacher.models.adapters import regressor, same_size
 
 TEACHER = (5, 4, 4)

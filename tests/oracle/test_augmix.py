@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageOps
 from scipy import stats
 
-from soteacher.data.stream import Batch
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.models.output import Output
 from soteacher.regularizers import augmix
 from soteacher.regularizers.augmix import OPERATIONS, AugMix, jensen_shannon, operated
-from soteacher.training.moment import Moment, Stage
 
 RARE = 1e-4
 SIZES = [(8, 8), (32, 32), (64, 64), (20, 31)]
@@ -207,7 +207,7 @@ def test_the_divergence_is_none_where_the_views_agree_and_finite_where_they_are_
 def test_the_term_is_the_weighted_divergence_of_all_three_views_or_nothing():
     logits = torch.randn(6, 3)
     batch = Batch(
-        torch.zeros(6, 3, 2, 2), torch.tensor([0, 1]), torch.arange(2), Moment(Stage.MAIN, 0, 0)
+        torch.zeros(6, 3, 2, 2), torch.tensor([0, 1]), torch.arange(2), Cursor(Stage.MAIN, 0, 0)
     )
     found = AugMix(consistency_weight=12).losses(batch, Output(logits, {}), None, None)
     assert found["augmix"].item() == pytest.approx(12 * jensen_shannon(logits, 3).item())

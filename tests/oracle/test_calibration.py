@@ -11,7 +11,8 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from soteacher.measures import calibration, fidelity, truth
+from soteacher.measures import calibration, fidelity
+from soteacher.measures import distance as truth
 
 
 @pytest.fixture

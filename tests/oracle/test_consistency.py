@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from soteacher.data.stream import Batch
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.models.output import Output
-from soteacher.regularizers.consistency import Consistency, ramped
-from soteacher.terms import Site
-from soteacher.training.moment import Moment, Stage
+from soteacher.penalties.consistency import ramped
+from soteacher.regularizers.consistency import Consistency
+from soteacher.terms import RunContext
 
 MODES = ("official", "paper")
 
@@ -30,13 +31,13 @@ STEPS = [(epoch, step) for epoch in range(len(ORDERS)) for step in range(len(BAT
 
 def started(n_images=3, n_classes=3, epochs=4, **settings):
     term = Consistency(**settings)
-    term.start(Site(n_images, n_classes, epochs, "cpu", None, None, 0, "teacher", None))
+    term.start(RunContext(n_images, n_classes, epochs, "cpu", None, None, 0, "teacher", None))
     return term
 
 
 def losses_of(term, epoch, step, indices, logits):
     n = len(indices)
-    at = Moment(Stage.MAIN, epoch, step)
+    at = Cursor(Stage.MAIN, epoch, step)
     batch = Batch(torch.zeros(n, 3, 4, 4), torch.zeros(n, dtype=torch.int64), indices, at)
     return term.losses(batch, Output(logits, {}), None, torch.nn.Identity())
 

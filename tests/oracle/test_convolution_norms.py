@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from soteacher import keys
-from soteacher.errors import UserError
-from soteacher.regularizers.lipschitz import Lipschitz, lipschitz_sum
+from soteacher.core import random as keys
+from soteacher.core.errors import UserError
+from soteacher.penalties.lipschitz import lipschitz_sum
+from soteacher.regularizers.lipschitz import Lipschitz
 
 NORMS = ("entrywise", "induced", "induced_strided")
 GEOMETRIES = [

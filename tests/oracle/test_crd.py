@@ -9,8 +9,8 @@ import pytest
 import torch
 from distilling import FIRST, SAME_SIZE, batch_of, outputs, site_of, started
 
-from soteacher.errors import UserError
-from soteacher.training.moment import Moment, Stage
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
 
 UNEQUAL = (0, 0, 0, 0, 1, 1, 2, 2, 2, 0)
 
@@ -32,7 +32,7 @@ def drawn(method, labels, indices, moment=FIRST):
 def test_negatives_are_of_other_classes_and_none_is_there_twice():
     method, indices = method_of(), torch.arange(10)
     for step in range(20):
-        found = drawn(method, UNEQUAL, indices, Moment(Stage.MAIN, 1, step))
+        found = drawn(method, UNEQUAL, indices, Cursor(Stage.MAIN, 1, step))
         assert found.shape == (10, 3)
         for index, others in zip(indices.tolist(), found.tolist(), strict=True):
             assert len(set(others)) == 3
@@ -43,7 +43,7 @@ def test_each_image_of_another_class_is_drawn_equally_often():
     method, n = method_of(), 3000
     counts = np.zeros(10)
     for step in range(n):
-        found = drawn(method, UNEQUAL, torch.tensor([4]), Moment(Stage.MAIN, 0, step))
+        found = drawn(method, UNEQUAL, torch.tensor([4]), Cursor(Stage.MAIN, 0, step))
         counts[found.numpy()] += 1
     assert counts[[4, 5]].sum() == 0
     share = counts[[0, 1, 2, 3, 6, 7, 8, 9]] / n
@@ -57,7 +57,7 @@ def test_as_many_as_there_are_take_all_of_them():
 
 def test_the_draws_are_those_of_seed_epoch_and_step():
     indices = torch.arange(10)
-    moments = [Moment(Stage.MAIN, *at) for at in ((0, 0), (0, 1), (1, 0))]
+    moments = [Cursor(Stage.MAIN, *at) for at in ((0, 0), (0, 1), (1, 0))]
     first, second = ([drawn(method_of(), UNEQUAL, indices, at) for at in moments] for _ in "ab")
     assert all(a.equal(b) for a, b in zip(first, second, strict=True))
     others = [*first, drawn(method_of(seed=8), UNEQUAL, indices, moments[0])]
@@ -78,7 +78,7 @@ def test_the_memories_begin_uniform_and_their_rows_move_half_of_the_way():
         assert before[name].abs().max() <= (3 / 4) ** 0.5
     assert not before["student_memory"].equal(before["teacher_memory"])
     student, teacher = outputs(SAME_SIZE, n=2)
-    batch = batch_at(UNEQUAL, torch.tensor([7, 2]), Moment(Stage.MAIN, 0, 0))
+    batch = batch_at(UNEQUAL, torch.tensor([7, 2]), Cursor(Stage.MAIN, 0, 0))
     method.losses(batch, student, teacher)
     after = method.term.buffers()
     for side, output in (("student", student), ("teacher", teacher)):
@@ -107,7 +107,7 @@ def test_the_constants_are_the_first_batch_s_for_good():
     assert method.term.buffers()["constants"].tolist() == [0, 0]
     seen = []
     for step in range(2):
-        batch = batch_at(UNEQUAL, torch.tensor([0, 5]), Moment(Stage.MAIN, 0, step))
+        batch = batch_at(UNEQUAL, torch.tensor([0, 5]), Cursor(Stage.MAIN, 0, step))
         method.losses(batch, *outputs(SAME_SIZE, n=2))
         seen.append(method.term.buffers()["constants"].tolist())
     assert seen[0] == seen[1] and min(seen[0]) > 0

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from soteacher.data.stream import Batch
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.models.output import Output
-from soteacher.regularizers.crl import CRL, ranking_loss
-from soteacher.terms import Site
-from soteacher.training.moment import Moment, Stage
+from soteacher.penalties.crl import ranking_loss
+from soteacher.regularizers.crl import CRL
+from soteacher.terms import RunContext
 
 N, K, BATCH, EPOCHS = 11, 3, 4, 5
 
 
 def started(**settings):
     term = CRL(**settings)
-    term.start(Site(N, K, EPOCHS, "cpu", None, None, 0, "teacher", None))
+    term.start(RunContext(N, K, EPOCHS, "cpu", None, None, 0, "teacher", None))
     return term
 
 
@@ -34,7 +35,7 @@ def steps():
 
 def take(term, epoch, indices, labels, logits):
     logits = torch.tensor(logits, requires_grad=True)
-    at = Moment(Stage.MAIN, epoch, 0)
+    at = Cursor(Stage.MAIN, epoch, 0)
     batch = Batch(torch.zeros(1), torch.tensor(labels), torch.tensor(indices), at)
     return term.losses(batch, Output(logits, {}), None, None), logits
 

@@ -22,10 +22,10 @@ from distilling import (
 )
 from formulas import FORMULAS
 
-from soteacher import registry
+from soteacher.core import registry
+from soteacher.core.errors import UserError
+from soteacher.core.random import seeded
 from soteacher.distillers.base import FeatureDistiller
-from soteacher.errors import UserError
-from soteacher.keys import seeded
 from soteacher.models.output import Output
 
 NAMES = [

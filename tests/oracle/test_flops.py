@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 from soteacher.models import catalogue
 
 EXAMPLES = [example for family in catalogue.FAMILIES for example in family.examples]

@@ -9,8 +9,8 @@ import torch
 from distilling import SAME_SIZE, STUDENT, batch_of, features_of, outputs, site_of, started
 from torch import nn
 
-from soteacher.errors import UserError
-from soteacher.keys import seeded
+from soteacher.core.errors import UserError
+from soteacher.core.random import seeded
 
 
 def paraphraser(student=None, **settings):

@@ -11,14 +11,14 @@ import torch
 from scipy import stats
 from torchvision.transforms import v2
 
-from soteacher.data.stream import Batch
-from soteacher.keys import key, numpy_generator
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.random import key, numpy_generator
 from soteacher.models.output import Output
 from soteacher.regularizers.cutmix import CutMix, box
 from soteacher.regularizers.label_smoothing import LabelSmoothing
 from soteacher.regularizers.mixup import Mixup, blended
-from soteacher.terms import CrossEntropy, Site
-from soteacher.training.moment import Moment, Stage
+from soteacher.terms import CrossEntropy, RunContext
 
 B, K, H, W = 6, 4, 10, 14
 RARE = 1e-4
@@ -29,7 +29,7 @@ def batch_of(n=B, height=H, width=W, seed=0):
     torch.manual_seed(seed)
     labels = torch.randint(0, K, (n,))
     images = torch.rand(n, 3, height, width, dtype=torch.float64)
-    return Batch(images, labels, torch.arange(n), Moment(Stage.MAIN, 0, 0))
+    return Batch(images, labels, torch.arange(n), Cursor(Stage.MAIN, 0, 0))
 
 
 def random(step, purpose):
@@ -220,7 +220,7 @@ def test_a_batch_of_one_image_is_its_own_partner():
 
 def started(**settings):
     term = LabelSmoothing(**settings)
-    term.start(Site(9, K, 2, "cpu", None, None, 0, "teacher", None))
+    term.start(RunContext(9, K, 2, "cpu", None, None, 0, "teacher", None))
     return term
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from soteacher.data.stream import Batch
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.distillers.base import kd_loss
 from soteacher.distillers.kd import KD
 from soteacher.models.output import Output
-from soteacher.training.moment import Moment, Stage
 
 B, K = 5, 7
 SETTINGS = (
@@ -32,7 +32,7 @@ def drawn():
 
 
 def losses_of(term, student, teacher, labels):
-    at = Moment(Stage.MAIN, 0, 0)
+    at = Cursor(Stage.MAIN, 0, 0)
     labels = torch.as_tensor(labels)
     batch = Batch(torch.zeros(len(labels), 3, 4, 4), labels, torch.arange(len(labels)), at)
     return term.losses(batch, Output(student, {}), Output(teacher, {}), torch.nn.Identity())

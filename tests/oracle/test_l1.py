@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 from soteacher.models import catalogue
-from soteacher.regularizers.l1 import L1, l1_sum
+from soteacher.penalties.l1 import l1_sum
+from soteacher.regularizers.l1 import L1
 
 
 def network():

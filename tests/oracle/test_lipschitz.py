@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from soteacher import keys
-from soteacher.errors import UserError
+from soteacher.core import random as keys
+from soteacher.core.errors import UserError
 from soteacher.models import catalogue
 from soteacher.models.wrn import Block
-from soteacher.regularizers.lipschitz import Lipschitz, lipschitz_sum
+from soteacher.penalties.lipschitz import lipschitz_sum
+from soteacher.regularizers.lipschitz import Lipschitz
 
 
 def conv_of(weights):

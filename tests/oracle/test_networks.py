@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from soteacher import keys
-from soteacher.errors import UserError
+from soteacher.core import random as keys
+from soteacher.core.errors import UserError
 from soteacher.models import catalogue
 
 EXAMPLES = [example for family in catalogue.FAMILIES for example in family.examples]

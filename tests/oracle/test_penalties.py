@@ -11,21 +11,16 @@ import torch
 from torch import nn
 
 import soteacher
-from soteacher import (
-    ConsistencyPenalty,
-    CorrectnessRankingPenalty,
-    L1Penalty,
-    LipschitzPenalty,
-)
-from soteacher.data.stream import Batch
-from soteacher.errors import UserError
+from soteacher import ConsistencyPenalty, CorrectnessRankingPenalty, L1Penalty, LipschitzPenalty
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
 from soteacher.models.output import Output
+from soteacher.penalties.l1 import l1_sum
+from soteacher.penalties.lipschitz import lipschitz_sum
 from soteacher.regularizers.consistency import Consistency
 from soteacher.regularizers.crl import CRL
-from soteacher.regularizers.l1 import l1_sum
-from soteacher.regularizers.lipschitz import lipschitz_sum
-from soteacher.terms import Site
-from soteacher.training.moment import Moment, Stage
+from soteacher.terms import RunContext
 
 N, K, EPOCHS = 10, 3, 4
 
@@ -71,15 +66,15 @@ def test_importing_the_package_imports_no_torch():
 
 
 def test_in_a_loop_the_losses_are_those_of_a_study_s_terms():
-    site = Site(N, K, EPOCHS, "cpu", None, None, 0, "teacher", None)
+    context = RunContext(N, K, EPOCHS, "cpu", None, None, 0, "teacher", None)
     pairs = [
         (Consistency(weight=2.0, ramp="cosine"), ConsistencyPenalty(N, K, EPOCHS, 2.0, "cosine")),
         (CRL(weight=3.0), CorrectnessRankingPenalty(N, 3.0)),
     ]
     for term, penalty in pairs:
-        term.start(site)
+        term.start(context)
         for epoch, indices, labels, logits in steps():
-            batch = Batch(logits, labels, indices, Moment(Stage.MAIN, epoch, 0))
+            batch = Batch(logits, labels, indices, Cursor(Stage.MAIN, epoch, 0))
             theirs = term.losses(batch, Output(logits, {}), None, None)
             given = (logits, labels, indices) if "CRL" in str(type(term)) else (logits, indices)
             ours = penalty(*given, epoch)

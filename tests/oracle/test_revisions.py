@@ -19,22 +19,26 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from soteacher import files, registry
+from soteacher.core import files, registry
+from soteacher.core.batch import Batch
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.hashing import canonical_json
+from soteacher.core.random import generator, key, numpy_generator, seeded
 from soteacher.data.augment import normalise
 from soteacher.data.prepared import Prepared, prepare
+from soteacher.data.settings import STREAM, TRUE_LABELS, Augment
 from soteacher.data.sources import cifar100
-from soteacher.data.stream import Batch, Stream
-from soteacher.keys import generator, key, numpy_generator, seeded
+from soteacher.data.spec import DataSpec
+from soteacher.data.stream import Stream
 from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange
-from soteacher.settings import canonical
-from soteacher.study import plan
-from soteacher.study.reader import read
-from soteacher.study.schema import Augment
-from soteacher.terms import LossTerm, Site, cross_entropy
-from soteacher.training.job import How, run_job
-from soteacher.training.moment import Moment, Stage
-from soteacher.training.store import RunFolder
+from soteacher.store.run_folder import RunFolder
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.specs import LOOP
+from soteacher.terms import LossTerm, RunContext, cross_entropy
+from soteacher.training.job import run_job
+from soteacher.training.members import JobOptions
 
 PINS = Path(__file__).with_name("revisions.json")
 TERMS = ("regularizer", "distiller")
@@ -88,7 +92,7 @@ def named(kind, name, settings):
 
 def revision(kind, name):
     if kind == "study":
-        return getattr(plan, name.upper().replace(" ", "_"))
+        return {"stream": STREAM, "true labels": TRUE_LABELS, "loop": LOOP}[name]
     return (FAMILIES[name] if kind == "network family" else registry.get(kind, name)).revision
 
 
@@ -272,12 +276,12 @@ def term_result(kind, name, settings):
         seen = shapes(teacher(images_of(1)))
         own = shapes(network_of("wrn_10_1", 0)(images_of(1)))
     every = torch.tensor([0, 2, 1, 2])
-    site = Site(4, 3, 3, "cpu", own, seen if taught else None, 0, "student", every)
-    term.start(site)
+    context = RunContext(4, 3, 3, "cpu", own, seen if taught else None, 0, "student", every)
+    term.start(context)
     with seeded(2):
-        modules = term.build(site)
+        modules = term.build(context)
     parameters = [*network.parameters(), *torch.nn.ModuleDict(modules).parameters()]
-    found = prepared_result(term, site, network, teacher) if taught else []
+    found = prepared_result(term, context, network, teacher) if taught else []
     for epoch in range(3):
         order = torch.tensor([0, 1, 2, 3]).roll(epoch)
         images, labels = images_of(10 + epoch)[order], every[order]
@@ -285,7 +289,7 @@ def term_result(kind, name, settings):
         output = sharper(network(images))
         with torch.no_grad():
             answer = sharper(teacher(images)) if taught else None
-        batch = Batch(images, labels, order, Moment(Stage.MAIN, epoch, 0))
+        batch = Batch(images, labels, order, Cursor(Stage.MAIN, epoch, 0))
         if isinstance(term, ImageChange):
             batch = changed(term, batch)
             output = sharper(network(batch.images))
@@ -310,7 +314,7 @@ def changed(term, batch):
     """A batch as the stream would make it, of the same images as pixels."""
 
     def random(purpose):
-        return numpy_generator(key(0, "teacher", purpose, "MAIN", batch.at.epoch))
+        return numpy_generator(key(0, "teacher", purpose, "MAIN", batch.cursor.epoch))
 
     spread = (batch.images.permute(0, 2, 3, 1) * 60 + 128).clamp(0, 255).to(torch.uint8)
     middle, scale = torch.full((3,), 128 / 255), torch.full((3,), 60 / 255)
@@ -318,16 +322,16 @@ def changed(term, batch):
     return term.mix(replace(batch, images=images), 3, random)
 
 
-def prepared_result(term, site, network, teacher):
+def prepared_result(term, context, network, teacher):
     """The loss and gradient of a first stage, if there is one; what it made goes to the term."""
-    alone = replace(site, student_features=None)
+    alone = replace(context, student_features=None)
     with seeded(3):
-        stage = term.preparation(alone, None, {}) or term.preparation(site, network, {})
+        stage = term.preparation(alone, None, {}) or term.preparation(context, network, {})
     if stage is None:
         return []
     images, order = images_of(9), torch.arange(4)
     images = torch.cat([images.rot90(turn, dims=(2, 3)) for turn in range(term.turns)])
-    batch = Batch(images, site.labels, order, Moment(Stage.PREPARE, 0, 0))
+    batch = Batch(images, context.labels, order, Cursor(Stage.PREPARE, 0, 0))
     with torch.no_grad():
         answer = teacher(images)
     output = network.eval()(images) if stage.student else None
@@ -380,7 +384,7 @@ def stream_result(folder):
         stream = Stream(data, Augment(crop_padding=2, flip=0.5), 4, 3, role, "cpu")
         rows = []
         for step in range(stream.steps):
-            batch = stream.batch(Moment(Stage.MAIN, epoch, step))
+            batch = stream.batch(Cursor(Stage.MAIN, epoch, step))
             mean = torch.tensor(data.manifest["mean"])[:, None, None]
             std = torch.tensor(data.manifest["std"])[:, None, None]
             pixels = ((batch.images * std + mean) * 255).round().long()
@@ -403,7 +407,7 @@ def views_result(augment, folder):
     stream = Stream(data, settings, 4, 3, "teacher", "cpu", turns)
     mean = torch.tensor(data.manifest["mean"])[:, None, None]
     std = torch.tensor(data.manifest["std"])[:, None, None]
-    batches = [stream.batch(Moment(Stage.MAIN, epoch, 0)) for epoch in range(2)]
+    batches = [stream.batch(Cursor(Stage.MAIN, epoch, 0)) for epoch in range(2)]
     return [array_facts(((b.images * std + mean) * 255).round()) for b in batches]
 
 
@@ -412,9 +416,9 @@ def true_labels_result(folder):
     spec = {
         "source": "digits",
         "revision": revision("data source", "digits"),
-        "true_labels": {"revision": plan.TRUE_LABELS, "confusion": 0.3, "split": [0.6, 0.4]},
+        "true_labels": {"revision": TRUE_LABELS, "confusion": 0.3, "split": [0.6, 0.4]},
     }
-    manifest = prepare(spec, folder)
+    manifest = prepare(DataSpec.from_json(spec), folder)
     [made] = (folder / "data").iterdir()
     data = Prepared(made, manifest)
     return {
@@ -428,15 +432,15 @@ def true_labels_result(folder):
 
 def loop_result(folder):
     """A teacher with both regularizers, then its student: two epochs of two steps each."""
-    expanded = plan.expand(read(STUDY))
+    expanded = expand(read(STUDY))
     random = np.random.default_rng(1)
     train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     data = small_data(folder, expanded.data_spec("images"), train_images)
-    how = How(folder / "store", "cpu", torch.get_num_threads(), False, 600.0)
+    how = JobOptions(folder / "store", "cpu", torch.get_num_threads(), False, 600.0)
     trained, found = {}, {}
     for role in ("teacher", "student"):
         [job] = expanded.jobs[role].values()
-        trained = run_job(job.asked, data, trained, how)["runs"]
+        trained = run_job(job.request, data, trained, how)["runs"]
         [(run_id, entry)] = trained.items()
         run = RunFolder(how.store, entry["fingerprint"], run_id)
         with open(run.artifact("history.csv"), newline="") as file:
@@ -474,7 +478,7 @@ def pin():
         old = before.get(part, after[part])
         if old["revision"] == after[part]["revision"] and not alike(found, old["result"]):
             print(f"{part}: another result, but no new revision")
-    lines = [f"{json.dumps(part)}: {canonical(entry)}" for part, entry in after.items()]
+    lines = [f"{json.dumps(part)}: {canonical_json(entry)}" for part, entry in after.items()]
     PINS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from distilling import SAME_SIZE, batch_of, outputs, site_of, started
 
+from soteacher.core.random import seeded
 from soteacher.distillers.sskd import best, kept_divergence
-from soteacher.keys import seeded
 
 B, K = 4, 3
 

@@ -15,15 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
-from soteacher import files, registry
 from soteacher.cli import main
+from soteacher.core import files, registry
+from soteacher.core.cursor import Cursor
 from soteacher.data.prepared import Prepared, open_prepared, prepare
-from soteacher.study.plan import Plan, Run, expand, fingerprint
-from soteacher.study.reader import read
-from soteacher.training.job import How, run_job
+from soteacher.data.spec import DataSpec
+from soteacher.store.run_folder import RunFolder
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.plan import Plan
+from soteacher.study.runs import Run
+from soteacher.study.specs import fingerprint
+from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment
-from soteacher.training.store import RunFolder
+from soteacher.training.members import JobOptions
 
 FEW_DIGITS = '''
 """The first of the digits: two steps an epoch, the second one short."""
@@ -34,7 +39,7 @@ from dataclasses import replace
 
 from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.data.sources.digits import Digits
-from soteacher.registry import register
+from soteacher.core.registry import register
 
 
 @register
@@ -96,10 +101,13 @@ class Lab:
     ) -> dict[str, dict[str, Any]]:
         """Run one job; return its manifest's entries."""
         asked = {
-            run.id: {"spec": run.spec, **({"teacher": run.teacher.id} if run.teacher else {})}
+            run.id: {
+                "spec": run.spec.to_json(),
+                **({"teacher": run.teacher.id} if run.teacher else {}),
+            }
             for run in runs
         }
-        how = How(self.store, "cpu", 1, True, save_every, allow_cpu)
+        how = JobOptions(self.store, "cpu", 1, True, save_every, allow_cpu)
         entries = run_job(asked, self.data, self.entries, how)["runs"]
         self.entries |= entries
         return entries
@@ -176,7 +184,9 @@ def few(tmp_path_factory) -> Prepared:
     """The few digits, prepared."""
     folder = tmp_path_factory.mktemp("few")
     with _added(folder, "data source", "few_digits", FEW_DIGITS):
-        manifest = prepare({"source": "few_digits", "revision": 1}, folder / "store")
+        manifest = prepare(
+            DataSpec.from_json({"source": "few_digits", "revision": 1}), folder / "store"
+        )
     return Prepared(next(folder.glob("store/data/*")), manifest)
 
 
@@ -235,15 +245,15 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def kill(monkeypatch) -> Callable[[str, Moment], AbstractContextManager[None]]:
+def kill(monkeypatch) -> Callable[[str, Cursor], AbstractContextManager[None]]:
     """A context (end of an id, moment): once that run has taken that step, unsaved, all is over."""
     step = Learner.step
 
     @contextmanager
-    def killing(name: str, moment: Moment) -> Iterator[None]:
+    def killing(name: str, moment: Cursor) -> Iterator[None]:
         def last_step(learner: Learner, batch: Any, teacher: Any) -> None:
             step(learner, batch, teacher)
-            if learner.folder.id.endswith(name) and batch.at == moment:
+            if learner.folder.id.endswith(name) and batch.cursor == moment:
                 raise Killed
 
         with monkeypatch.context() as patched, pytest.raises(Killed):

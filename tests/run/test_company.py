@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from soteacher.training.job import How, run_job
-from soteacher.training.moment import Moment, Stage
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.training.job import run_job
+from soteacher.training.members import JobOptions
+from soteacher.training.setup import PassSetup
 from soteacher.training.teacher import FrozenTeacher
-from soteacher.training.train import Pass
 
 SHORT = {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}
 FOUR = {
@@ -109,7 +110,7 @@ def test_the_teacher_sees_each_batch_once_for_all_its_students(lab, monkeypatch,
     moments = []
 
     def counted(teacher, batch):
-        moments.append(batch.at)
+        moments.append(batch.cursor)
         return asked(teacher, batch)
 
     asked = FrozenTeacher.__call__
@@ -122,7 +123,7 @@ def test_a_run_that_joins_others_late_is_the_same_as_alone(lab, kill):
     teachers, students = lab.plan(distillers=THREE)
     lab.run(teachers)
     together = apart(lab, [students])
-    with kill("/cold", Moment(Stage.MAIN, 1, 0)):
+    with kill("/cold", Cursor(Stage.MAIN, 1, 0)):
         lab.run([run for run in students if run.id.endswith("/cold")], save_every=0)
     assert lab.run(students) == together
     begun = {run.id: [a["from"] for a in lab.record(run)["attempts"]] for run in students}
@@ -147,14 +148,14 @@ def test_from_the_second_attempt_on_runs_are_trained_one_by_one_to_the_same_bits
     runs, _ = lab.plan(teachers={"standard": {}, "soteacher": {"consistency": {}}})
     together = lab.copy().run(runs)
     sizes = []
-    made = Pass.__init__
+    made = PassSetup.__init__
 
     def counted(trainer, members, *arguments):
         sizes.append(len(members))
         made(trainer, members, *arguments)
 
-    monkeypatch.setattr(Pass, "__init__", counted)
-    how = How(lab.store, "cpu", 1, True, 60.0, one_by_one=True)
-    asked = {run.id: {"spec": run.spec} for run in runs}
+    monkeypatch.setattr(PassSetup, "__init__", counted)
+    how = JobOptions(lab.store, "cpu", 1, True, 60.0, one_by_one=True)
+    asked = {run.id: {"spec": run.spec.to_json()} for run in runs}
     assert run_job(asked, lab.data, {}, how)["runs"] == together
     assert sizes == [1, 1]

@@ -6,18 +6,27 @@ import logging
 
 import pytest
 
+from soteacher.core.errors import UserError
+from soteacher.core.recipe import Recipe
 from soteacher.data.sources.base import Outline
-from soteacher.errors import UserError
+from soteacher.data.spec import DataSpec
 from soteacher.study.cost import pass_flop, step_flop
-from soteacher.training import cpu
-from soteacher.training.cpu import check_runs, check_timing
+from soteacher.study.specs import NetworkSpec, RunSpec, StreamSpec
+from soteacher.training import cpu_limit as cpu
+from soteacher.training.cpu_limit import check_runs, check_timing
 
 CIFAR = Outline(n_train=50_000, n_test=10_000, height=32, width=32, n_classes=100)
 
 
+def spec_of(network, epochs=240, batch=64):
+    """The spec of a teacher on CIFAR-100."""
+    recipe = Recipe(epochs=epochs, batch=batch, lr=0.05, decay_at=())
+    data = DataSpec("cifar100", 1)
+    return RunSpec("teacher", data, StreamSpec(), NetworkSpec(network, 1), recipe, {}, seed=0)
+
+
 def flop(network, epochs=240):
-    spec = {"network": {"name": network}, "recipe": {"epochs": epochs}, "stream": {}}
-    [work] = pass_flop([spec | {"data": {"source": "cifar100"}}], CIFAR)
+    [work] = pass_flop([spec_of(network, epochs)], CIFAR)
     return work
 
 
@@ -65,7 +74,7 @@ def test_what_the_store_has_is_published_whatever_it_once_took(lab, monkeypatch)
 
 
 def test_a_step_is_three_passes_of_its_whole_batch():
-    spec = {"network": {"name": "wrn_40_2"}, "recipe": {"batch": 64}}
+    spec = spec_of("wrn_40_2", batch=64)
     assert step_flop(spec, CIFAR) == 64 * 3 * 655_221_760
 
 
@@ -73,7 +82,7 @@ def test_the_paper_s_timing_of_steps_is_hours_on_a_cpu_and_refused():
     tiny = Outline(n_train=100_000, n_test=10_000, height=64, width=64, n_classes=200)
     steps = 2 * 204
     flop = sum(
-        steps * step_flop({"network": {"name": name}, "recipe": {"batch": batch}}, outline)
+        steps * step_flop(spec_of(name, batch=batch), outline)
         for name, batch, outline in (
             ("wrn_40_2", 64, CIFAR),
             ("resnet32x4", 64, CIFAR),

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from soteacher.errors import UserError
-from soteacher.training import train
+from soteacher.core.errors import UserError
+from soteacher.training import passes
 from soteacher.training.learner import Learner
 
 BRITTLE = '''
@@ -15,8 +15,8 @@ BRITTLE = '''
 
 from __future__ import annotations
 
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.regularizers.base import Regularizer
 
 
@@ -25,7 +25,7 @@ class Brittle(Regularizer):
     """0.25, but infinite in the first step of the second epoch."""
 
     def losses(self, batch, output, teacher, network):
-        broken = (batch.at.epoch, batch.at.step) == (1, 0)
+        broken = (batch.cursor.epoch, batch.cursor.step) == (1, 0)
         return {"brittle": torch.tensor(float("inf") if broken else 0.25)}
 '''
 
@@ -35,8 +35,8 @@ OVERSHOOTING = '''
 from __future__ import annotations
 
 from soteacher.distillers.base import Distiller
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.terms import Preparation
 
 
@@ -44,8 +44,8 @@ from soteacher.terms import Preparation
 class Overshooting(Distiller):
     """Fits a linear layer to the teacher's features, and diverges."""
 
-    def preparation(self, site, network, modules):
-        layer = torch.nn.Linear(*site.teacher_features["pooled"], 1)
+    def preparation(self, context, network, modules):
+        layer = torch.nn.Linear(*context.teacher_features["pooled"], 1)
 
         def loss(batch, output, teacher):
             return {"size": layer(teacher.features["pooled"]).square().mean()}
@@ -59,7 +59,7 @@ FRAGILE = '''
 from __future__ import annotations
 
 from soteacher.distillers.base import Distiller
-from soteacher.registry import register
+from soteacher.core.registry import register
 
 trouble = ""
 
@@ -68,17 +68,17 @@ trouble = ""
 class Fragile(Distiller):
     """The common losses, or an exception."""
 
-    def build(self, site):
+    def build(self, context):
         if trouble == "build":
             raise RuntimeError("there is trouble")
         return {}
 
-    def preparation(self, site, network, modules):
+    def preparation(self, context, network, modules):
         if trouble == "preparation":
             raise RuntimeError("there is trouble")
 
     def method_losses(self, batch, output, teacher, network):
-        if trouble == "step" and (batch.at.epoch, batch.at.step) == (1, 1):
+        if trouble == "step" and (batch.cursor.epoch, batch.cursor.step) == (1, 1):
             raise RuntimeError("there is trouble")
         return {}
 '''
@@ -100,7 +100,7 @@ WILD_STUDENT = {
 
 def statuses(runs, entries):
     """The status of each network's run."""
-    return {run.spec["network"]["name"]: entries[run.id]["status"] for run in runs}
+    return {run.spec.to_json()["network"]["name"]: entries[run.id]["status"] for run in runs}
 
 
 def each_alone(lab, runs):
@@ -182,7 +182,9 @@ def test_students_of_a_teacher_that_diverged_are_blocked_and_leave_nothing(lab):
     teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
     lab.run(teachers)
     entries = lab.run(students)
-    [blocked] = [run for run in students if run.teacher.spec["network"]["name"] == "wrn_10_2"]
+    [blocked] = [
+        run for run in students if run.teacher.spec.to_json()["network"]["name"] == "wrn_10_2"
+    ]
     assert entries[blocked.id]["status"] == "blocked"
     assert entries[blocked.id]["blocked_by"] == blocked.teacher.id
     assert entries[blocked.id]["artifacts"] == {}
@@ -199,7 +201,7 @@ def test_what_diverged_or_was_blocked_is_published_again_without_training(lab, m
     def no_training(*_):
         raise AssertionError("training was begun")
 
-    monkeypatch.setattr(train, "train", no_training)
+    monkeypatch.setattr(passes, "train_passes", no_training)
     assert [lab.run(teachers), lab.run(students)] == manifests
     assert all(len(lab.record(teacher)["attempts"]) == 1 for teacher in teachers)
 

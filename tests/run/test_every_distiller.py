@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from soteacher import registry
+from soteacher.core import registry
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
+from soteacher.training.setup import PassSetup
 from soteacher.training.teacher import FrozenTeacher
-from soteacher.training.train import Pass
 
 NAMES = registry.names("distiller")
 SHORT = {
@@ -51,7 +51,7 @@ def test_each_alone_is_the_same_as_in_company(lab, pair):
 def test_killed_and_gone_on_is_the_same_as_never_killed(lab, kill, name):
     [run] = students_of_a_trained_teacher(lab, **{name: ALL[name]})
     uninterrupted = lab.elsewhere([[run]])
-    for moment in (Moment(Stage.MAIN, 0, 0), Moment(Stage.MAIN, 1, 1)):
+    for moment in (Cursor(Stage.MAIN, 0, 0), Cursor(Stage.MAIN, 1, 1)):
         with kill(run.id, moment):
             lab.run([run], save_every=0)
     assert lab.run([run]) == uninterrupted
@@ -64,7 +64,7 @@ def test_the_teacher_never_changes_and_all_that_the_student_brings_is_trained(
 ):
     [run] = students_of_a_trained_teacher(lab, **{name: ALL[name]})
     teachers, frozen, parts = [], {}, {}
-    asked, made, step = FrozenTeacher.__call__, Pass.learner, Learner.step
+    asked, made, step = FrozenTeacher.__call__, PassSetup.learner, Learner.step
 
     def watched(teacher, batch):
         output = asked(teacher, batch)
@@ -83,14 +83,14 @@ def test_the_teacher_never_changes_and_all_that_the_student_brings_is_trained(
 
     def stepped(learner, batch, teacher):
         step(learner, batch, teacher)
-        if learner in parts and batch.at == Moment(Stage.MAIN, 1, 0):
+        if learner in parts and batch.cursor == Cursor(Stage.MAIN, 1, 0):
             modules = torch.nn.ModuleDict(learner.modules)
             left = {k for k, v in modules.named_parameters() if v.equal(parts[learner][k])}
             assert not left
             learner.seen = True
 
     monkeypatch.setattr(FrozenTeacher, "__call__", watched)
-    monkeypatch.setattr(Pass, "learner", kept)
+    monkeypatch.setattr(PassSetup, "learner", kept)
     monkeypatch.setattr(Learner, "step", stepped)
     lab.run([run])
     [learner] = parts
@@ -103,7 +103,7 @@ def test_methods_that_can_share_a_pass_of_the_teacher_do(lab, monkeypatch):
     asked, main = FrozenTeacher.__call__, []
 
     def counted(teacher, batch):
-        if batch.at.stage == Stage.MAIN:
+        if batch.cursor.stage == Stage.MAIN:
             main.append((len(batch.images) // len(batch.labels), teacher._epochs[Stage.MAIN]))
         return asked(teacher, batch)
 

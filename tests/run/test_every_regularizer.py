@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from soteacher import registry
+from soteacher.core import registry
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.data.stream import Stream
 from soteacher.regularizers.base import ImageChange
+from soteacher.study.specs import image_change, pass_key
 from soteacher.training import learner as learner_module
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
-from soteacher.training.specs import image_change, pass_key
 
 NAMES = registry.names("regularizer")
 CHANGING = [n for n in NAMES if issubclass(registry.get("regularizer", n), ImageChange)]
@@ -53,7 +53,7 @@ def test_each_alone_is_the_same_as_in_company_and_no_two_are_alike(lab):
 def test_killed_and_gone_on_is_the_same_as_never_killed(lab, kill, name):
     [run] = teachers(lab, **{name: METHODS[name]})
     uninterrupted = lab.elsewhere([[run]])
-    for moment in (Moment(Stage.MAIN, 0, 1), Moment(Stage.MAIN, 2, 0)):
+    for moment in (Cursor(Stage.MAIN, 0, 1), Cursor(Stage.MAIN, 2, 0)):
         with kill(run.id, moment):
             lab.run([run], save_every=0)
     assert lab.run([run]) == uninterrupted
@@ -87,7 +87,7 @@ def test_a_teacher_s_steps_see_its_images_and_targets(lab, monkeypatch):
         views = 3 if name in ("divergent", "augmix_soteacher") else 1
         blended = False
         for batch, other in zip(batches, plain, strict=True):
-            assert batch.at == other.at and batch.labels.equal(other.labels)
+            assert batch.cursor == other.cursor and batch.labels.equal(other.labels)
             assert batch.indices.equal(other.indices)
             assert batch.images.shape == (views * len(batch.labels), 3, 8, 8)
             assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -121,12 +121,12 @@ def test_students_of_such_teachers_see_plain_images(lab, monkeypatch):
     monkeypatch.setattr(Stream, "__init__", kept)
     assert {entry["status"] for entry in lab.run(students).values()} == {"done"}
     assert len(streams) == len(METHODS)
-    at = Moment(Stage.MAIN, 1, 0)
+    at = Cursor(Stage.MAIN, 1, 0)
     first = streams[0].batch(at)
     for stream in streams:
         batch = stream.batch(at)
         assert batch.images.equal(first.images) and batch.targets is None
-    assert len({str(run.spec["stream"]) for run in students}) == 1
+    assert len({str(run.spec.to_json()["stream"]) for run in students}) == 1
 
 
 def test_the_history_says_each_loss_and_how_many_are_right(lab):
@@ -150,7 +150,7 @@ def test_a_blend_is_right_by_the_share_of_the_predicted_label(lab, monkeypatch):
 
     def watched(logits, batch):
         for row, target in zip(logits, batch.targets, strict=True):
-            right[batch.at.epoch] += target[row.argmax()].item()
+            right[batch.cursor.epoch] += target[row.argmax()].item()
         return said(logits, batch)
 
     monkeypatch.setattr(learner_module, "_correct", watched)

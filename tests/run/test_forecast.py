@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from soteacher import files
+from soteacher.core import files
 from soteacher.data.prepared import Prepared, prepare
-from soteacher.training.forecast import Forecast
+from soteacher.store.forecast import Forecast
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from collections import Counter
 
 import pytest
 
-from soteacher.errors import UserError
-from soteacher.training import slots
+from soteacher.core.errors import UserError
+from soteacher.training import gpu_slots as slots
 
 GPUS = ["GPU-aa", "GPU-bb"]
 TAKER = """
 import json, os, sys, time
-from soteacher.training import slots
+from soteacher.training import gpu_slots as slots
 slots.POLL_SECONDS = 0.02
 slots.take(int(sys.argv[1]))
 print(os.environ["CUDA_VISIBLE_DEVICES"], "torch" in sys.modules, flush=True)
@@ -109,7 +109,7 @@ def test_never_more_than_the_slots_spread_over_the_gpus_and_freed_by_a_kill(mach
 
 
 def take_in(environment):
-    code = "from soteacher.training import slots; import json, os; slots.take(1); slots.take(1);"
+    code = "from soteacher.training import gpu_slots as slots; import json, os; slots.take(1); slots.take(1);"
     code += "print(json.dumps(dict(os.environ)))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

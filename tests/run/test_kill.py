@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from soteacher.core.files import read_json, write_json
 from soteacher.data.prepared import prepare
-from soteacher.files import read_json, write_json
-from soteacher.study.asked import written
-from soteacher.study.plan import Job, expand
-from soteacher.study.reader import read
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.requests import write_request
+from soteacher.study.runs import Job
 
 STUDY = {
     "study": "killed",
@@ -56,7 +57,7 @@ class Shop:
 
     def job(self, role: str, *ids: str) -> Job:
         """One job of the plan's runs with these ids, or of all of a role."""
-        runs = [run for run in self.plan.runs.values() if run.spec["role"] == role]
+        runs = [run for run in self.plan.runs.values() if run.spec.to_json()["role"] == role]
         chosen = tuple(run for run in runs if not ids or run.id in ids)
         return Job("job", role, "digits", chosen)
 
@@ -65,7 +66,7 @@ class Shop:
         places = ["--links", str(self.path / "links"), "--out", str(self.path / out)]
         teachers = ["--teachers", str(self.path / "teachers.json")] if command == "distill" else []
         settings = ["--device", "cpu", "--save-every", str(save_every), "--store", str(self.store)]
-        asked = written(self.path, "asked", job.asked)
+        asked = write_request(self.path, "asked", job.request)
         given = ["--runs", asked, "--data", str(self.data), *teachers]
         return subprocess.Popen(
             [sys.executable, "-m", "soteacher", command, *given, *settings, *places],

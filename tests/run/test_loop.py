@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from soteacher.keys import generator, key, seeded
+from soteacher.core.random import generator, key, seeded
 from soteacher.models import catalogue
-from soteacher.training import train
-from soteacher.training.passes import run_pass
+from soteacher.training import passes
+from soteacher.training.loop import run_pass
 
 ANCHORED = '''
 """Distillation from the teacher as it was when it was as old as the student."""
@@ -20,7 +20,7 @@ ANCHORED = '''
 from __future__ import annotations
 
 from soteacher.distillers.kd import KD
-from soteacher.registry import register
+from soteacher.core.registry import register
 
 
 @register
@@ -46,12 +46,14 @@ def views(data, run, epoch):
     """All training images as they are seen in an epoch, in its order, and their rows."""
 
     def draw(purpose):
-        return generator(key(run.spec["seed"], run.spec["role"], purpose, "MAIN", epoch))
+        return generator(
+            key(run.spec.to_json()["seed"], run.spec.to_json()["role"], purpose, "MAIN", epoch)
+        )
 
-    padding, n = run.spec["stream"]["crop_padding"], len(data.array("train_images"))
+    padding, n = run.spec.to_json()["stream"]["crop_padding"], len(data.array("train_images"))
     order = torch.randperm(n, generator=draw("order"))
     offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=draw("crop"))
-    flips = torch.rand(n, generator=draw("flip")) < run.spec["stream"]["flip"]
+    flips = torch.rand(n, generator=draw("flip")) < run.spec.to_json()["stream"]["flip"]
     seen = []
     for image, (top, left), flip in zip(
         data.array("train_images")[order.numpy()], offsets.tolist(), flips.tolist(), strict=True
@@ -86,9 +88,9 @@ def plainly_trained(data, run, teacher=None):
 
     teacher : function of a student's 0-based epoch that returns the network it learns from.
     """
-    recipe, labels = run.spec["recipe"], torch.tensor(data.array("train_labels"))
-    with seeded(key(run.spec["seed"], run.spec["role"], "initial weights")):
-        network = catalogue.build(run.spec["network"]["name"], data.n_classes)
+    recipe, labels = run.spec.to_json()["recipe"], torch.tensor(data.array("train_labels"))
+    with seeded(key(run.spec.to_json()["seed"], run.spec.to_json()["role"], "initial weights")):
+        network = catalogue.build(run.spec.to_json()["network"]["name"], data.n_classes)
     network.to(memory_format=torch.channels_last)
     sgd = torch.optim.SGD(
         network.parameters(), lr=recipe["lr"], momentum=0.9, weight_decay=5e-4, fused=True
@@ -109,9 +111,9 @@ def plainly_trained(data, run, teacher=None):
                 with torch.no_grad():
                     taught = teacher(epoch)(batch).logits
                 losses = {"ce": 0.5 * losses["ce"], "kd": 0.5 * divergence(logits, taught, 4.0)}
-            if run.spec["terms"].get("lipschitz"):
+            if run.spec.to_json()["terms"].get("lipschitz"):
                 losses["lipschitz"] = 1e-3 * lipschitz(network)
-            if run.spec["terms"].get("consistency"):
+            if run.spec.to_json()["terms"].get("consistency"):
                 found = logits.softmax(dim=1)
                 if epoch > 0:
                     distance = (found - remembered[rows]).square().sum(dim=1).mean()
@@ -135,7 +137,7 @@ def plainly_trained(data, run, teacher=None):
 
 def loaded(lab, run, name="weights.safetensors"):
     """A network with weights from the store, in eval mode."""
-    network = catalogue.build(run.spec["network"]["name"], lab.data.n_classes)
+    network = catalogue.build(run.spec.to_json()["network"]["name"], lab.data.n_classes)
     network.load_state_dict(load_file(lab.folder(run).artifact(name)))
     return network.to(memory_format=torch.channels_last).eval()
 
@@ -253,7 +255,7 @@ def test_distillation_leaves_the_teacher_as_it_is(lab, monkeypatch):
         seen.append(taught)
         return run_pass(learners, stream, taught, *rest)
 
-    monkeypatch.setattr(train, "run_pass", watched)
+    monkeypatch.setattr(passes, "run_pass", watched)
     lab.run([student])
     network = seen[-1].network
     assert_same_state(network, loaded(lab, teacher))

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from soteacher.errors import UserError
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.core.hashing import json_sha256
+from soteacher.study.expand import expand
 from soteacher.study.kinds import OverheadTable
-from soteacher.study.plan import expand, sha
-from soteacher.training import overhead
-from soteacher.training.job import How
+from soteacher.training import step_timing
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
+from soteacher.training.members import JobOptions
 
 METHODS = {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-3}, "consistency": {}}}
 SHORT = {"epochs": 3, "batch": 8, "lr": 0.05, "decay_at": [2]}  # eight steps an epoch
@@ -22,11 +23,11 @@ def asked(lab, steps, teachers, recipe):
     """What the clock is asked for by a table of the small study."""
     study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}).study
     table = OverheadTable(kind="overhead", teachers=tuple(teachers), steps=steps)
-    return expand(study.model_copy(update={"tables": {"asked": table}})).clock("asked")
+    return expand(study.model_copy(update={"tables": {"asked": table}})).timing_request("asked")
 
 
-class Clocked:
-    """What `clock` returned for the small study, and every step that it took."""
+class TimedNetwork:
+    """What `time_steps` returned for the small study, and every step that it took."""
 
     def __init__(self, lab, monkeypatch, steps, teachers=METHODS, recipe=SHORT):
         self.taken = []
@@ -38,10 +39,10 @@ class Clocked:
             step(learner, batch, teacher)
 
         self.asked = asked(lab, steps, teachers, recipe)
-        how = How(lab.store, "cpu", threads=1, deterministic=True, save_every=0)
+        how = JobOptions(lab.store, "cpu", threads=1, deterministic=True, save_every=0)
         with monkeypatch.context() as patched:
             patched.setattr(Learner, "step", noted)
-            self.steps, self.methods = overhead.clock(self.asked, {"few": lab.data}, how)
+            self.steps, self.methods = step_timing.time_steps(self.asked, {"few": lab.data}, how)
 
     def learner(self, method):
         """The learner that took steps of a method."""
@@ -55,18 +56,18 @@ class Clocked:
 
 def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
     """Training is made to begin with the second epoch, as the clock does, and is killed there."""
-    clocked = Clocked(lab, monkeypatch, steps=3)
+    timed = TimedNetwork(lab, monkeypatch, steps=3)
     teachers, _ = lab.plan(teachers=METHODS, recipes={"short": SHORT})
     for teacher in teachers:
-        with kill("seed0", Moment(Stage.MAIN, 0, 0)):
+        with kill("seed0", Cursor(Stage.MAIN, 0, 0)):
             lab.run([teacher])
         tensors, info = lab.folder(teacher).load_state()
         lab.folder(teacher).save_state(tensors, info | {"cursor": ["MAIN", 1, 0]})
-        with kill("seed0", Moment(Stage.MAIN, 1, 7)):
+        with kill("seed0", Cursor(Stage.MAIN, 1, 7)):
             lab.run([teacher], save_every=0)
         tensors, info = lab.folder(teacher).load_state()
-        assert info["cursor"] == ["MAIN", 1, overhead.WARM_UP + 3]
-        learner = clocked.learner(teacher.id.split("/")[2])
+        assert info["cursor"] == ["MAIN", 1, step_timing.WARM_UP + 3]
+        learner = timed.learner(teacher.id.split("/")[2])
         found = {f"parts.network.{k}": v for k, v in learner.network.state_dict().items()}
         for index, term in enumerate(learner.terms):
             found |= {f"buffer.{index}.{name}": value for name, value in term.buffers().items()}
@@ -80,17 +81,17 @@ def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
 
 
 def test_methods_take_turns_and_none_is_always_first(lab, monkeypatch):
-    clocked = Clocked(lab, monkeypatch, steps=3)
+    timed = TimedNetwork(lab, monkeypatch, steps=3)
     there, back = ["standard", "soteacher"], ["soteacher", "standard"]
-    assert clocked.order() == (there + back) * 3 + there
-    counted = [(row["step"], row["method"]) for row in clocked.steps]
+    assert timed.order() == (there + back) * 3 + there
+    counted = [(row["step"], row["method"]) for row in timed.steps]
     assert counted == [(k, name) for k in (1, 2, 3) for name in (there if k % 2 else back)]
-    assert all(row["seconds"] > 0 and row["network"] == "wrn_10_2" for row in clocked.steps)
+    assert all(row["seconds"] > 0 and row["network"] == "wrn_10_2" for row in timed.steps)
 
 
 def test_three_methods_take_turns_too(lab, monkeypatch):
     three = METHODS | {"no_lr": {"consistency": {}}}
-    order = Clocked(lab, monkeypatch, steps=2, teachers=three).order()
+    order = TimedNetwork(lab, monkeypatch, steps=2, teachers=three).order()
     assert order[-6:] == [*three, *reversed(three)]
 
 
@@ -98,16 +99,16 @@ def test_methods_begin_with_the_same_weights_and_see_the_same_batches(lab, monke
     seen = {}
 
     def weights(learner, at):
-        if at == Moment(Stage.MAIN, 0, 0):
+        if at == Cursor(Stage.MAIN, 0, 0):
             seen[learner.folder.id] = learner.network.conv.weight.detach().clone()
         enter(learner, at)
 
     enter = Learner.enter
     monkeypatch.setattr(Learner, "enter", weights)
-    clocked = Clocked(lab, monkeypatch, steps=3)
+    timed = TimedNetwork(lab, monkeypatch, steps=3)
     first, second = seen.values()
     assert torch.equal(first, second)
-    batches = [batch for _, batch, _ in clocked.taken]
+    batches = [batch for _, batch, _ in timed.taken]
     assert all(a is b for a, b in zip(batches[::2], batches[1::2], strict=True))
     rows = np.concatenate([batch.indices for batch in batches[::2]])
     assert len(set(rows.tolist())) == len(rows) == 56  # of one epoch, without its last batch
@@ -117,45 +118,45 @@ def test_steps_go_on_from_epoch_to_epoch_without_their_last_batches_and_from_the
     lab, monkeypatch
 ):
     recipe = SHORT | {"batch": 30}  # two whole batches and one of 4 images
-    clocked = Clocked(lab, monkeypatch, steps=3, recipe=recipe)
-    at = [(batch.at.epoch, batch.at.step) for _, batch, _ in clocked.taken[::2]]
+    timed = TimedNetwork(lab, monkeypatch, steps=3, recipe=recipe)
+    at = [(batch.cursor.epoch, batch.cursor.step) for _, batch, _ in timed.taken[::2]]
     assert at == [(1, 0), (1, 1), (2, 0), (2, 1), (1, 0), (1, 1), (2, 0)]
-    rates = [lr for _, _, lr in clocked.taken[::2]]
+    rates = [lr for _, _, lr in timed.taken[::2]]
     assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.05, 0.05, 0.005])
-    assert {len(batch.labels) for _, batch, _ in clocked.taken} == {30}
-    assert clocked.learner("soteacher").history == []
+    assert {len(batch.labels) for _, batch, _ in timed.taken} == {30}
+    assert timed.learner("soteacher").history == []
 
 
 def test_a_recipe_of_one_epoch_is_timed_in_it(lab, monkeypatch):
-    clocked = Clocked(lab, monkeypatch, steps=5, recipe=SHORT | {"epochs": 1, "decay_at": []})
-    assert {batch.at.epoch for _, batch, _ in clocked.taken} == {0}
+    timed = TimedNetwork(lab, monkeypatch, steps=5, recipe=SHORT | {"epochs": 1, "decay_at": []})
+    assert {batch.cursor.epoch for _, batch, _ in timed.taken} == {0}
 
 
 def test_an_epoch_of_one_step_is_refused(lab, monkeypatch):
     with pytest.raises(UserError, match="an epoch of wrn_10_2 on 'few' is one step, of at most 64"):
-        Clocked(lab, monkeypatch, steps=1, recipe=SHORT | {"batch": 64})
+        TimedNetwork(lab, monkeypatch, steps=1, recipe=SHORT | {"batch": 64})
 
 
 def test_nothing_is_written_into_the_store(lab, monkeypatch):
-    Clocked(lab, monkeypatch, steps=2, recipe=SHORT | {"batch": 30, "keep_every": 1})
+    TimedNetwork(lab, monkeypatch, steps=2, recipe=SHORT | {"batch": 30, "keep_every": 1})
     assert not lab.store.exists()
 
 
 def test_a_method_s_own_memory_is_told_to_the_byte(lab, monkeypatch):
     methods = METHODS | {"no_cr": {"lipschitz": {}}}
-    clocked = Clocked(lab, monkeypatch, steps=1, teachers=methods)
+    timed = TimedNetwork(lab, monkeypatch, steps=1, teachers=methods)
     n, k, float32, int32 = 64, 10, 4, 4
-    kept = {row["method"]: row["kept_mb"] for row in clocked.methods}
+    kept = {row["method"]: row["kept_mb"] for row in timed.methods}
     means_and_counts = (n * k * float32 + n * int32) / 1e6
     assert kept == {"standard": 0, "soteacher": means_and_counts, "no_cr": 0}
-    assert [row["peak_mb"] for row in clocked.methods] == [None] * 3
+    assert [row["peak_mb"] for row in timed.methods] == [None] * 3
 
 
 def test_where_it_was_measured_and_of_which_settings_is_told(lab, monkeypatch):
-    clocked = Clocked(lab, monkeypatch, steps=1)
-    [network] = clocked.asked["networks"]
-    for row, run in zip(clocked.methods, network["runs"], strict=True):
-        assert row["spec_sha256"] == sha(run["spec"])
+    timed = TimedNetwork(lab, monkeypatch, steps=1)
+    [network] = timed.asked["networks"]
+    for row, run in zip(timed.methods, network["runs"], strict=True):
+        assert row["spec_sha256"] == json_sha256(run["spec"])
         assert (row["method"], row["threads"], row["precision"]) == (run["method"], 1, "float32")
         assert row["device"] and row["torch"] == torch.__version__
 
@@ -163,8 +164,8 @@ def test_where_it_was_measured_and_of_which_settings_is_told(lab, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_the_peak_is_of_one_method_alone(lab):
     three = METHODS | {"again": {}}
-    how = How(lab.store, "cuda", threads=1, deterministic=True, save_every=0)
-    _, methods = overhead.clock(asked(lab, 1, three, SHORT), {"few": lab.data}, how)
+    how = JobOptions(lab.store, "cuda", threads=1, deterministic=True, save_every=0)
+    _, methods = step_timing.time_steps(asked(lab, 1, three, SHORT), {"few": lab.data}, how)
     standard, soteacher, again = (row["peak_mb"] for row in methods)
     assert standard == again
     assert soteacher - standard >= 64 * 10 * 4 / 1e6

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from soteacher.keys import key, seeded
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.random import key, seeded
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
 from soteacher.training.teacher import FrozenTeacher
 
 CONNECTOR = '''
@@ -24,8 +24,8 @@ from typing import Any, Literal
 from pydantic import PrivateAttr
 
 from soteacher.distillers.base import Distiller
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.terms import Preparation
 
 
@@ -38,12 +38,12 @@ class Connector(Distiller):
 
     _connector: Any = PrivateAttr()
 
-    def build(self, site):
-        [into], [out] = site.student_features["pooled"], site.teacher_features["pooled"]
+    def build(self, context):
+        [into], [out] = context.student_features["pooled"], context.teacher_features["pooled"]
         self._connector = torch.nn.Linear(into, out)
         return {"connector": self._connector}
 
-    def preparation(self, site, network, modules):
+    def preparation(self, context, network, modules):
         if network is None:
             return None
         trained = dict(modules)
@@ -73,8 +73,8 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from soteacher.distillers.base import Distiller
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.terms import Preparation
 
 received = []
@@ -90,12 +90,12 @@ class Squeezed(Distiller):
 
     _translator: Any = PrivateAttr()
 
-    def build(self, site):
-        self._translator = torch.nn.Linear(*site.student_features["pooled"], self.width)
+    def build(self, context):
+        self._translator = torch.nn.Linear(*context.student_features["pooled"], self.width)
         return {"translator": self._translator}
 
-    def preparation(self, site, network, modules):
-        nn, [size] = torch.nn, site.teacher_features["pooled"]
+    def preparation(self, context, network, modules):
+        nn, [size] = torch.nn, context.teacher_features["pooled"]
         squeeze = nn.Sequential(nn.Linear(size, self.width), nn.BatchNorm1d(self.width))
         restore = nn.Linear(self.width, size)
 
@@ -166,15 +166,15 @@ def test_the_first_stage_trains_what_it_says_and_nothing_else(
     step, before = Learner.step, []
 
     def watched(learner, batch, teacher):
-        before.append((batch.at, deepcopy(learner.network.state_dict())))
-        if batch.at == Moment(Stage.MAIN, 0, 0):
+        before.append((batch.cursor, deepcopy(learner.network.state_dict())))
+        if batch.cursor == Cursor(Stage.MAIN, 0, 0):
             assert not learner.optimizer.state, "momentum of the first stage is left"
         step(learner, batch, teacher)
 
     monkeypatch.setattr(Learner, "step", watched)
     lab.run([run])
     states = dict(before)
-    initial, prepared = states[Moment(Stage.PREPARE, 0, 0)], states[Moment(Stage.MAIN, 0, 0)]
+    initial, prepared = states[Cursor(Stage.PREPARE, 0, 0)], states[Cursor(Stage.MAIN, 0, 0)]
     found = {name for name in initial if not prepared[name].equal(initial[name])}
     assert found == {name for name in initial if name.startswith(changed)}
 
@@ -202,7 +202,7 @@ def test_a_first_stage_of_a_part_of_the_network_is_saved_and_gone_on_with(
 ):
     [run] = students_of_a_trained_teacher(lab, distillers={"connector": {"trains": trains}})
     uninterrupted = lab.copy().run([run])
-    with kill(run.id, Moment(Stage.PREPARE, 1, 0)):
+    with kill(run.id, Cursor(Stage.PREPARE, 1, 0)):
         lab.run([run], save_every=0)
     assert lab.run([run]) == uninterrupted
     assert lab.record(run)["attempts"][1]["from"] == ["PREPARE", 1, 0]
@@ -237,7 +237,7 @@ def test_a_later_student_takes_what_the_store_has(lab, squeezed, monkeypatch):
     step, steps = Learner.step, []
 
     def counted(learner, batch, teacher):
-        steps.append(batch.at)
+        steps.append(batch.cursor)
         step(learner, batch, teacher)
 
     monkeypatch.setattr(Learner, "step", counted)
@@ -306,25 +306,25 @@ def test_the_others_wait_for_a_first_stage_and_share_the_teacher_afterwards(
     asked, moments = FrozenTeacher.__call__, []
 
     def counted(teacher, batch):
-        moments.append(batch.at)
+        moments.append(batch.cursor)
         return asked(teacher, batch)
 
     monkeypatch.setattr(FrozenTeacher, "__call__", counted)
     lab.run(students)
     epochs = [(Stage.PREPARE, 0), (Stage.PREPARE, 1), *((Stage.MAIN, epoch) for epoch in range(3))]
-    assert moments == [Moment(*epoch, step) for epoch in epochs for step in range(2)]
+    assert moments == [Cursor(*epoch, step) for epoch in epochs for step in range(2)]
 
 
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
-        ("preparation/squeezed", Moment(Stage.PREPARE, 0, 1)),
-        ("preparation/squeezed", Moment(Stage.PREPARE, 1, 1)),
-        ("wrn_10_1/connector", Moment(Stage.PREPARE, 0, 1)),
-        ("wrn_10_1/connector", Moment(Stage.PREPARE, 1, 0)),
-        ("wrn_10_1/connector", Moment(Stage.MAIN, 0, 0)),
-        ("wrn_10_1/connector", Moment(Stage.MAIN, 1, 1)),
-        ("wrn_10_1/squeezed", Moment(Stage.MAIN, 2, 1)),
+        ("preparation/squeezed", Cursor(Stage.PREPARE, 0, 1)),
+        ("preparation/squeezed", Cursor(Stage.PREPARE, 1, 1)),
+        ("wrn_10_1/connector", Cursor(Stage.PREPARE, 0, 1)),
+        ("wrn_10_1/connector", Cursor(Stage.PREPARE, 1, 0)),
+        ("wrn_10_1/connector", Cursor(Stage.MAIN, 0, 0)),
+        ("wrn_10_1/connector", Cursor(Stage.MAIN, 1, 1)),
+        ("wrn_10_1/squeezed", Cursor(Stage.MAIN, 2, 1)),
     ],
     ids=lambda value: (
         value if isinstance(value, str) else f"{value.stage.name}-{value.epoch}-{value.step}"

@@ -17,17 +17,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from soteacher import files, people
-from soteacher.data.prepared import Prepared, folder_of, prepare, prepared_of
-from soteacher.errors import UserError
-from soteacher.report.forecast import duration
-from soteacher.study.asked import written
-from soteacher.study.plan import expand, fingerprint
-from soteacher.study.reader import load, read
+from soteacher.cli import status
+from soteacher.cli.format import duration
+from soteacher.core import files
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.data.prepared import Prepared, folder_of, prepare
+from soteacher.store.run_folder import RunFolder
+from soteacher.store.status import State, seconds_left, survey
+from soteacher.store.study_data import prepared_of
+from soteacher.study.expand import expand
+from soteacher.study.load import load, read
+from soteacher.study.requests import write_request
+from soteacher.study.specs import fingerprint
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
-from soteacher.training.status import State, seconds_left, survey
-from soteacher.training.store import RunFolder
 
 FRAGILE = '''
 """Distillation that fails where there is trouble."""
@@ -35,7 +38,7 @@ FRAGILE = '''
 from __future__ import annotations
 
 from soteacher.distillers.base import Distiller
-from soteacher.registry import register
+from soteacher.core.registry import register
 
 trouble = ""
 
@@ -44,13 +47,13 @@ trouble = ""
 class Fragile(Distiller):
     """The common losses, or an exception."""
 
-    def build(self, site):
+    def build(self, context):
         if trouble == "build":
             raise RuntimeError("there is trouble\\nin two lines")
         return {}
 
     def method_losses(self, batch, output, teacher, network):
-        if trouble == "step" and (batch.at.epoch, batch.at.step) == (1, 1):
+        if trouble == "step" and (batch.cursor.epoch, batch.cursor.step) == (1, 1):
             raise RuntimeError("there is trouble\\nin two lines")
         return {}
 '''
@@ -61,8 +64,8 @@ WARMED = '''
 from __future__ import annotations
 
 from soteacher.distillers.base import Distiller
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.terms import Preparation
 
 
@@ -73,10 +76,10 @@ class Warmed(Distiller):
     student: bool = True
     lr: float = 0.01
 
-    def preparation(self, site, network, modules):
+    def preparation(self, context, network, modules):
         if self.student and network is None:
             return None
-        layer = torch.nn.Linear(*site.teacher_features["pooled"], 1)
+        layer = torch.nn.Linear(*context.teacher_features["pooled"], 1)
         trained = {"network": network} if self.student else {"layer": layer}
 
         def loss(batch, output, teacher):
@@ -95,7 +98,7 @@ TWO = {"kd": {}, "cold": {"method": "kd", "temperature": 1.0}}
 
 
 def of_role(plan, role):
-    return [run for run in plan.runs.values() if run.spec["role"] == role]
+    return [run for run in plan.runs.values() if run.spec.to_json()["role"] == role]
 
 
 def names(states):
@@ -111,7 +114,7 @@ def look(monkeypatch):
         seen = []
 
         def looked_at(learner, batch, teacher):
-            seen.append((learner.folder.id, batch.at, ask()))
+            seen.append((learner.folder.id, batch.cursor, ask()))
             step(learner, batch, teacher)
 
         monkeypatch.setattr(Learner, "step", looked_at)
@@ -256,7 +259,7 @@ def test_a_disk_that_takes_no_note_of_a_failure_hides_nothing(desk, add_part, mo
 def test_a_killed_run_is_stopped_at_its_last_state_and_counted_when_resumed(desk, kill):
     plan = desk.study()
     [teacher] = of_role(plan, "teacher")
-    with kill(teacher.id, Moment(Stage.MAIN, 1, 1)):
+    with kill(teacher.id, Cursor(Stage.MAIN, 1, 1)):
         desk.lab.run([teacher], save_every=0)
     lines = desk.say("status", "small.yaml").splitlines()
     assert lines == [
@@ -279,7 +282,7 @@ def test_where_a_run_was_trained_last_and_how_often_it_was_resumed_is_told(desk,
     [teacher] = of_role(plan, "teacher")
     for job, epoch in (("76", 0), ("77", 1), ("78", 2)):
         monkeypatch.setenv("SLURM_JOB_ID", job)
-        with kill(teacher.id, Moment(Stage.MAIN, epoch, 1)):
+        with kill(teacher.id, Cursor(Stage.MAIN, epoch, 1)):
             desk.lab.run([teacher], save_every=0)
         line = desk.say("status", "small.yaml").splitlines()[-1]
         again = ["", ", resumed once", ", resumed 2 times"][epoch]
@@ -437,9 +440,9 @@ def test_students_of_a_preparation_that_diverged_are_blocked(desk, add_part):
 
 def test_watching_ends_when_no_run_can_change(desk, monkeypatch):
     plan = desk.study()
-    monkeypatch.setattr(people, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(status, "WATCH_SECONDS", 0.0)
     jobs = [of_role(plan, "teacher"), of_role(plan, "student")]
-    monkeypatch.setattr(people.time, "sleep", lambda _: desk.lab.run(jobs.pop(0)))
+    monkeypatch.setattr(status.time, "sleep", lambda _: desk.lab.run(jobs.pop(0)))
     said = desk.say("status", "small.yaml", "--watch")
     assert jobs == []
     assert said.split("\n\n") == [
@@ -455,7 +458,7 @@ def test_ctrl_c_ends_watching_without_an_error(desk, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(people.time, "sleep", interrupted)
+    monkeypatch.setattr(status.time, "sleep", interrupted)
     assert desk.say("status", "small.yaml", "--watch").startswith("teachers (1): 1 waiting")
 
 
@@ -488,7 +491,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     folder = RunFolder(desk.path / "store", fingerprint(teacher.spec, data.sha256), teacher.id)
     [job] = plan.jobs["teacher"].values()
     places = ["--store", "store", "--links", "links", "--out", "out.json"]
-    asked = written(desk.path / "asked", job.name, job.asked)
+    asked = write_request(desk.path / "asked", job.name, job.request)
     given = ["--runs", asked, "--data", "results/real/data/digits.json", *places]
     trainer = subprocess.Popen(
         [sys.executable, "-m", "soteacher", "teach", *given, "--save-every", "0"],
@@ -576,7 +579,7 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
         spec = plan.data_spec(name)
         folder = folder_of(spec, store, data.source.content_key())
         folder.mkdir(parents=True)
-        manifest = {"spec": spec, "arrays": {}, "mean": [0.5], "std": [0.5]}
+        manifest = {"spec": spec.to_json(), "arrays": {}, "mean": [0.5], "std": [0.5]}
         files.write_json(tmp_path / f"results/{plan.study.study}/data/{name}.json", manifest)
     data = prepared_of(plan)
     for number, run in enumerate(plan.runs.values()):
@@ -584,7 +587,12 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
         folder.path.mkdir(parents=True)
         folder.begin_attempt({})
         if number % 3:
-            record = {"status": "done", "spec": run.spec, "seconds": 3600.0, "artifacts": {}}
+            record = {
+                "status": "done",
+                "spec": run.spec.to_json(),
+                "seconds": 3600.0,
+                "artifacts": {},
+            }
             record |= {"fingerprint": folder.fingerprint, "trained_on": {"device": "cuda"}}
             files.write_json(folder.path / "run.json", record | {"attempts": folder.attempts()})
     seconds = []

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from soteacher import files
-from soteacher.errors import UserError
-from soteacher.training import tending
+from soteacher.core import files
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.store import prune as tending
 from soteacher.training.job import publish
-from soteacher.training.moment import Moment, Stage
 
 SQUEEZED = '''
 """A first stage on the teacher alone."""
@@ -21,8 +21,8 @@ SQUEEZED = '''
 from __future__ import annotations
 
 from soteacher.distillers.base import Distiller
-from soteacher.lazy import torch
-from soteacher.registry import register
+from soteacher.core.lazy import torch
+from soteacher.core.registry import register
 from soteacher.terms import Preparation
 
 
@@ -30,8 +30,8 @@ from soteacher.terms import Preparation
 class Squeezed(Distiller):
     """Fits a linear layer to the teacher's features; the student learns the common losses."""
 
-    def preparation(self, site, network, modules):
-        layer = torch.nn.Linear(*site.teacher_features["pooled"], 1)
+    def preparation(self, context, network, modules):
+        layer = torch.nn.Linear(*context.teacher_features["pooled"], 1)
 
         def loss(batch, output, teacher):
             return {"size": layer(teacher.features["pooled"]).square().mean()}
@@ -91,7 +91,7 @@ def family(teacher):
 def test_the_list_has_a_line_a_run_and_their_sum(desk, all_trained, kill):
     plan = desk.study(seeds=[1])
     [fresh] = [run for run in plan.runs.values() if not run.teacher]
-    with kill(fresh.id, Moment(Stage.MAIN, 1, 0)):
+    with kill(fresh.id, Cursor(Stage.MAIN, 1, 0)):
         desk.lab.run([fresh], save_every=0)
     *lines, total = desk.say("store", "list", "--store", "store").splitlines()
     told = {line.split()[0]: line.split() for line in lines}

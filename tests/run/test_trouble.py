@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from soteacher.errors import RunsFailed, UserError
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import RunsFailed, UserError
 from soteacher.regularizers.consistency import Consistency
-from soteacher.training.moment import Moment, Stage
-from soteacher.training.store import RunFolder
+from soteacher.store.run_folder import RunFolder
 
 
 def test_a_divergence_is_recorded_alike_whenever_states_are_saved(lab):
@@ -97,7 +97,7 @@ def test_which_checkpoints_a_teacher_keeps_is_no_part_of_its_students(lab):
 
 def test_a_state_of_another_version_is_refused_with_what_to_do(lab, kill, monkeypatch):
     [run], _ = lab.plan(teachers={"mine": {"consistency": {}}})
-    with kill(run.id, Moment(Stage.MAIN, 1, 0)):
+    with kill(run.id, Cursor(Stage.MAIN, 1, 0)):
         lab.run([run], save_every=0)
     buffers = Consistency.buffers
     monkeypatch.setattr(

@@ -7,8 +7,8 @@ from copy import deepcopy
 
 import pytest
 
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.training.learner import Learner
-from soteacher.training.moment import Moment, Stage
 
 RECIPE = {"epochs": 2, "batch": 16, "lr": 0.02, "decay_at": [1]}
 PAIR = {"data": "few", "teacher_recipe": "short", "student_recipe": "short"}
@@ -30,12 +30,12 @@ def test_ab_s_first_stage_trains_the_trunk_at_the_recipe_s_first_rate(lab, monke
     step, before = Learner.step, {}
 
     def watched(learner, batch, teacher):
-        before.setdefault(batch.at, deepcopy(learner.network.state_dict()))
+        before.setdefault(batch.cursor, deepcopy(learner.network.state_dict()))
         step(learner, batch, teacher)
 
     monkeypatch.setattr(Learner, "step", watched)
     lab.run([run])
-    initial, prepared = before[Moment(Stage.PREPARE, 0, 0)], before[Moment(Stage.MAIN, 0, 0)]
+    initial, prepared = before[Cursor(Stage.PREPARE, 0, 0)], before[Cursor(Stage.MAIN, 0, 0)]
     found = {name for name in initial if not prepared[name].equal(initial[name])}
     assert found == {name for name in initial if name.startswith(("conv.", "stages."))}
     first = [row for row in lab.history(run) if row["stage"] == "prepare"]

@@ -22,9 +22,10 @@ import yaml
 from cluster import Cluster, install
 
 from soteacher.data.prepared import open_prepared
-from soteacher.study.plan import expand, fingerprint
-from soteacher.study.reader import read
-from soteacher.training.store import RunFolder
+from soteacher.store.run_folder import RunFolder
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.specs import fingerprint
 
 ROOT = Path(__file__).parents[2]
 PAIR = "wrn_10_1/wrn_10_1"

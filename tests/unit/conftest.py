@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from soteacher.data.prepared import Prepared, folder_of, prepare
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 ROOT = Path(__file__).parents[2]
 PAIR = {"data": "digits", "teacher_recipe": "teachers", "student_recipe": "students"}

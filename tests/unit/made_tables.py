@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from soteacher.measures.collect import COLUMNS
-from soteacher.report.tables import make_table
+from soteacher.report.tables.tables import make_table
+from soteacher.results.collect import COLUMNS
 
 PAIR = "wrn_40_2/wrn_40_1"
 STUDENT, TEACHER = f"{PAIR} student.top1", f"{PAIR} teacher.top1"

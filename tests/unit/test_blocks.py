@@ -2,12 +2,13 @@
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 METHODS = ["standard", "soteacher", "no_cr", "no_lr"]
 CALIBRATION = ["ece", "nll", "ece_scaled", "nll_scaled"]
@@ -81,7 +82,7 @@ def test_an_agreement_table_is_of_students_only(wide):
         ["standard", "soteacher"],
         [f"{pair} student.agreement" for pair in pairs],
     )
-    assert {run.spec["role"] for cell in found for run in cell.runs} == {"student"}
+    assert {run.spec.to_json()["role"] for cell in found for run in cell.runs} == {"student"}
     assert {cell.measure for cell in found} == {"agreement"}
 
 
@@ -107,7 +108,7 @@ def test_a_table_of_steps_trains_nothing_and_names_the_networks_methods_and_firs
     plan = expand(read(asked))
     assert plan.runs.keys() == plain.runs.keys() and plan.wanted == plain.wanted
     assert plan.runs_of("asked") == [] and plan.tables["asked"] == ()
-    said = plan.clock("asked")
+    said = plan.timing_request("asked")
     assert said["steps"] == 7
     assert [(found["network"], found["data"]) for found in said["networks"]] == [
         ("wrn_16_2", "digits"),
@@ -120,14 +121,14 @@ def test_a_table_of_steps_trains_nothing_and_names_the_networks_methods_and_firs
     assert said["networks"][0]["runs"][0] == {
         "method": "no_lr",
         "id": known.id,
-        "spec": known.spec,
+        "spec": known.spec.to_json(),
     }
 
 
 def test_a_table_of_steps_may_have_chosen_networks_and_a_seed_of_its_own(wide):
     chosen = {"networks": ["wrn_10_2"], "seeds": [4]}
     plan = expand(read(with_block(wide, "tables", kind="overhead", **chosen)))
-    [found] = plan.clock("asked")["networks"]
+    [found] = plan.timing_request("asked")["networks"]
     assert [run["id"] for run in found["runs"]] == [
         f"noisy/wrn_10_2/{name}/seed4" for name in METHODS[:2]
     ]
@@ -166,7 +167,7 @@ def test_a_distance_table_shows_the_columns_of_a_shared_teacher_once(wide):
 
 def test_a_table_s_own_seeds_are_those_of_its_cells(wide):
     found = cells(wide, kind="calibration", seeds=[4])
-    assert {run.spec["seed"] for cell in found for run in cell.runs} == {4}
+    assert {run.spec.to_json()["seed"] for cell in found for run in cell.runs} == {4}
     assert {len(cell.runs) for cell in found} == {1}
 
 
@@ -264,9 +265,9 @@ def test_checkpoints_that_do_not_divide_the_epochs_end_with_the_last_one(kept):
 
 def test_a_checkpoint_student_is_another_run_by_its_teacher_s_epoch_alone(kept):
     *early, last = parts(kept, **CHECKPOINTS, teachers=["standard"], seeds=[0])
-    assert "teacher_epoch" not in last.runs[0].spec
+    assert last.runs[0].spec.teacher_epoch is None
     for part in early:
-        assert part.runs[0].spec == last.runs[0].spec | {"teacher_epoch": part.epoch}
+        assert part.runs[0].spec == replace(last.runs[0].spec, teacher_epoch=part.epoch)
         assert part.runs[0].teacher is last.runs[0].teacher
 
 
@@ -287,8 +288,8 @@ def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
         name: after[name].spec for name in before
     }
     added = [after[name] for name in after.keys() - before.keys()]
-    assert Counter(run.spec["teacher_epoch"] for run in added) == {5: 2, 10: 2, 15: 2}
-    assert {run.spec["seed"] for run in added} == {0}
+    assert Counter(run.spec.to_json()["teacher_epoch"] for run in added) == {5: 2, 10: 2, 15: 2}
+    assert {run.spec.to_json()["seed"] for run in added} == {0}
 
 
 @pytest.mark.parametrize(
@@ -353,8 +354,8 @@ def test_a_sweep_s_values_that_are_other_methods_of_the_study_are_their_runs(wid
 
 def test_a_value_of_a_sweep_changes_that_setting_alone(wide):
     found = parts(wide, **SWEEP, vary={"consistency.weight": [3]})
-    [own] = [part.teachers[0].spec for part in found if part.own]
-    [other] = [part.teachers[0].spec for part in found if part.value == "3"]
+    [own] = [part.teachers[0].spec.to_json() for part in found if part.own]
+    [other] = [part.teachers[0].spec.to_json() for part in found if part.value == "3"]
     assert other["terms"]["consistency"] == own["terms"]["consistency"] | {"weight": 3.0}
     assert other["terms"]["lipschitz"] == own["terms"]["lipschitz"]
     assert {k: v for k, v in other.items() if k != "terms"} == {

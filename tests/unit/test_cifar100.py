@@ -13,15 +13,17 @@ import pytest
 from PIL import Image
 from served import serving
 
-from soteacher import cli, files
+from soteacher import cli
+from soteacher.core import files
+from soteacher.core.errors import UserError
 from soteacher.data.archives import Archive
 from soteacher.data.prepared import open_prepared, prepare
 from soteacher.data.sources import cifar100
 from soteacher.data.sources.base import Outline
 from soteacher.data.sources.cifar100 import Cifar100
-from soteacher.errors import UserError
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.data.spec import DataSpec
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 SPEC = {"source": "cifar100", "revision": 1}
 CLASSES = ["apple", "bear", "clock"]
@@ -372,7 +374,7 @@ def study_of(wide, **settings):
 
 def test_a_study_says_where_the_images_are_and_no_spec_does(wide):
     plan = study_of(wide, path="some/copy", url="https://mirror/c.tar.gz")
-    assert plan.data_spec("digits") == SPEC
+    assert plan.data_spec("digits").to_json() == SPEC
     known = {"path": "some/copy", "url": "https://mirror/c.tar.gz"}
     assert plan.data_location("digits") == known
     assert study_of(wide).data_location("digits") == {}
@@ -428,9 +430,11 @@ def test_prepare_downloads_once_and_publishes_what_was_read(official, tmp_path):
 def test_data_of_other_labels_take_the_same_download(official, tmp_path):
     store = tmp_path / "store"
     with serving(ARCHIVE) as server:
-        prepare(SPEC, store, {"url": server.url})
+        prepare(DataSpec.from_json(SPEC), store, {"url": server.url})
         true_labels = {"revision": 1, "confusion": 0.2, "split": [1.0]}
-        manifest = prepare(SPEC | {"true_labels": true_labels}, store, {"url": server.url})
+        manifest = prepare(
+            DataSpec.from_json(SPEC | {"true_labels": true_labels}), store, {"url": server.url}
+        )
         assert server.requests == 1
     assert "look_alikes" in manifest
 
@@ -459,7 +463,10 @@ def test_a_failed_download_leaves_nothing_that_passes_for_data(official, tmp_pat
 def test_class_folders_and_official_files_lie_side_by_side(official, small, tmp_path):
     store = tmp_path / "store"
     (tmp_path / "copy.tar.gz").write_bytes(ARCHIVE)
-    both = [prepare(SPEC, store, {"path": str(path)}) for path in (small, tmp_path / "copy.tar.gz")]
+    both = [
+        prepare(DataSpec.from_json(SPEC), store, {"path": str(path)})
+        for path in (small, tmp_path / "copy.tar.gz")
+    ]
     assert both[0]["content"] == Cifar100(path=str(small)).content_key()
     assert "content" not in both[1]
     for number, manifest in enumerate(both):

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from soteacher import files
+from soteacher.cli.format import amount, duration
+from soteacher.cli.plan import to_text
+from soteacher.core import files
 from soteacher.data.prepared import open_prepared, prepare
 from soteacher.models import catalogue
-from soteacher.report.forecast import amount, duration, to_text
-from soteacher.study.plan import expand, fingerprint
-from soteacher.study.reader import read
-from soteacher.training.forecast import Forecast
-from soteacher.training.store import RunFolder
+from soteacher.store.forecast import Forecast
+from soteacher.store.run_folder import RunFolder
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.specs import fingerprint
 
 N_TRAIN, N_TEST = 1347, 450  # digits
 # One image, 8x8, through wrn_10_1, multiply-adds: a stem at 8x8, a stage of two convolutions at
@@ -211,7 +213,7 @@ def finish(data, run, seconds, pid, **facts):
     """Put a made-up finished run into the store."""
     own = fingerprint(run.spec, data.sha256)
     record = {
-        "spec": run.spec,
+        "spec": run.spec.to_json(),
         "fingerprint": own,
         "status": "done",
         "seconds": seconds,
@@ -355,7 +357,7 @@ def test_records_that_tell_no_rate_are_left_out(other):
 def test_a_run_of_parts_that_this_version_does_not_know_tells_no_rate():
     study = plan()
     data = prepared(study)
-    spec = roles(study)[1][0].spec
+    spec = roles(study)[1][0].spec.to_json()
     unknown = [
         spec | {"data": {"source": "gone", "revision": 1}},
         spec | {"terms": {"kd": {"revision": 99}}},

@@ -11,16 +11,15 @@ import torch
 from scipy import stats
 from torchvision.transforms import functional
 
-from soteacher import files, registry
-from soteacher.data import truth
+from soteacher.core import files, registry
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.core.random import key
+from soteacher.data import true_labels as truth
 from soteacher.data.augment import crop_and_flip, normalise
 from soteacher.data.prepared import Prepared, open_prepared
+from soteacher.data.settings import STREAM, TRUE_LABELS, Augment
 from soteacher.data.stream import Stream
-from soteacher.errors import UserError
-from soteacher.keys import key
-from soteacher.study.plan import STREAM, TRUE_LABELS
-from soteacher.study.schema import Augment
-from soteacher.training.moment import Moment, Stage
 
 STREAMS = {1: "7957f07624a6a6af"}
 """Revision of the stream to a hash of one epoch of it."""
@@ -197,7 +196,7 @@ def test_on_the_cpu_a_stream_reads_the_images_where_they_lie(digits, monkeypatch
     stream = Stream(digits, Augment(), 4, 0, "teacher", "cpu")
     mapped[0][:] = 0
     black = (0 - torch.tensor(digits.manifest["mean"])) / torch.tensor(digits.manifest["std"])
-    images = stream.batch(Moment(Stage.MAIN, 0, 0)).images
+    images = stream.batch(Cursor(Stage.MAIN, 0, 0)).images
     torch.testing.assert_close(images.amax(dim=(0, 2, 3)), black)
 
 
@@ -255,7 +254,7 @@ class Which:
 
 def epoch_of(stream, epoch=0, stage=Stage.MAIN):
     """All batches of an epoch, one after another: images, labels and indices."""
-    batches = [stream.batch(Moment(stage, epoch, step)) for step in range(stream.steps)]
+    batches = [stream.batch(Cursor(stage, epoch, step)) for step in range(stream.steps)]
     return {
         name: torch.cat([getattr(batch, name) for batch in batches])
         for name in ("images", "labels", "indices")
@@ -264,7 +263,7 @@ def epoch_of(stream, epoch=0, stage=Stage.MAIN):
 
 def test_a_batch_is_the_same_in_whatever_order_and_from_whatever_stream_it_is_asked_for(noisy):
     moments = [
-        Moment(stage, epoch, step)
+        Cursor(stage, epoch, step)
         for stage in (Stage.PREPARE, Stage.MAIN)
         for epoch in (0, 1, 7)
         for step in (0, 5, 21)
@@ -275,7 +274,7 @@ def test_a_batch_is_the_same_in_whatever_order_and_from_whatever_stream_it_is_as
     for at in shuffled:
         for other in (stream, Which().stream(noisy)):
             batch = other.batch(at)
-            assert batch.at == at
+            assert batch.cursor == at
             assert torch.equal(batch.images, batches[at].images)
             assert torch.equal(batch.labels, batches[at].labels)
             assert torch.equal(batch.indices, batches[at].indices)
@@ -317,7 +316,7 @@ def test_another_seed_role_epoch_or_stage_has_another_order_and_other_views(
 def test_every_image_comes_once_an_epoch_and_the_last_short_batch_is_kept(digits, batch, sizes):
     stream = Which(batch=batch).stream(digits)
     assert stream.steps == len(sizes)
-    found = [stream.batch(Moment(Stage.MAIN, 3, step)).indices for step in range(stream.steps)]
+    found = [stream.batch(Cursor(Stage.MAIN, 3, step)).indices for step in range(stream.steps)]
     assert [len(indices) for indices in found] == sizes
     assert torch.equal(torch.cat(found).sort().values, torch.arange(1347))
 

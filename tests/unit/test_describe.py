@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 from soteacher.study import blocks as blocks_module
-from soteacher.study.asked import written
-from soteacher.study.describe import (
+from soteacher.study.expand import expand
+from soteacher.study.kinds import FIGURES, TABLES
+from soteacher.study.load import read
+from soteacher.study.requests import write_request
+from soteacher.study.summary import (
     MEANINGS,
     TITLES,
     caption,
@@ -19,9 +22,6 @@ from soteacher.study.describe import (
     planned,
     table_block,
 )
-from soteacher.study.kinds import FIGURES, TABLES
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
 
 
 def put(values, path, value):
@@ -47,7 +47,7 @@ def params(values):
     """What Snakemake compares of each: the paths of files, which have their hashes."""
     with tempfile.TemporaryDirectory() as folder:
         return {
-            name: written(Path(folder), name, block)[len(folder) :]
+            name: write_request(Path(folder), name, block)[len(folder) :]
             for name, block in blocks(values).items()
         }
 
@@ -139,12 +139,12 @@ def test_params_are_the_same_whatever_the_order_of_keys(demo):
 
 def test_what_is_written_is_read_as_it_was_and_written_once(tmp_path):
     said = {"b": [1.5, "x"], "a": None}
-    path = Path(written(tmp_path / "asked", "table1", said))
+    path = Path(write_request(tmp_path / "asked", "table1", said))
     assert json.loads(path.read_text()) == said
     first = path.stat()
-    assert written(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]}) == str(path)
+    assert write_request(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]}) == str(path)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
-    assert written(tmp_path / "asked", "table1", said | {"a": 1}) != str(path)
+    assert write_request(tmp_path / "asked", "table1", said | {"a": 1}) != str(path)
 
 
 def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(demo):
@@ -164,7 +164,7 @@ def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(de
         "paper_row": "standard",
     }
     for run_id, sha256 in block["runs"].items():
-        assert plan.runs[run_id].spec_sha256.startswith(sha256)
+        assert plan.runs[run_id].spec.sha256.startswith(sha256)
         assert len(sha256) == 16
     assert block["deviations"].count("epochs 16 (paper: 240)") == 1
 

@@ -5,9 +5,15 @@ from copy import deepcopy
 import pytest
 
 from soteacher.study import paper
-from soteacher.study.paper import deviations
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.specs import RunSpec
+
+
+def deviations(spec, *names):
+    """What of a run deviates, where the spec is given as JSON."""
+    return paper.deviations(RunSpec.from_json(spec) if isinstance(spec, dict) else spec, *names)
+
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
 
@@ -59,7 +65,13 @@ def network(name):
 OTHER_PARTS = [
     ({"data": {"source": "digits", "revision": 1}}, "data digits (paper: cifar100)"),
     (
-        {"data": {"source": "cifar100", "revision": 1, "true_labels": {"confusion": 0.3}}},
+        {
+            "data": {
+                "source": "cifar100",
+                "revision": 1,
+                "true_labels": {"revision": 1, "confusion": 0.3},
+            }
+        },
         "data cifar100 with labels drawn from known distributions (paper: cifar100)",
     ),
     (

@@ -8,14 +8,21 @@ import pandas as pd
 import pytest
 from made_tables import row
 
-from soteacher import registry
-from soteacher.errors import UserError
+from soteacher.core import registry
+from soteacher.core.errors import UserError
 from soteacher.report.page import make_page
-from soteacher.report.tables import grid, make_table, read_table, to_latex, to_markdown, whose
-from soteacher.report.weights import make_weights
-from soteacher.study.describe import page_summary, table_block
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.report.tables.tables import (
+    grid,
+    make_table,
+    paper_note,
+    read_table,
+    to_latex,
+    to_markdown,
+)
+from soteacher.report.tables.weights import make_weights
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.summary import page_summary, table_block
 
 PAIR = "wrn_10_2/wrn_10_1"
 METHODS = ["standard", "soteacher"]
@@ -96,7 +103,7 @@ def test_table_6_has_a_row_a_distiller_and_a_column_a_pair_and_teacher_method(st
         assert cell["mean"] == pytest.approx(
             100 * (runs[ids[0]]["top1"] + runs[ids[1]]["top1"]) / 2
         )
-    assert whose(table) == "Not the paper's experiment"
+    assert paper_note(table) == "Not the paper's experiment"
     assert "rco anchors 2 (paper: 24)" in block["deviations"]
     assert not any("weight" in text for text in block["deviations"] if "lipschitz" not in text)
 
@@ -116,7 +123,7 @@ def test_students_of_a_teacher_have_the_weights_of_its_column(study):
         }
         for run in expand(read(study)).runs.values()
         if run.teacher
-        for settings in run.spec["terms"].values()
+        for settings in run.spec.to_json()["terms"].values()
     }
     assert found == {
         ("standard", "at"): {"weight": 1000.0},
@@ -138,7 +145,7 @@ def test_the_column_is_no_part_of_the_teacher(study):
 
 def test_only_turned_views_change_a_student_s_stream(study):
     streams = {
-        run.id.split("/")[-1]: run.spec["stream"].get("turns")
+        run.id.split("/")[-1]: run.spec.to_json()["stream"].get("turns")
         for run in expand(read(study)).runs.values()
         if run.teacher
     }

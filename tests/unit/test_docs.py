@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from soteacher import registry
-from soteacher.study.reader import load
+from soteacher.core import registry
+from soteacher.study.load import load
 
 PARTS = {name: kind for kind in ("regularizer", "distiller") for name in registry.names(kind)}
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from served import serving
 
+from soteacher.core.errors import UserError
 from soteacher.data import download
 from soteacher.data.archives import Archive
 from soteacher.data.download import fetch
-from soteacher.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_003)
 SIZE = len(CONTENT)

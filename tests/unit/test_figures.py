@@ -11,7 +11,7 @@ import pytest
 from made_tables import lost, row
 from matplotlib.colors import to_hex
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 from soteacher.report.figures import make_figure, save
 from soteacher.report.figures.colours import styles
 from soteacher.report.figures.drawing import make_panels

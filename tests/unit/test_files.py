@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from soteacher import files, registry
-from soteacher.errors import UserError, unknown
+from soteacher.core import files, registry
+from soteacher.core.errors import UserError, unknown
 
 
 def names_in(folder):
@@ -169,7 +169,7 @@ def tools(tmp_path, monkeypatch):
     registry.names.cache_clear()
 
     def add(name, *classes):
-        lines = ["from soteacher.registry import register", "from toolbox.base import Tool"]
+        lines = ["from soteacher.core.registry import register", "from toolbox.base import Tool"]
         lines += [f"@register\nclass {made}(Tool):\n    pass" for made in classes]
         (package / f"{name}.py").write_text("\n".join(lines) + "\n")
 

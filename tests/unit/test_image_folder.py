@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from soteacher import files
+from soteacher.core import files
+from soteacher.core.errors import UserError
 from soteacher.data import prepared
 from soteacher.data.prepared import open_prepared, prepare
 from soteacher.data.sources.base import Outline
 from soteacher.data.sources.image_folder import ImageFolder
-from soteacher.errors import UserError
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.data.spec import DataSpec
+from soteacher.store import study_data
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 SPEC = {"source": "image_folder", "revision": 1}
 PLACES = [f"{split}/{name}" for split in ("train", "test") for name in ("cat", "dog")]
@@ -69,7 +71,7 @@ def refusal(path, size=None):
 
 def prepared_from(folder, store, **spec):
     """The data as a job opens them: from the manifest that `prepare` published."""
-    manifest = prepare(SPEC | spec, store, {"path": str(folder)})
+    manifest = prepare(DataSpec.from_json(SPEC | spec), store, {"path": str(folder)})
     published = store.parent / "published.json"
     files.write_json(published, manifest)
     return open_prepared(published, store)
@@ -83,13 +85,13 @@ def test_without_results_the_images_tell_which_prepared_data_are_meant(
     demo["tables"].pop("truth")
     demo["tables"].pop("table7_truth")
     plan = expand(read(demo | {"store": "store"}))
-    assert prepared.prepared_of(plan) == {}
+    assert study_data.prepared_of(plan) == {}
     manifest = prepare(plan.data_spec("digits"), tmp_path / "store", {"path": str(folder)})
-    assert prepared.prepared_of(plan)["digits"].manifest == manifest
+    assert study_data.prepared_of(plan)["digits"].manifest == manifest
     save(folder / PLACES[0] / "0.png", pixels(99))
-    assert prepared.prepared_of(plan) == {}
+    assert study_data.prepared_of(plan) == {}
     shutil.rmtree(folder)
-    assert prepared.prepared_of(plan) == {}
+    assert study_data.prepared_of(plan) == {}
 
 
 # what is read
@@ -353,7 +355,7 @@ def test_a_link_that_leads_nowhere_is_refused_and_not_left_out(folder, tmp_path)
     path.symlink_to(tmp_path / "nowhere.png")
     assert refusal(folder).startswith(f"cannot read the image {path} (No such file")
     with pytest.raises(UserError, match=f"cannot read the image {path}"):
-        prepare(SPEC, tmp_path / "store", {"path": str(folder)})
+        prepare(DataSpec.from_json(SPEC), tmp_path / "store", {"path": str(folder)})
 
 
 @pytest.mark.parametrize("place", ["train/dog/2.png", "test/cat/1.png"])
@@ -416,15 +418,18 @@ def test_reading_a_study_does_not_look_for_the_folder_and_no_spec_holds_its_path
         {"path": "no/such"},
         {"path": "nor/this"},
     ]
-    assert plans[0].data_spec("digits") == SPEC | {"size": 8}
+    assert plans[0].data_spec("digits").to_json() == SPEC | {"size": 8}
     assert plans[0].data_location("noisy") == {}
-    specs = [{run.id: run.spec for run in plan.runs.values()} for plan in plans]
+    specs = [{run.id: run.spec.to_json() for run in plan.runs.values()} for plan in plans]
     assert specs[0] == specs[1]
     assert "no/such" not in str(specs[0])
 
 
 def test_another_size_is_another_spec(wide):
-    specs = [study_of(deepcopy(wide), path="a", size=n).data_spec("digits") for n in (8, 9, None)]
+    specs = [
+        study_of(deepcopy(wide), path="a", size=n).data_spec("digits").to_json()
+        for n in (8, 9, None)
+    ]
     assert specs[2] == SPEC
     assert specs[0] != specs[1]
 
@@ -533,7 +538,7 @@ def test_a_preparation_killed_between_arrays_is_done_again_and_leaves_no_part(
     store = tmp_path / "store"
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(prepared, "_save", dying)
-        prepare(SPEC, store, {"path": str(folder)})
+        prepare(DataSpec.from_json(SPEC), store, {"path": str(folder)})
     [place] = (store / "data").iterdir()
     assert len(list(place.glob("*.npy"))) == n
     assert not (place / "manifest.json").exists()
@@ -550,13 +555,13 @@ def test_an_image_that_cannot_be_read_leaves_nothing_that_passes_for_data(folder
     path.write_bytes(path.read_bytes()[:60])
     for _ in range(2):
         with pytest.raises(UserError, match=f"cannot read the image {path}"):
-            prepare(SPEC, tmp_path / "store", {"path": str(folder)})
+            prepare(DataSpec.from_json(SPEC), tmp_path / "store", {"path": str(folder)})
     assert list((tmp_path / "store").rglob("*.npy")) == []
 
 
 def test_a_spec_without_its_location_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"^data\.path: missing; it must be given$"):
-        prepare(SPEC, tmp_path)
+        prepare(DataSpec.from_json(SPEC), tmp_path)
 
 
 def test_a_home_folder_may_be_written_with_a_tilde(folder, monkeypatch):

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from soteacher import files
+from soteacher.core import files
+from soteacher.core.errors import UserError
 from soteacher.data.prepared import Prepared
-from soteacher.errors import UserError
 from soteacher.measures import calibration
 from soteacher.measures.accuracy import top_k
-from soteacher.measures.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
-from soteacher.training.store import RunFolder
+from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.store.run_folder import RunFolder
 
 
 def test_top_k_counts_the_images_whose_class_is_among_the_k_largest_logits():

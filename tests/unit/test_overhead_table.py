@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from soteacher import cli
-from soteacher.errors import UserError
-from soteacher.report.overhead import make_overhead, read_clocked
+from soteacher.core.errors import UserError
 from soteacher.report.page import make_page
-from soteacher.report.tables import heading, notes, read_table, shown, to_latex, to_markdown
-from soteacher.study.describe import table_block
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.report.tables.overhead import make_overhead, read_steps
+from soteacher.report.tables.tables import heading, notes, read_table, shown, to_latex, to_markdown
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study.summary import table_block
 
 MACHINE = {
     "device": "A CPU",
@@ -51,7 +51,7 @@ def write(block, tmp_path):
             | MACHINE
             | changes
             for (network, method, sha256), peak in zip(
-                block["clocked"]["methods"], peaks, strict=True
+                block["timed"]["methods"], peaks, strict=True
             )
         ]
         path = tmp_path / "overhead.csv"
@@ -75,7 +75,7 @@ def texts(table):
 
 
 def test_times_are_medians_and_quartiles_and_more_time_is_of_each_step_s_own_pair(write):
-    found = cells(make_overhead(*read_clocked(write())))
+    found = cells(make_overhead(*read_steps(write())))
     assert found["wrn_10_2 standard", "step_ms"] == pytest.approx((20, 10, 40))
     assert found["wrn_10_2 soteacher", "step_ms"] == pytest.approx((21, 11, 48))
     # the medians alone would say 21/20, 5 %
@@ -84,13 +84,13 @@ def test_times_are_medians_and_quartiles_and_more_time_is_of_each_step_s_own_pai
 
 
 def test_the_order_of_the_rows_of_steps_is_no_matter(write):
-    steps, methods = read_clocked(write())
+    steps, methods = read_steps(write())
     mixed = steps.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(make_overhead(mixed, methods), make_overhead(steps, methods))
 
 
 def test_each_network_is_compared_with_its_own_first_method(write):
-    steps, methods = read_clocked(write())
+    steps, methods = read_steps(write())
     steps = pd.concat([steps, steps.assign(network="wide", seconds=3 * steps["seconds"])])
     other = methods.assign(network="wide").iloc[::-1]
     found = cells(make_overhead(steps, pd.concat([methods, other])))
@@ -100,7 +100,7 @@ def test_each_network_is_compared_with_its_own_first_method(write):
 
 
 def test_cells_say_their_numbers_and_which_method_is_the_reference(write):
-    found = texts(make_overhead(*read_clocked(write())))
+    found = texts(make_overhead(*read_steps(write())))
     assert found == {
         ("wrn_10_2 standard", "step_ms"): "20.00 (10.00 to 40.00)",
         ("wrn_10_2 standard", "more_time"): "reference",
@@ -112,14 +112,14 @@ def test_cells_say_their_numbers_and_which_method_is_the_reference(write):
 
 
 def test_the_peak_is_shown_where_it_was_measured(write):
-    found = texts(make_overhead(*read_clocked(write(peaks=(100.0, 112.3456)))))
+    found = texts(make_overhead(*read_steps(write(peaks=(100.0, 112.3456)))))
     assert found["wrn_10_2 standard", "peak_mb"] == "100.00"
     assert found["wrn_10_2 soteacher", "peak_mb"] == "112.35"
 
 
 @pytest.mark.parametrize("peaks", [(None, None), (1.5, 2.5)])
 def test_the_csv_says_what_the_table_says(write, tmp_path, peaks):
-    table = make_overhead(*read_clocked(write(peaks=peaks)))
+    table = make_overhead(*read_steps(write(peaks=peaks)))
     table.to_csv(tmp_path / "table.csv", index=False)
     again = read_table(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(again, table)
@@ -127,7 +127,7 @@ def test_the_csv_says_what_the_table_says(write, tmp_path, peaks):
 
 
 def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(write, block):
-    table = make_overhead(*read_clocked(write(), block["clocked"]))
+    table = make_overhead(*read_steps(write(), block["timed"]))
     said = heading(block, table)
     assert said.endswith("; median and quartiles of n = 5 steps a method.")
     device = "Measured on A CPU (2 threads), float32, torch 2.0.1, soteacher 1.2.3."
@@ -140,7 +140,7 @@ def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(w
 
 
 def test_the_page_has_every_cell_and_says_what_the_paper_found(write, block):
-    table = make_overhead(*read_clocked(write()))
+    table = make_overhead(*read_steps(write()))
     said = {"study": "ours", "facts": [], "teachers": {}, "distillers": {}, "recipes": {}}
     asked = said | {"tables": {"overhead": block}, "figures": {}}
     page = make_page(asked, {"overhead": table}, {})
@@ -157,7 +157,7 @@ def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
     given = [word for name, path in outs.items() for word in (f"--{name}", path)]
     beside = str(steps.with_suffix(".methods.csv"))
     cli.main(["table", "--block", str(asked), "--measures", str(steps), beside, *given])
-    table = make_overhead(*read_clocked(steps))
+    table = make_overhead(*read_steps(steps))
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.out"), table)
     assert (tmp_path / "t.markdown").read_text() == to_markdown(block, table)
     assert (tmp_path / "t.latex").read_text() == to_latex(block, table)
@@ -175,11 +175,11 @@ def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
 def test_steps_of_other_settings_are_refused(write, block, times, changes):
     path = write(times, **changes)
     with pytest.raises(UserError, match="are of other settings than the study asks for"):
-        read_clocked(path, block["clocked"])
+        read_steps(path, block["timed"])
 
 
 def test_steps_that_are_cut_short_are_named(write):
     path = write()
     path.write_text("network,met")
     with pytest.raises(UserError, match=r"overhead.csv: no column 'method'; delete it"):
-        read_clocked(path)
+        read_steps(path)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from soteacher import cli
 from soteacher.report.page import make_page
-from soteacher.report.tables import heading, notes, shown, to_markdown
-from soteacher.study.asked import written
+from soteacher.report.tables.tables import heading, notes, shown, to_markdown
+from soteacher.study.requests import write_request
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
@@ -297,7 +297,7 @@ def test_what_is_special_in_html_is_shown_as_it_is():
 def commands(folder, summary, blocks, rows, figures):
     """Make tables and the page of them in a folder; return the page's text."""
     tabulated = {block["table"]: tabulate(block, *rows) for block in blocks}
-    said = written(folder, "asked", summary)
+    said = write_request(folder, "asked", summary)
     arguments = ["page", "--summary", said, "--out", str(folder / "page.html")]
     arguments += ["--tables"]
     for name, table in tabulated.items():

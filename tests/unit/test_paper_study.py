@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from soteacher.distillers.rco import RCO
-from soteacher.report.labels import label
-from soteacher.report.tables import paper_values
-from soteacher.study.plan import expand
-from soteacher.study.reader import load
+from soteacher.report.names import display_name
+from soteacher.report.tables.tables import paper_values
+from soteacher.study.expand import expand
+from soteacher.study.load import load
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
 
@@ -28,8 +28,8 @@ def counted(plan):
     """How many runs there are of each data set, teacher network, and student network if any."""
     found = Counter()
     for run in plan.runs.values():
-        teacher = run.teacher.spec["network"]["name"] if run.teacher else None
-        found[run.data, run.spec["network"]["name"], teacher] += 1
+        teacher = run.teacher.spec.to_json()["network"]["name"] if run.teacher else None
+        found[run.data, run.spec.to_json()["network"]["name"], teacher] += 1
     return found
 
 
@@ -49,7 +49,7 @@ def test_the_runs_are_those_counted_by_hand(plan):
         ("cifar100", "shufflenet_v2", "resnet32x4"): teachers + others,
         ("tiny_imagenet", "resnet18", "resnet34"): teachers + settings,
     }
-    roles = Counter(run.spec["role"] for run in plan.runs.values())
+    roles = Counter(run.spec.to_json()["role"] for run in plan.runs.values())
     assert roles == {"teacher": 87, "student": 379}
 
 
@@ -74,7 +74,7 @@ def test_a_table_asks_for_no_more_than_it_shows(plan):
 
 def test_figure_1_ends_with_the_runs_of_table_1(plan):
     table = {run.id for run in plan.runs_of("table1")}
-    shown = {run.id: run.spec.get("teacher_epoch") for run in plan.runs_of("figure1")}
+    shown = {run.id: run.spec.to_json().get("teacher_epoch") for run in plan.runs_of("figure1")}
     of_table = {run for run, epoch in shown.items() if epoch is None}
     assert of_table <= table and len(of_table) == 2 + 2
     epochs = Counter(epoch for epoch in shown.values() if epoch is not None)
@@ -97,7 +97,7 @@ def test_every_cell_of_the_paper_s_tables_is_its_experiment_and_has_its_number(p
 def test_the_row_that_the_paper_leaves_out_says_so(plan):
     rows = {cell.row: cell for cell in plan.tables["table7"]}
     assert rows["label_smoothing"].deviations == ("method label_smoothing (not in the paper)",)
-    assert label("label_smoothing") == "Label smoothing (added)"
+    assert display_name("label_smoothing") == "Label smoothing (added)"
 
 
 def test_the_l2_row_of_table_7_is_standard_s_runs_and_trains_none_of_its_own(plan):
@@ -119,7 +119,7 @@ def test_students_have_the_weights_of_their_teachers_column(plan):
         (run.id.split("/")[2], name, settings.get("weight"))
         for run in plan.runs.values()
         if run.teacher
-        for name, settings in run.spec["terms"].items()
+        for name, settings in run.spec.to_json()["terms"].items()
         if "weight" in settings
     }
     assert found == {(cell.column, cell.paper_row, cell.weight) for cell in plan.weights["table5"]}
@@ -129,22 +129,22 @@ def test_rco_s_anchors_are_epochs_that_the_teachers_keep(plan):
     [epochs] = {
         tuple(
             RCO(
-                **{k: v for k, v in run.spec["terms"]["rco"].items() if k != "revision"}
-            ).teacher_epoch(epoch, run.spec["recipe"]["epochs"], 240)
+                **{k: v for k, v in run.spec.to_json()["terms"]["rco"].items() if k != "revision"}
+            ).teacher_epoch(epoch, run.spec.to_json()["recipe"]["epochs"], 240)
             for epoch in range(240)
         )
         for run in plan.runs.values()
-        if "rco" in run.spec["terms"]
+        if "rco" in run.spec.to_json()["terms"]
     }
     assert Counter(epochs) == dict.fromkeys(range(10, 241, 10), 10)
 
 
 def test_lambda_lr_is_the_data_set_s(plan):
     weights = {
-        (run.data, run.spec["terms"]["lipschitz"].get("weight", 1e-5))
+        (run.data, run.spec.to_json()["terms"]["lipschitz"].get("weight", 1e-5))
         for run in plan.runs.values()
-        if run.spec["role"] == "teacher"
-        and "lipschitz" in run.spec["terms"]
+        if run.spec.to_json()["role"] == "teacher"
+        and "lipschitz" in run.spec.to_json()["terms"]
         and "lipschitz.weight" not in run.id
     }
     assert weights == {("cifar100", 1e-5), ("tiny_imagenet", 1e-6)}
@@ -152,8 +152,8 @@ def test_lambda_lr_is_the_data_set_s(plan):
 
 def test_recipes_are_those_of_appendix_d(plan):
     found = {
-        (run.data, run.spec["role"], run.spec["recipe"]["lr"]): tuple(
-            run.spec["recipe"][key] for key in ("epochs", "batch", "decay_at")
+        (run.data, run.spec.to_json()["role"], run.spec.to_json()["recipe"]["lr"]): tuple(
+            run.spec.to_json()["recipe"][key] for key in ("epochs", "batch", "decay_at")
         )
         for run in plan.runs.values()
     }
@@ -166,9 +166,9 @@ def test_recipes_are_those_of_appendix_d(plan):
         ("tiny_imagenet", "student", 0.1): (100, 128, [30, 60, 90]),
     }
     slow = {
-        run.spec["network"]["name"]
+        run.spec.to_json()["network"]["name"]
         for run in plan.runs.values()
-        if run.spec["recipe"]["lr"] == 0.01
+        if run.spec.to_json()["recipe"]["lr"] == 0.01
     }
     assert slow == {"shufflenet_v2"}
 
@@ -179,15 +179,25 @@ def test_recipes_are_those_of_appendix_d(plan):
 def test_the_rehearsal_has_every_network_method_table_and_figure_of_the_paper(plan, rehearsal):
     def kinds(planned):
         return {
-            (run.data, run.spec["network"]["name"], run.id.split("/")[2], *run.spec["terms"])
+            (
+                run.data,
+                run.spec.to_json()["network"]["name"],
+                run.id.split("/")[2],
+                *run.spec.to_json()["terms"],
+            )
             for run in planned.runs.values()
         }
 
     assert kinds(rehearsal) == kinds(plan)
     assert rehearsal.study.blocks.keys() == plan.study.blocks.keys()
-    assert {run.spec["stream"].get("rotation") for run in rehearsal.runs.values()} == {None, 20.0}
-    assert {run.spec["data"]["source"] for run in rehearsal.runs.values()} == {"generated"}
-    assert {run.spec.get("teacher_epoch") for run in rehearsal.runs.values()} == {None, 1}
+    assert {run.spec.to_json()["stream"].get("rotation") for run in rehearsal.runs.values()} == {
+        None,
+        20.0,
+    }
+    assert {run.spec.to_json()["data"]["source"] for run in rehearsal.runs.values()} == {
+        "generated"
+    }
+    assert {run.spec.to_json().get("teacher_epoch") for run in rehearsal.runs.values()} == {None, 1}
     assert not any(cell.deviations == () for cells in rehearsal.tables.values() for cell in cells)
 
 

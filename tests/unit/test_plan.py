@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from soteacher.errors import UserError
-from soteacher.settings import canonical
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.core.errors import UserError
+from soteacher.core.hashing import canonical_json
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
 STUDENTS = ("wrn_10_1", "wrn_16_1")
@@ -22,14 +22,14 @@ def plan_of(values):
 
 
 def specs(values):
-    return {run_id: run.spec for run_id, run in plan_of(values).runs.items()}
+    return {run_id: run.spec.to_json() for run_id, run in plan_of(values).runs.items()}
 
 
 def params(values):
     """Role and name of every job to what it is asked."""
     plan = plan_of(values)
     return {
-        (role, name): canonical(job.asked)
+        (role, name): canonical_json(job.request)
         for role in plan.jobs
         for name, job in plan.jobs[role].items()
     }
@@ -43,7 +43,7 @@ def changed_runs(before, after):
 
 
 def role_of(run):
-    return run.spec["role"]
+    return run.role
 
 
 def named(run_id):
@@ -130,18 +130,18 @@ def test_the_demo_s_first_data_have_all_teachers_their_students_and_those_of_che
 def test_every_student_learns_from_the_teacher_of_its_own_seed(wide):
     plan = plan_of(wide)
     students = [run for run in plan.runs.values() if role_of(run) == "student"]
-    assert {run.spec["seed"] for run in students} == {0, 1}
+    assert {run.spec.to_json()["seed"] for run in students} == {0, 1}
     for run in students:
         assert run.teacher is plan.runs[run.teacher.id]
-        assert run.teacher.spec["seed"] == run.spec["seed"]
-        assert run.teacher.id.endswith(f"/seed{run.spec['seed']}")
+        assert run.teacher.spec.to_json()["seed"] == run.spec.to_json()["seed"]
+        assert run.teacher.id.endswith(f"/seed{run.spec.to_json()['seed']}")
 
 
 def test_a_student_s_spec_nests_its_teacher_s(wide):
     students = [run for run in plan_of(wide).runs.values() if role_of(run) == "student"]
     assert students
     for run in students:
-        assert run.spec["teacher"] == run.teacher.spec
+        assert run.spec.to_json()["teacher"] == run.teacher.spec.to_json()
 
 
 def test_a_run_that_two_tables_ask_for_is_there_once(wide):
@@ -204,7 +204,7 @@ def test_a_table_of_students_alone_asks_for_their_teachers_too(demo):
 
 def test_a_table_s_own_seeds_take_the_place_of_the_study_s(demo):
     plan = plan_of(with_one_table(demo, seeds=[7]))
-    assert {run.spec["seed"] for run in plan.runs.values()} == {7}
+    assert {run.spec.to_json()["seed"] for run in plan.runs.values()} == {7}
 
 
 # identity
@@ -322,12 +322,16 @@ def test_checkpoints_belong_to_the_teacher_s_spec_and_not_to_the_student_s(wide)
     kept = put(wide, "recipes teachers keep_every", 5)
     teachers = {run.id for run in plan_of(kept).runs.values() if role_of(run) == "teacher"}
     assert changed_runs(wide, kept) == teachers
-    assert all(plan_of(kept).runs[run].spec["recipe"]["keep_every"] == 5 for run in teachers)
+    assert all(
+        plan_of(kept).runs[run].spec.to_json()["recipe"]["keep_every"] == 5 for run in teachers
+    )
     assert changed_runs(wide, put(wide, "recipes students keep_every", 5)) == set()
 
 
 def test_a_spec_s_hash_is_another_exactly_where_the_spec_is(wide):
-    hashes = {json.dumps(run.spec): run.spec_sha256 for run in plan_of(wide).runs.values()}
+    hashes = {
+        json.dumps(run.spec.to_json()): run.spec.sha256 for run in plan_of(wide).runs.values()
+    }
     assert len(set(hashes.values())) == len(hashes)
 
 
@@ -383,10 +387,10 @@ def test_students_stand_beside_those_of_the_same_teacher(wide):
 def test_a_job_is_asked_for_all_that_it_trains():
     plan = plan_of(large_study())
     for job in (job for named_jobs in plan.jobs.values() for job in named_jobs.values()):
-        said = job.asked
+        said = job.request
         assert list(said) == [run.id for run in job.runs]
         for run in job.runs:
-            assert said[run.id]["spec"] == run.spec
+            assert said[run.id]["spec"] == run.spec.to_json()
             assert said[run.id].get("teacher") == (run.teacher.id if run.teacher else None)
 
 
@@ -401,9 +405,9 @@ def test_a_job_s_name_stays_and_what_it_is_asked_changes_with_a_setting(wide):
 MEASURED = """
 import json, sys, time
 began = time.process_time()
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
-from soteacher.study import describe, paper
+from soteacher.study.expand import expand
+from soteacher.study.load import read
+from soteacher.study import paper, summary as describe
 plan = expand(read(json.load(sys.stdin)))
 jobs = plan.jobs
 seconds = time.process_time() - began

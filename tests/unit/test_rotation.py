@@ -7,12 +7,12 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import functional
 
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.random import generator, key
 from soteacher.data.augment import rotate, rotations
 from soteacher.data.prepared import Prepared
+from soteacher.data.settings import Augment
 from soteacher.data.stream import Stream
-from soteacher.keys import generator, key
-from soteacher.study.schema import Augment
-from soteacher.training.moment import Moment, Stage
 
 SPECIAL = [0, 20, -20, 30, 45, -45, 60, 90, -90, 180, -180, 270, 360]
 SPECIAL += [
@@ -47,7 +47,7 @@ def test_rotated_batches_are_torchvision_s_of_pil_images_bit_for_bit(shape):
 def epoch_of(data, epoch=0, seed=0, role="teacher", **augment):
     """Indices and images of a whole epoch."""
     stream = Stream(data, Augment(**augment), 64, seed, role, "cpu")
-    batches = [stream.batch(Moment(Stage.MAIN, epoch, step)) for step in range(stream.steps)]
+    batches = [stream.batch(Cursor(Stage.MAIN, epoch, step)) for step in range(stream.steps)]
     return [torch.cat([getattr(b, name) for b in batches]) for name in ("indices", "images")]
 
 

@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
+from soteacher.study.expand import expand
 from soteacher.study.json_schema import json_schema
-from soteacher.study.plan import expand
-from soteacher.study.reader import load, read, values_of
+from soteacher.study.load import load, read, values_of
 
 PAIR = "wrn_10_2/wrn_10_1"
 NEW_PAIR = {"data": "digits", "teacher_recipe": "demo", "student_recipe": "demo"}

@@ -9,20 +9,20 @@ import pytest
 from made_tables import MACHINE, PAIR, STUDENT, TEACHER, block_of, cell, lost, row, tabulate
 
 from soteacher import cli
-from soteacher.errors import UserError
-from soteacher.measures.collect import COLUMNS
-from soteacher.report.tables import (
+from soteacher.core.errors import UserError
+from soteacher.report.tables.tables import (
     grid,
     heading,
     notes,
+    paper_note,
     read_measures,
     read_table,
     shown,
     to_latex,
     to_markdown,
-    whose,
 )
-from soteacher.study.asked import written
+from soteacher.results.collect import COLUMNS
+from soteacher.study.requests import write_request
 
 DEVIATIONS = ("batch 32 (paper: 64)", "method ours (not in the paper)")
 SEEDS = ["s0", "s1", "s2"]
@@ -214,7 +214,7 @@ def test_what_the_paper_does_not_print_has_no_value_of_the_paper(table, name, co
     block = block_of(cell(name, ["s0"], column, papers=True), table=table)
     found = tabulate(block, row("s0", 0.7))
     assert np.isnan(only(found)["paper_mean"])
-    assert whose(found) == ""  # its runs are the paper's own experiment
+    assert paper_note(found) == ""  # its runs are the paper's own experiment
     assert "paper" not in to_markdown(block, found)
 
 
@@ -473,7 +473,7 @@ def test_measures_without_a_planned_run_are_refused_by_its_name(write_measures):
 def table_command(block, measures, folder):
     """Make a table's files in a folder, named by the table; return the exit code."""
     stem = folder / block["table"]
-    said = written(folder / "asked", "table", block)
+    said = write_request(folder / "asked", "table", block)
     outputs = ["--out", f"{stem}.csv", "--markdown", f"{stem}.md", "--latex", f"{stem}.tex"]
     try:
         cli.main(["table", "--block", said, "--measures", *map(str, measures), *outputs])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from soteacher import registry
+from soteacher.core import registry
+from soteacher.core.errors import UserError
 from soteacher.data.sources.base import Outline
-from soteacher.errors import UserError
 from soteacher.regularizers.base import ImageChange
-from soteacher.report.labels import label
+from soteacher.report.names import display_name
 from soteacher.study.cost import pass_flop
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 from soteacher.study.paper import deviations
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
 
 NAMES = registry.names("regularizer")
 OUTLINE = Outline(n_train=100, n_test=10, height=8, width=8, n_classes=10)
@@ -76,7 +76,7 @@ def test_every_other_set_of_two_is_a_method(name):
     never |= changing if name in changing else set()
     for other in {*NAMES} - never - {name}:
         [spec] = specs({"both": {name: {}, other: {}}}).values()
-        assert {*spec["terms"]} == {name, other}
+        assert {*spec.terms} == {name, other}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,8 @@ def test_views_are_part_of_the_teacher_s_spec_and_its_cost_and_not_of_its_studen
     teachers["divergent"] = {"augmix": {"consistency_weight": 12}, "lipschitz": {}}
     plan = expand(read(study(teachers)))
     streams = {
-        run.id.split("/", 2)[2]: run.spec["stream"].get("views") for run in plan.runs.values()
+        run.id.split("/", 2)[2]: run.spec.to_json()["stream"].get("views")
+        for run in plan.runs.values()
     }
     assert streams.pop("divergent/seed0") == 3
     assert {*streams.values()} == {None}
@@ -216,9 +217,9 @@ def test_a_method_of_another_name_or_more_terms_is_not_the_paper_s():
 
 def test_methods_are_printed_as_the_paper_has_them():
     names = ["l1", "l2", "mixup", "cutmix", "augmix", "crl"]
-    assert [label(n) for n in names] == ["ℓ1", "ℓ2", "Mixup", "CutMix", "AugMix", "CRL"]
+    assert [display_name(n) for n in names] == ["ℓ1", "ℓ2", "Mixup", "CutMix", "AugMix", "CRL"]
     blocks = ["table7_calibration", "table7_agreement", "table7_truth"]
-    assert [label(block) for block in blocks] == [
+    assert [display_name(block) for block in blocks] == [
         "Table 7, calibration",
         "Table 7, agreement",
         "Table 7, distance to the true label distribution",

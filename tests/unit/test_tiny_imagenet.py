@@ -13,15 +13,17 @@ import pytest
 from PIL import Image
 from served import serving
 
-from soteacher import cli, files
+from soteacher import cli
+from soteacher.core import files
+from soteacher.core.errors import UserError
 from soteacher.data.archives import Archive
 from soteacher.data.prepared import open_prepared, prepare
 from soteacher.data.sources import tiny_imagenet
 from soteacher.data.sources.base import Outline
 from soteacher.data.sources.tiny_imagenet import TinyImagenet
-from soteacher.errors import UserError
-from soteacher.study.plan import expand
-from soteacher.study.reader import read
+from soteacher.data.spec import DataSpec
+from soteacher.study.expand import expand
+from soteacher.study.load import read
 
 SPEC = {"source": "tiny_imagenet", "revision": 1, "classes": 3}
 WNIDS = ["n03", "n01", "n02"]
@@ -422,7 +424,7 @@ def test_a_path_with_nothing_there_is_told(tmp_path):
 def test_a_study_says_where_the_images_are_and_no_spec_does(wide):
     wide["data"]["digits"] = {"source": "tiny_imagenet", "path": "some/copy", "classes": 3}
     plan = expand(read(wide))
-    assert plan.data_spec("digits") == SPEC
+    assert plan.data_spec("digits").to_json() == SPEC
     assert plan.data_location("digits") == {"path": "some/copy"}
 
 
@@ -462,7 +464,9 @@ def test_prepare_downloads_once_and_publishes_what_was_read(official, tmp_path):
 def test_archive_and_folder_are_the_same_to_training(archive, folder, tmp_path):
     both = []
     for path in (archive, folder):
-        files.write_json(tmp_path / "one.json", prepare(SPEC, tmp_path, {"path": str(path)}))
+        files.write_json(
+            tmp_path / "one.json", prepare(DataSpec.from_json(SPEC), tmp_path, {"path": str(path)})
+        )
         both.append(open_prepared(tmp_path / "one.json", tmp_path))
     assert both[0].folder != both[1].folder
     assert both[0].sha256 == both[1].sha256

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.data.settings import Augment
 from soteacher.data.stream import Stream
-from soteacher.errors import UserError
-from soteacher.study.schema import Augment
-from soteacher.training.moment import Moment, Stage
 
-AT = Moment(Stage.MAIN, 1, 1)
+AT = Cursor(Stage.MAIN, 1, 1)
 
 
 class Images:
@@ -81,7 +81,7 @@ def test_each_view_has_a_crop_of_its_own():
     stream = Stream(Images(), Augment(crop_padding=2), 10, 3, "student", "cpu", 4)
     offsets = []
     for epoch in range(4):
-        batch = stream.batch(Moment(Stage.MAIN, epoch, 0))
+        batch = stream.batch(Cursor(Stage.MAIN, epoch, 0))
         views = pixels(batch.images).reshape(4, 10, 6, 6, 3)
         for turn, view in enumerate(views):
             wholes = (np.rot90(Images().images[index], turn) for index in batch.indices)
@@ -91,7 +91,7 @@ def test_each_view_has_a_crop_of_its_own():
 
 
 def test_the_last_batch_of_an_epoch_is_short_in_every_view():
-    batch = batch_of(4, at=Moment(Stage.MAIN, 0, 2))
+    batch = batch_of(4, at=Cursor(Stage.MAIN, 0, 2))
     assert len(batch.labels) == 2 and batch.images.shape[0] == 8
 
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 from conftest import TINY, Workplace
 
-from soteacher import files
+from soteacher.core import files
 
 METHODS = ["standard", "soteacher"]
 BOTH = {"teachers": METHODS, "distillers": ["kd"]}

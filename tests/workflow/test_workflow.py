@@ -50,7 +50,7 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
         "teach": 9,
         "distill": 18,
         "measure": 27,
-        "clock": 1,
+        "time_steps": 1,
         "table": 12,
         "figure": 4,
         "page": 1,

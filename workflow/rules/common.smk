@@ -2,12 +2,12 @@ import shutil
 
 import soteacher
 from soteacher import __version__
-from soteacher.errors import UserError
-from soteacher.settings import canonical
-from soteacher.study.asked import written
-from soteacher.study.describe import caption, figure_block, page_summary, table_block
-from soteacher.study.plan import expand
-from soteacher.study.reader import read, values_of
+from soteacher.core.errors import UserError
+from soteacher.core.hashing import canonical_json
+from soteacher.study.requests import write_request
+from soteacher.study.summary import caption, figure_block, page_summary, table_block
+from soteacher.study.expand import expand
+from soteacher.study.load import read, values_of
 
 try:
     for path in workflow.configfiles:
@@ -17,13 +17,13 @@ try:
     RESULTS = f"results/{STUDY.study}"
     ASKED = f"{RESULTS}/asked"
     JOBS = {
-        role: {name: written(ASKED, f"{role}s-{name}", job.asked) for name, job in jobs.items()}
+        role: {name: write_request(ASKED, f"{role}s-{name}", job.request) for name, job in jobs.items()}
         for role, jobs in PLAN.jobs.items()
     }
-    TABLES = {name: written(ASKED, name, table_block(PLAN, name)) for name in PLAN.tables}
-    CLOCKED = {name: written(ASKED, f"clock-{name}", PLAN.clock(name)) for name in PLAN.clocked}
-    FIGURES = {name: written(ASKED, name, figure_block(PLAN, name)) for name in PLAN.figures}
-    PAGE = written(ASKED, "page", page_summary(PLAN))
+    TABLES = {name: write_request(ASKED, name, table_block(PLAN, name)) for name in PLAN.tables}
+    TIMED = {name: write_request(ASKED, f"time_steps-{name}", PLAN.timing_request(name)) for name in PLAN.timed}
+    FIGURES = {name: write_request(ASKED, name, figure_block(PLAN, name)) for name in PLAN.figures}
+    PAGE = write_request(ASKED, "page", page_summary(PLAN))
 except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
@@ -40,7 +40,7 @@ wildcard_constraints:
     job="|".join(name for named in JOBS.values() for name in named) or "none",
     table="|".join(TABLES),
     figure="|".join(FIGURES) or "none",
-    clocked="|".join(CLOCKED) or "none",
+    timed="|".join(TIMED) or "none",
 
 
 # how networks are trained and timed; nothing of what they are
@@ -83,7 +83,7 @@ def measures_of(block, *kinds):
 
     Of a table of training steps, these.
     """
-    if block in CLOCKED:
+    if block in TIMED:
         return [f"{RESULTS}/overhead/{block}{kind}.csv" for kind in ("", ".methods")]
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
@@ -96,8 +96,8 @@ def teachers_of(wildcards):
     return [manifest_of(job) for job in PLAN.jobs_of(run.teacher for run in runs)]
 
 
-def data_clocked(table):
-    return sorted({data_of(clocked) for clocked in PLAN.clocked.get(table, ())})
+def data_timed(table):
+    return sorted({data_of(timed) for timed in PLAN.timed.get(table, ())})
 
 
 def target_of(block):
@@ -108,4 +108,4 @@ def target_of(block):
     """
     file = f"tables/{block}.md" if block in PLAN.tables else f"figures/{block}.png"
     data = {data_of(run) for run in PLAN.runs_of(block)}
-    return [f"{RESULTS}/{file}", *sorted(data), *data_clocked(block)]
+    return [f"{RESULTS}/{file}", *sorted(data), *data_timed(block)]

@@ -8,8 +8,8 @@ rule prepare:
         "../../environment.yml"
     params:
         soteacher=package,
-        spec=lambda wildcards: canonical(PLAN.data_spec(wildcards.data)),
-        location=lambda wildcards: canonical(PLAN.data_location(wildcards.data)),
+        spec=lambda wildcards: PLAN.data_spec(wildcards.data).canonical,
+        location=lambda wildcards: canonical_json(PLAN.data_location(wildcards.data)),
         store=lambda wildcards, output: STUDY.store,
     shell:
         "python {params.soteacher:q} prepare --spec {params.spec:q} --location {params.location:q}"

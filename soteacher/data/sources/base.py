@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
+from soteacher.core.errors import UserError
+from soteacher.core.settings import Settings
 from soteacher.data.archives import ADDRESS, Archive
-from soteacher.errors import UserError
-from soteacher.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np

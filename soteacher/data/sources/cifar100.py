@@ -12,11 +12,11 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soteacher.core.errors import UserError
+from soteacher.core.registry import register
 from soteacher.data.archives import Archive, Folder, md5_of, read_tar
 from soteacher.data.sources.base import ImageSet, Outline, PublishedSource
 from soteacher.data.sources.image_folder import ImageFolder
-from soteacher.errors import UserError
-from soteacher.registry import register
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998:
 
 from __future__ import annotations
 
+from soteacher.core.registry import register
 from soteacher.data.sources.base import ImageSet, Outline, Source
-from soteacher.registry import register
 
 N_TRAIN, N_TEST = 1347, 450
 

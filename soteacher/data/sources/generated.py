@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field
 
+from soteacher.core.random import key
+from soteacher.core.registry import register
 from soteacher.data.sources.base import ImageSet, Outline, Source
-from soteacher.keys import key
-from soteacher.registry import register
 
 
 @register

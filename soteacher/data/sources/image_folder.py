@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from soteacher import files
+from soteacher.core import files
+from soteacher.core.errors import UserError, few
+from soteacher.core.hashing import json_sha256
+from soteacher.core.registry import register
 from soteacher.data.sources.base import ImageSet, Outline, Place, Source, expanded
-from soteacher.errors import UserError, few
-from soteacher.registry import register
-from soteacher.study.plan import sha
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ class ImageFolder(Source):
                 hashes[path.relative_to(self._folder).as_posix()] = files.sha256_of(path)
             except OSError as error:
                 raise unreadable(path, error) from error
-        return sha(hashes)
+        return json_sha256(hashes)
 
     def outline(self) -> Outline:
         """Return the sizes: files are counted, and only the first image is read."""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
+from soteacher.core.errors import UserError, few
+from soteacher.core.hashing import json_sha256
+from soteacher.core.registry import register
 from soteacher.data.archives import Archive, Folder, Tree, Zip
 from soteacher.data.sources.base import ImageSet, Outline, PublishedSource
 from soteacher.data.sources.image_folder import unreadable
-from soteacher.errors import UserError, few
-from soteacher.registry import register
-from soteacher.study.plan import sha
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ class TinyImagenet(PublishedSource):
         if folder is None:
             return None
         listing = self._listing(folder)
-        return sha(
+        return json_sha256(
             [
                 [name, listing.classes[label], hashlib.sha256(folder.read(name)).hexdigest()]
                 for name, label in (*listing.train, *listing.test)

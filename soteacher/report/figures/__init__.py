@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from soteacher import files
-from soteacher.errors import UserError, unknown
+from soteacher.core import files
+from soteacher.core.errors import UserError, unknown
 from soteacher.report.figures import checkpoints, curves, reliability, sweep
 from soteacher.report.figures.drawing import house_style
-from soteacher.report.tables import trained_on
+from soteacher.report.tables.tables import trained_on
 
 KINDS = {"checkpoints": checkpoints, "curves": curves, "reliability": reliability, "sweep": sweep}
 # No dates and no versions: the same numbers are the same bytes.

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from soteacher.report.figures.colours import styles
 from soteacher.report.figures.drawing import BAND, make_panels, panel_width, say_none
-from soteacher.report.labels import label
+from soteacher.report.names import display_name
 
 LEAST_WIDTH = 2.9
 """Panels that are narrower are as high as if they were so wide, in inches."""
@@ -44,7 +44,7 @@ def draw_accuracies(
     for (panel, series, kind), points in drawn.groupby(["panel", "series", by], sort=False):
         axes = next(panels[panel][y] for y, kinds in levels.items() if kind in kinds)
         colour, marker = used[series]
-        named: dict[str, Any] = {"color": colour, "label": f"{label(series)} {kind}"}
+        named: dict[str, Any] = {"color": colour, "label": f"{display_name(series)} {kind}"}
         points = points.sort_values("epoch")
         epochs, mean, sd = (points[name].to_numpy(float) for name in ("epoch", "mean", "sd"))
         every = math.ceil(len(epochs) / markers)
@@ -59,7 +59,7 @@ def draw_accuracies(
         if name not in set(drawn["panel"]):
             say_none(panels[name])
     keys = [
-        Line2D([], [], color=used[series][0], marker=used[series][1], label=label(series))
+        Line2D([], [], color=used[series][0], marker=used[series][1], label=display_name(series))
         for series in drawn["series"].unique()
     ]
     return figure, keys

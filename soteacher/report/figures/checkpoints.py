@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 from soteacher.report.figures.accuracies import draw_accuracies
 from soteacher.report.figures.drawing import add_legend, n_keys
 from soteacher.report.figures.finished import finished, of_runs, summed

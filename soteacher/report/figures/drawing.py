@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from soteacher.report.labels import label
+from soteacher.report.names import display_name
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
 """Widths of a journal's page, in inches."""
@@ -111,7 +111,7 @@ def make_panels(
                 axes.set_ylabel(y)
             if lowest and number + across >= len(names):  # no panel stands below
                 axes.set_xlabel(x)
-        next(iter(stack.values())).set_title(label(name))
+        next(iter(stack.values())).set_title(display_name(name))
         panels[name] = stack
     figure.align_labels()
     return figure, panels

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from soteacher.errors import UserError
+from soteacher.core.errors import UserError
 
 
 def finished(runs: list[str], measures: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ from soteacher.report.figures.drawing import (
     say_none,
 )
 from soteacher.report.figures.finished import finished, summed
-from soteacher.report.labels import label
+from soteacher.report.names import display_name
 
 LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
 HEIGHT = 0.42
@@ -93,9 +93,9 @@ def draw(table: pd.DataFrame) -> Figure:
     for series, points in drawn.groupby("series", sort=False):
         colour = used[series][0]
         if (points["value"] == "").all():
-            keys.append(Line2D([], [], linestyle="--", color=colour, label=label(series)))
+            keys.append(Line2D([], [], linestyle="--", color=colour, label=display_name(series)))
             continue
-        own = f"{label(series)}, its own value"
+        own = f"{display_name(series)}, its own value"
         keys += [
             Line2D([], [], color=colour, label=own, marker=OWN, linestyle="none", markersize=6),
             Line2D(

@@ -1,0 +1,76 @@
+"""Arguments that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from soteacher.study.plan import Plan
+    from soteacher.training.members import JobOptions
+
+STORE = Path("results/store")
+"""The store of a study that names none."""
+STUDY_HELP = "study file, then override files (later files win)"
+
+
+def add_study(command: argparse.ArgumentParser) -> None:
+    """Add the study's files, as positional arguments."""
+    command.add_argument("study", type=Path, nargs="+", help=STUDY_HELP)
+
+
+def plan_of(files: list[Path]) -> Plan:
+    """Return the plan of a study file and its override files."""
+    from soteacher.study.expand import expand
+    from soteacher.study.load import load
+
+    return expand(load(*files))
+
+
+def add_store(command: argparse.ArgumentParser) -> None:
+    """Add the store, with the default of studies."""
+    command.add_argument("--store", type=Path, default=STORE, help="folder of the trained runs")
+
+
+def add_yes(command: argparse.ArgumentParser) -> None:
+    """Add the confirmation of a deletion."""
+    command.add_argument(
+        "--yes", action="store_true", help="delete; without it, list what would be deleted"
+    )
+
+
+def add_output(command: argparse.ArgumentParser) -> None:
+    """Add the file that a command of the workflow makes, and its log."""
+    command.add_argument("--out", type=Path, required=True, help="file to make")
+    command.add_argument("--log", type=Path, help="file to log to, besides standard error")
+
+
+def add_training(command: argparse.ArgumentParser) -> None:
+    """Add where and how networks are trained or timed."""
+    command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--threads", type=int, default=1, help="CPU threads")
+    command.add_argument("--nondeterministic", action="store_true", help="allow any kernel")
+    command.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="training processes that may share a GPU"
+    )
+    command.add_argument(
+        "--allow-cpu", action="store_true", help="train on a CPU even if it takes days"
+    )
+
+
+def job_options(options: argparse.Namespace, save_every: float) -> JobOptions:
+    """Return the options of `add_training` as a job takes them."""
+    from soteacher.training.members import JobOptions
+
+    return JobOptions(
+        store=options.store,
+        device=options.device,
+        threads=options.threads,
+        deterministic=not options.nondeterministic,
+        save_every=save_every,
+        allow_cpu=options.allow_cpu,
+        one_by_one=getattr(options, "attempt", 1) > 1,
+        jobs_per_gpu=options.jobs_per_gpu,
+    )

@@ -1,0 +1,79 @@
+"""The command line: `soteacher COMMAND`; each command is one file of this folder.
+
+Exit codes: 0 done; 1 unexpected error, or some runs failed; 2 the request cannot be carried out, and
+one line says why; 141 nobody reads the output any more; 143 stopped by a signal, all states saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from importlib import import_module
+
+from soteacher.core.errors import RunsFailed, Stopped, UserError
+from soteacher.core.version import VERSION
+
+log = logging.getLogger("soteacher")
+
+COMMANDS = ("plan", "status", "tables", "verify", "forget", "store", "methods", "schema")
+"""Commands for people, in the order of `--help`."""
+WORKFLOW_COMMANDS = (
+    *("prepare", "teach", "distill", "measure"),
+    *("table", "figure", "page", "time-steps"),
+)
+"""Commands that the workflow's rules run; `--help` names them in one line."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit."""
+    try:
+        _run(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, for example `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(options: argparse.Namespace) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    try:
+        if getattr(options, "log", None):
+            options.log.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(options.log))
+        logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
+        logging.getLogger("fontTools").setLevel("WARNING")  # it logs each glyph of a figure's PDF
+        options.run(options)
+    except UserError as error:
+        log.error("soteacher: error: %s", error)
+        sys.exit(1 if isinstance(error, RunsFailed) else 2)
+    except Stopped as stopped:
+        log.warning("soteacher: %s", stopped)
+        sys.exit(143)
+    except BrokenPipeError:
+        raise
+    except Exception:
+        log.exception("soteacher: unexpected error")  # into the job's log, too
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "soteacher",
+        description="Student-oriented teacher training for knowledge distillation.",
+        epilog="`soteacher COMMAND --help` describes a command. The rules of the workflow run these "
+        f"commands, too: {', '.join(WORKFLOW_COMMANDS)}.",
+    )
+    parser.add_argument("--version", action="version", version=f"soteacher {VERSION}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in (*COMMANDS, *WORKFLOW_COMMANDS):
+        module = import_module(f"soteacher.cli.{name.replace('-', '_')}")
+        shown = {"help": module.HELP} if name in COMMANDS else {}  # without help, it is not listed
+        command = commands.add_parser(
+            name, description=getattr(module, "DESCRIPTION", module.HELP), **shown
+        )
+        command.set_defaults(run=getattr(module, "run", None))
+        module.add_arguments(command)
+    return parser

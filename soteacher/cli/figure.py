@@ -1,0 +1,46 @@
+"""`soteacher figure`, run by the rule `figure`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from soteacher.cli.arguments import add_output
+
+HELP = "Make one figure, as PNG, PDF and the CSV behind it."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    command.add_argument("--block", type=Path, required=True, help="what the figure shows, JSON")
+    command.add_argument(
+        "--measures",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="measures CSVs; the matching .epochs.csv and .reliability.csv must be in the same "
+        "folder",
+    )
+    command.add_argument("--pdf", type=Path, required=True)
+    command.add_argument("--csv", type=Path, required=True)
+    add_output(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the three forms of the figure."""
+    import pandas as pd
+
+    from soteacher.core import files
+    from soteacher.report.figures import make_figure, save
+    from soteacher.report.tables.tables import read_csv, read_measures
+
+    block = files.read_json(options.block, "what the figure shows")
+    measures = read_measures(options.measures, block["runs"])
+    epochs, reliability = (
+        pd.concat([read_csv(path.with_suffix(kind), ("run",)) for path in options.measures])
+        for kind in (".epochs.csv", ".reliability.csv")
+    )
+    figure, drawn = make_figure(block, measures, epochs, reliability)
+    files.write(options.csv, drawn.to_csv(index=False))
+    save(figure, options.pdf)
+    save(figure, options.out)

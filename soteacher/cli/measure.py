@@ -1,0 +1,46 @@
+"""`soteacher measure`, run by the rule `measure`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from pathlib import Path
+
+from soteacher.cli.arguments import add_output
+
+HELP = "Measure the runs of a job."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    command.add_argument("--runs", type=Path, required=True, help="the runs of the job, JSON")
+    command.add_argument("--manifest", type=Path, required=True, help="what the job left")
+    command.add_argument("--data", type=Path, required=True, help="manifest of the prepared data")
+    command.add_argument("--epochs", type=Path, required=True, help="CSV to make: all epochs")
+    command.add_argument("--reliability", type=Path, required=True, help="CSV to make: all bins")
+    command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
+    add_output(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the three tidy CSV files of the job."""
+    from soteacher.core import files
+    from soteacher.core.hashing import json_sha256
+    from soteacher.data.prepared import open_prepared
+    from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+
+    manifest = files.read_json(options.manifest, "the manifest")
+    runs = files.read_json(options.runs, "the list of trained runs")
+    check_planned(manifest, {name: json_sha256(run["spec"]) for name, run in runs.items()})
+    measured = measure(manifest, open_prepared(options.data, options.store), options.store)
+    for path, columns, rows in (
+        (options.epochs, EPOCHS, measured.epochs),
+        (options.reliability, RELIABILITY, measured.reliability),
+        (options.out, COLUMNS, measured.runs),
+    ):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write(path, text.getvalue())

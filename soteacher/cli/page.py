@@ -1,0 +1,39 @@
+"""`soteacher page`, run by the rule `page`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from soteacher.cli.arguments import add_output
+
+HELP = "Make the page of a study."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    command.add_argument("--summary", type=Path, required=True, help="what the page says, JSON")
+    command.add_argument("--tables", type=Path, nargs="+", required=True, help="CSV files")
+    command.add_argument(
+        "--figures",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="PNG files; the CSV file of each must be in the same folder",
+    )
+    add_output(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page."""
+    from soteacher.core import files
+    from soteacher.report.page import make_page
+    from soteacher.report.tables.tables import read_csv, read_table
+
+    tables = {path.stem: read_table(path) for path in options.tables}
+    figures = {
+        path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs", "trained_on")))
+        for path in options.figures
+    }
+    summary = files.read_json(options.summary, "what the page says")
+    files.write(options.out, make_page(summary, tables, figures))

@@ -1,0 +1,100 @@
+"""`soteacher plan`: check a study, and say what it would train and cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from typing import Any
+
+from soteacher.cli.arguments import add_study, plan_of
+from soteacher.cli.format import amount, duration
+from soteacher.core.errors import UserError
+
+HELP = "Check a study file and show what it would train and cost."
+
+COUNTS = ("teachers", "students", "only here", "shared", "in store")
+HEADINGS = ("", *COUNTS, "arithmetic", "disk", "time")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_study(command)
+    command.add_argument("--rate", type=float, help="TFLOP/s that one training process sustains")
+    command.add_argument("--parallel", type=int, default=1, help="training processes at once")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the costs of the study."""
+    from soteacher.store.forecast import Forecast
+
+    if options.parallel < 1 or (options.rate is not None and not 0 < options.rate < math.inf):
+        raise UserError("--rate must be a number above 0 and --parallel a whole number above 0")
+    rate = None if options.rate is None else options.rate * 1e12
+    facts = Forecast(plan_of(options.study), rate, options.parallel).facts()
+    print(json.dumps(facts, indent=1) if options.json else to_text(facts))
+
+
+def to_text(facts: dict[str, Any]) -> str:
+    """One line per block, the most expensive first; then sums, and where the times come from."""
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for block in facts["blocks"]:
+        shared = block["teachers"] + block["students"] - block["only"]
+        rows.append(_row(block["block"], block, str(block["only"]), str(shared)))
+    rows.append(_row("all", facts["all"]))
+    rows.append(_row("to train", facts["to_train"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = [f"Study {facts['study']}, by what its tables and figures ask for:", ""]
+    for name, *numbers in rows:
+        cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
+    lines += ["", f"Prepared images take another {amount(facts['data_bytes'], 'B')}."]
+    if facts["timed"]:
+        names = ", ".join(facts["timed"])
+        lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
+    return "\n".join([*lines, *_rates(facts)])
+
+
+def _row(name: str, costs: dict[str, Any], only: str = "", shared: str = "") -> tuple[str, ...]:
+    seconds = costs["seconds"]
+    return (
+        name,
+        str(costs["teachers"]),
+        str(costs["students"]),
+        only,
+        shared,
+        str(costs["in_store"]),
+        amount(costs["flop"], "FLOP"),
+        amount(costs["bytes"], "B"),
+        "?" if seconds is None else duration(seconds),
+    )
+
+
+def _rates(facts: dict[str, Any]) -> list[str]:
+    """Where the times come from, and how to get those that nobody can tell yet."""
+    rates, n = facts["rates"], facts["parallel"]
+    processes = "one training process" if n == 1 else f"{n} training processes at once"
+    lines = []
+    if facts["stated_flop_per_second"]:
+        stated = amount(facts["stated_flop_per_second"], "FLOP/s")
+        lines.append(f"Time: {processes}, at the stated {stated} each.")
+    elif rates:
+        lines.append(f"Time: {processes}, at rates measured on finished runs:")
+        for rate in rates:
+            source = f"as other {rate['role']}s"
+            if rate["passes"]:
+                source = f"median of {rate['passes']} measured, on {', '.join(rate['devices'])}"
+            reached = amount(rate["flop_per_second"], "FLOP/s")
+            lines.append(
+                f"  {rate['role']} {rate['network']}, {rate['height']}x{rate['width']}: "
+                f"{reached} ({source})"
+            )
+    known = {rate["role"] for rate in rates}
+    unknown = [r for r in ("teacher", "student") if facts["all"][f"{r}s"] and r not in known]
+    if unknown:
+        lines.append(
+            f"No finished run tells how long {'s and '.join(unknown)}s take: train one first, or "
+            "state what one training process sustains with --rate TFLOP/s."
+        )
+    return lines

@@ -1,0 +1,29 @@
+"""`soteacher prepare`, run by the rule `prepare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from soteacher.cli.arguments import add_output
+
+HELP = "Prepare the arrays of a data set in the store."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    command.add_argument("--spec", type=json.loads, required=True, help="spec of the data, JSON")
+    command.add_argument("--location", type=json.loads, default={}, help="where its images are")
+    command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
+    add_output(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the manifest of the prepared data."""
+    from soteacher.core import files
+    from soteacher.data.prepared import prepare
+    from soteacher.data.spec import DataSpec
+
+    spec = DataSpec.from_json(options.spec)
+    files.write_json(options.out, prepare(spec, options.store, options.location))

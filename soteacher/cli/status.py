@@ -1,0 +1,126 @@
+"""`soteacher status`: which runs of a study are done, and how far the others are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+import time
+from collections import Counter
+from typing import Any
+
+from soteacher.cli.arguments import add_study, plan_of
+from soteacher.cli.format import duration
+from soteacher.store.status import ENDS, STATES, State, processes, seconds_left, survey
+from soteacher.study.plan import Plan
+
+HELP = "Show which runs are done, running, waiting or failed."
+
+WATCH_SECONDS = 5.0
+CLEAR = "\033[2J\033[H"
+"""Empties a terminal's screen."""
+SHOWN = ("running", "failed", "damaged", "stopped", "diverged")
+"""States of runs that get a line each unless all do."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_study(command)
+    command.add_argument("--watch", action="store_true", help="repeat until all runs are done")
+    command.add_argument("--all", action="store_true", help="one line per run")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the status, once or until every run has ended."""
+    plan = plan_of(options.study)
+    try:
+        while True:
+            states = survey(plan)
+            clear = CLEAR if options.watch and sys.stdout.isatty() else ""
+            left = seconds_left(plan, states)
+            print(clear + to_text(plan, states, options.all, left), flush=True)
+            if not options.watch or all(state.name in ENDS for state in states.values()):
+                return
+            time.sleep(WATCH_SECONDS)
+            print()
+    except KeyboardInterrupt:
+        print()
+
+
+def to_text(
+    plan: Plan,
+    states: dict[str, State],
+    everything: bool = False,
+    left: float | None = None,
+) -> str:
+    """Counts by role and state, then one line per run: of those in `SHOWN`, or of all.
+
+    left : seconds until all is trained, with as many processes as there are now; None: unknown.
+    """
+    lines = []
+    for role in ("teacher", "student"):
+        of_role = [states[run.id].name for run in plan.runs.values() if run.role == role]
+        counts = Counter(of_role)
+        parts = [f"{counts[name]} {name}" for name in STATES if counts[name]]
+        lines.append(f"{role}s ({len(of_role)}): {', '.join(parts) or 'none asked for'}")
+    again = [state.attempts - 1 for state in states.values() if state.attempts > 1]
+    if again:
+        lines.append(f"attempts that resumed a run: {sum(again)}, runs resumed: {len(again)}")
+    if left:
+        at_once = processes(states)
+        pace = f"with {at_once} training at once, as now" if at_once > 1 else "in one process"
+        lines.append(f"time left: about {duration(left)} {pace}")
+    names = [name for name in STATES if everything or name in SHOWN]
+    shown = [
+        (run_id, states[run_id])
+        for name in names
+        for run_id in sorted(states)
+        if states[run_id].name == name
+    ]
+    if shown:
+        width = max(len(run_id) for run_id, _ in shown)
+        lines.append("")
+        for run_id, state in shown:
+            parts = [f"{state.name:8}", f"{run_id:{width}}", _more(state), _on(state)]
+            lines.append("  ".join(part for part in parts if part).rstrip())
+    return "\n".join(lines)
+
+
+def _more(state: State) -> str:
+    facts = state.facts
+    if state.name == "running":
+        if facts["images_per_second"] is None:
+            return f"{_at(facts['at'])}, its rate is known at the end of its first epoch"
+        left = duration(facts["seconds_left"])
+        return f"{_at(facts['at'])}, {facts['images_per_second']:.0f} images/s, about {left} left"
+    if state.name == "failed":
+        why = textwrap.shorten(facts["why"], 200, placeholder=" ...")
+        return f"{why} (attempt {facts['attempt']}, {facts['when']})"
+    if state.name == "damaged":
+        return str(facts["why"])
+    if state.name == "stopped":
+        return f"stopped at {_at(facts['at'])}, goes on when the same command is run"
+    if state.name == "diverged":
+        where = facts["where"]
+        terms = ", ".join(f"{name} {value}" for name, value in where["terms"].items())
+        return f"in epoch {where['epoch']}, step {where['step']}: {terms}"
+    if state.name == "blocked":
+        return f"{facts['by']} diverged"
+    return f"in {facts['by']}" if "by" in facts else ""
+
+
+def _on(state: State) -> str:
+    """Where it was trained, and how often it was resumed."""
+    if not state.facts.get("host"):
+        return ""
+    job = f", Slurm job {state.facts['slurm_job']}" if state.facts["slurm_job"] else ""
+    times = "once" if state.attempts == 2 else f"{state.attempts - 1} times"
+    again = f", resumed {times}" if state.attempts > 1 else ""
+    return f"[{state.facts['host']}{job}{again}]"
+
+
+def _at(at: dict[str, Any] | None) -> str:
+    if at is None:
+        return "its beginning"
+    stage = "preparation, " if at["stage"] == "prepare" else ""
+    return f"{stage}epoch {at['epoch']}/{at['epochs']}"

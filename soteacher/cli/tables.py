@@ -1,0 +1,21 @@
+"""`soteacher tables`: the tables of a study while it still runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from soteacher.cli.arguments import add_study, plan_of
+
+HELP = "Print all tables of a study, using the runs that are finished."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_study(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the tables as Markdown."""
+    from soteacher.results.partial_tables import partial_tables
+
+    print(partial_tables(plan_of(options.study)))

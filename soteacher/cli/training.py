@@ -1,0 +1,43 @@
+"""What the commands `teach` and `distill` share: a job of runs, trained or published."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from soteacher.cli.arguments import add_output, add_training, job_options
+
+log = logging.getLogger("soteacher")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of a job."""
+    command.add_argument("--runs", type=Path, required=True, help="the runs to train, JSON")
+    command.add_argument("--data", type=Path, required=True, help="manifest of the prepared data")
+    command.add_argument("--teachers", type=Path, nargs="*", default=[], help="their manifests")
+    command.add_argument("--links", type=Path, required=True, help="folder of links to the runs")
+    command.add_argument("--job", default="1 of 1", help="number of the job, for the log")
+    command.add_argument(
+        "--attempt", type=int, default=1, help="from the second attempt on, train one run at a time"
+    )
+    command.add_argument("--save-every", type=float, default=60.0, help="seconds between states")
+    add_training(command)
+    add_output(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what the store does not have, then write the manifest and the links."""
+    from soteacher.core import files
+    from soteacher.data.prepared import open_prepared
+    from soteacher.training.job import publish, run_job
+
+    teachers: dict[str, Any] = {}
+    for path in options.teachers:
+        teachers |= files.read_json(path, "the teachers' manifest")["runs"]
+    data = open_prepared(options.data, options.store)
+    runs = files.read_json(options.runs, "the list of runs to train")
+    log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))
+    manifest = run_job(runs, data, teachers, job_options(options, options.save_every))
+    publish(manifest, options.out, options.links, options.store)

@@ -1,0 +1,38 @@
+"""Known true label distributions: how far a teacher is from p*(x), Eq. (2), becomes measurable.
+
+Labels of a data set are drawn from a stated confusion between look-alike classes, so the true
+distribution of every image is known.
+"""
+
+from __future__ import annotations
+
+from soteacher.core.lazy import numpy as np
+
+
+def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:
+    """The `n` nearest other classes of each class, by distance of mean images; (K, n) int64."""
+    flat = images.reshape(len(images), -1)
+    means = np.stack(
+        [flat[labels == k].mean(axis=0, dtype=np.float64) for k in range(n_classes)]
+    )  # (K, H*W*3)
+    distances = np.linalg.norm(means[:, None] - means[None], axis=-1)  # (K, K)
+    np.fill_diagonal(distances, np.inf)
+    return np.argsort(distances, axis=1, kind="stable")[:, :n]
+
+
+def distributions(
+    labels: np.ndarray, neighbours: np.ndarray, confusion: float, split: tuple[float, ...]
+) -> np.ndarray:
+    """p* of images with these true classes: 1 - confusion, and its shares; (N, K) float64."""
+    n_classes = len(neighbours)
+    by_class = np.eye(n_classes) * (1 - confusion)
+    for shares, near in zip(by_class, neighbours, strict=True):
+        shares[near] += confusion * np.asarray(split)
+    return by_class[labels]
+
+
+def draw(truth: np.ndarray, number: int) -> np.ndarray:
+    """One label an image, drawn from its distribution under a key; (N,) int64."""
+    uniform = np.random.Generator(np.random.PCG64(number)).random(len(truth))
+    labels = (np.cumsum(truth, axis=1) <= uniform[:, None]).sum(axis=1)
+    return np.minimum(labels, truth.shape[1] - 1).astype(np.int64)  # sums may round below 1

@@ -1,0 +1,38 @@
+"""Regularizers as modules for anyone's training loop; `examples/own_loop.py` uses them.
+
+Each file holds a formula and the `nn.Module` that computes it. A penalty returns a weighted loss to
+add to your own. What it remembers is in buffers: `to` moves them and `state_dict` saves them. A penalty
+that remembers images needs to know which rows of the training set a batch holds, and the epoch, counted
+from 0; after `eval()` it remembers nothing new. Losses are at least float32, also under autocast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from soteacher.penalties.consistency import ConsistencyPenalty
+    from soteacher.penalties.crl import CorrectnessRankingPenalty
+    from soteacher.penalties.l1 import L1Penalty
+    from soteacher.penalties.lipschitz import LipschitzPenalty
+
+MODULES = {
+    "ConsistencyPenalty": "consistency",
+    "CorrectnessRankingPenalty": "crl",
+    "L1Penalty": "l1",
+    "LipschitzPenalty": "lipschitz",
+}
+"""Class to the file that holds it. A file is imported, and torch with it, when its class is used."""
+
+__all__ = ["ConsistencyPenalty", "CorrectnessRankingPenalty", "L1Penalty", "LipschitzPenalty"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module 'soteacher.penalties' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"soteacher.penalties.{MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,45 @@
+"""What all penalties check, and the precision that they compute in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from soteacher.core.errors import UserError
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """As float32 at least: of half precision, sums of a network's weights are beyond the range."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def checked_weight(weight: float) -> float:
+    if not 0 <= weight < math.inf:
+        raise UserError(f"expected a weight of 0 or more; got {weight}")
+    return weight
+
+
+def checked_count(what: str, number: int) -> int:
+    if number < 1:
+        raise UserError(f"expected at least one of {what}; got {number}")
+    return number
+
+
+def check_rows(logits: Tensor, indices: Tensor, memory: Tensor) -> None:
+    if logits.ndim != 2 or indices.shape != logits.shape[:1]:
+        raise UserError(
+            f"expected logits (B, K) and indices (B,); got {tuple(logits.shape)} and "
+            f"{tuple(indices.shape)}"
+        )
+    if memory.ndim == 2 and memory.shape[1] != logits.shape[1]:
+        raise UserError(
+            f"expected logits of {memory.shape[1]} classes, as the penalty was made for; got "
+            f"{logits.shape[1]}"
+        )
+    if memory.device != logits.device:
+        raise UserError(
+            f"the penalty lies on {memory.device}, the logits on {logits.device}: move it there "
+            "once, penalty.to(device)"
+        )

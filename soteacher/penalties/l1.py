@@ -1,0 +1,49 @@
+"""The L1 penalty: Table 7 of the paper, Appendix F, "Classic regularization"."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from soteacher.core.errors import UserError, one_of
+from soteacher.penalties.checks import at_least_float32, checked_weight
+from soteacher.penalties.choices import Which
+
+
+class L1Penalty(nn.Module):
+    """weight * `l1_sum` of a network.
+
+    parameters : `weights`, those of more than one dimension, or `all`.
+    """
+
+    def __init__(self, weight: float = 1e-5, parameters: Which = "weights") -> None:
+        super().__init__()
+        self.weight, self.which = (
+            checked_weight(weight),
+            one_of("choice of parameters", parameters, Which),
+        )
+
+    def forward(self, network: nn.Module) -> Tensor:
+        """Return the weighted sum, ()."""
+        return self.weight * l1_sum(network, self.which)
+
+
+def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
+    """Sum of |w| over the trainable parameters of more than one dimension, or over all of them.
+
+    which : `weights`, all of more than one dimension: of convolutions, linear layers, embeddings,
+        and not biases and batch norms; or `all`.
+
+    Returns Tensor, (), with gradients.   Raises UserError if there is no such parameter.
+    """
+    one_of("choice of parameters", which, Which)
+    parts = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or which == "all")]
+    if not parts:
+        raise UserError(
+            "the network has no parameter that L1 decay counts: expected a trainable one"
+            + ("" if which == "all" else " of more than one dimension")
+            + "; leave the term out for this network"
+        )
+    return torch.stack(
+        [torch.linalg.vector_norm(at_least_float32(part), 1) for part in parts]
+    ).sum()

@@ -1,0 +1,84 @@
+"""The table of what training steps cost, from the steps that teacher methods took in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from soteacher.core.errors import UserError
+from soteacher.report.tables.tables import machine, read_csv
+
+STEPS = ("network", "method", "step", "seconds")
+METHODS = ("network", "method", "spec_sha256", "kept_mb", "peak_mb", "device", "threads")
+
+
+def read_steps(
+    path: Path, planned: dict[str, Any] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Steps from a CSV of `soteacher time-steps`, and the methods from the one beside it.
+
+    planned : how many `steps` the study asks for of which `methods`: others are refused.
+    """
+    names = {"network": str, "method": str}
+    steps = read_csv(path, STEPS, dtype=names, keep_default_na=False)
+    methods = read_csv(
+        path.with_suffix(".methods.csv"),
+        METHODS,
+        dtype=names,
+        keep_default_na=False,
+        na_values={"peak_mb": [""]},
+    )
+    if planned is not None:
+        counted = steps.groupby(["network", "method"]).size()
+        found = methods[["network", "method", "spec_sha256"]].to_numpy().tolist()
+        expected = [tuple(method) for method in planned["methods"]]
+        digits = len(expected[0][-1])
+        same = [(network, method, sha256[:digits]) for network, method, sha256 in found] == expected
+        if not same or {*counted} != {planned["steps"]}:
+            raise UserError(
+                f"the steps in {path} are of other settings than the study asks for; run the same "
+                "snakemake command again"
+            )
+    return steps, methods
+
+
+def make_overhead(steps: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: median and quartiles over steps, or what the method has in memory (MB).
+
+    `step_ms` is of the method's own steps; `more_time` of each step's time over that of the
+    network's first method on the same batch, less 1, in percent. `peak_mb` is there where it was
+    measured.
+    """
+    rows = []
+    for network, of_network in methods.groupby("network", sort=False):
+        first = of_network["method"].iloc[0]
+        own = steps[steps["network"] == network]
+        seconds = own.pivot(index="step", columns="method", values="seconds")
+        for _, facts in of_network.iterrows():
+            method = facts["method"]
+            found = {
+                "step_ms": 1e3 * seconds[method],
+                "more_time": 100 * (seconds[method] / seconds[first] - 1),
+                "kept_mb": pd.Series([facts["kept_mb"]]),
+                "peak_mb": pd.Series([facts["peak_mb"]]),
+            }
+            if methods["peak_mb"].isna().all():
+                del found["peak_mb"]
+            for measure, values in found.items():
+                timed = measure in ("step_ms", "more_time")
+                rows.append(
+                    {
+                        "row": f"{network} {method}",
+                        "column": measure,
+                        "measure": measure,
+                        "reference": method == first,
+                        "median": values.median(),
+                        "low": values.quantile(0.25) if timed else float("nan"),
+                        "high": values.quantile(0.75) if timed else float("nan"),
+                        "n": len(values),
+                        "measured_on": machine(facts),
+                    }
+                )
+    return pd.DataFrame(rows)

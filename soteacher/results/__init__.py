@@ -1,0 +1,1 @@
+"""The files of results/<study>: measures collected from the store, checked and recomputed."""

@@ -1,0 +1,174 @@
+"""All measures of the runs of one job, a row a run."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soteacher.core import files
+from soteacher.core.errors import UserError
+from soteacher.data.prepared import Prepared
+from soteacher.measures import calibration, fidelity
+from soteacher.measures import distance as truth
+from soteacher.measures.accuracy import top_k
+from soteacher.store.run_folder import RunFolder
+
+MEASURES = (
+    "top1",
+    "top5",
+    "best_top1",
+    "nll",
+    "ece",
+    "nll_scaled",
+    "ece_scaled",
+    "temperature_first",
+    "temperature_second",
+    "agreement",
+    "predictive_kl",
+    "test_distance",
+    "test_distance_l1",
+    "train_distance",
+    "train_distance_l1",
+)
+"""Of the last epoch, on test images: shares in [0, 1] (`top1`, `top5`, `agreement`, `ece`), nats
+(`nll`, `predictive_kl`). `best_top1` is the best epoch's, for information: the test set chose it.
+`_scaled`: after temperature scaling, with the temperatures fitted on either half. `agreement` and
+`predictive_kl` are a student's with its teacher. Distances are to the true label distributions,
+l2 unless `_l1`, where those are known."""
+TRAINED_ON = ("device", "threads", "precision", "torch", "soteacher")
+"""How a run was computed, which is recorded and no part of what it is."""
+COLUMNS = ("run", "spec_sha256", "status", "note", *MEASURES, *TRAINED_ON)
+EPOCHS = ("run", "epoch", "lr", "train_top1", "test_top1", "loss")
+RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows of the three tidy tables that all reports are made from."""
+
+    runs: list[dict[str, Any]]
+    """`COLUMNS`: one row a run."""
+    epochs: list[dict[str, Any]]
+    """`EPOCHS`: one row a finished run and epoch; accuracies are shares, `loss` the sum of all."""
+    reliability: list[dict[str, Any]]
+    """`RELIABILITY`: one row a finished run and bin of confidence, before (0) and after (1)
+    temperature scaling."""
+
+
+def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
+    """Refuse a manifest that is not of the planned runs; `planned` is id to (short) spec hash."""
+    for run_id, spec_sha256 in planned.items():
+        entry = manifest["runs"].get(run_id)
+        if entry is None:
+            raise UserError(f"the manifest does not hold '{run_id}', which the study asks for")
+        if not entry["spec_sha256"].startswith(spec_sha256):
+            raise UserError(
+                f"the manifest holds '{run_id}' with other settings than the study asks for; "
+                "its training has to run first (the same snakemake command does that)"
+            )
+
+
+def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
+    """Measure every run of a job's manifest, from artifacts whose hashes are the manifest's."""
+    found = Measured([], [], [])
+    for run_id, entry in sorted(manifest["runs"].items()):
+        row = dict.fromkeys(COLUMNS, "") | {
+            "run": run_id,
+            "spec_sha256": entry["spec_sha256"],
+            "status": entry["status"],
+        }
+        if entry["status"] == "blocked":
+            row["note"] = f"{run_id}: blocked by {entry['blocked_by']}"
+        elif entry["status"] == "diverged":
+            where = entry["diverged"]
+            terms = ", ".join(f"{k}={float(v):.3g}" for k, v in where["terms"].items())
+            row["note"] = (
+                f"{run_id}: diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
+            )
+        else:
+            run = _Artifacts(run_id, entry, data, store)
+            epochs = run.epochs()
+            row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
+            row |= run.trained_on()
+            found.epochs.extend(epochs)
+            found.reliability.extend(run.reliability())
+        found.runs.append(row)
+    return found
+
+
+class _Artifacts:
+    """What a finished run left in the store, each file checked with the manifest's hash."""
+
+    def __init__(self, run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
+        self.id, self.entry, self.data, self.store = run_id, entry, data, store
+        self.folder = RunFolder(store, entry["fingerprint"], run_id)
+        self.logits = np.load(self._file("test_logits.npy"))
+        self.labels = np.asarray(data.array("test_labels"))
+        self.scaled, self.temperatures = calibration.scale(self.logits, self.labels)
+
+    def _file(self, name: str) -> Path:
+        known = self.entry["artifacts"][name]
+        return files.checked(self.folder.path / name, known, f"{name} of {self.id}")
+
+    def measures(self) -> dict[str, float]:
+        logits, labels = self.logits, self.labels
+        row = {
+            "top1": top_k(logits, self.data.test_classes, 1),
+            "top5": top_k(logits, self.data.test_classes, 5),
+            "nll": calibration.nll(logits, labels),
+            "ece": calibration.ece(logits, labels),
+            "nll_scaled": calibration.nll(self.scaled, labels),
+            "ece_scaled": calibration.ece(self.scaled, labels),
+            "temperature_first": self.temperatures[0],
+            "temperature_second": self.temperatures[1],
+        }
+        if "teacher" in self.entry:
+            teacher = self.entry["teacher"]
+            taught_by = RunFolder(self.store, teacher["fingerprint"], teacher["id"])
+            theirs = np.load(taught_by.artifact("test_logits.npy"))
+            row["agreement"] = fidelity.agreement(theirs, logits)
+            row["predictive_kl"] = fidelity.predictive_kl(theirs, logits)
+        for split in ("test", "train") if self.data.has_truth else ():
+            known = np.asarray(self.data.array(f"{split}_truth"))
+            predicted = np.load(self._file(f"{split}_logits.npy"))
+            row[f"{split}_distance"] = truth.distance(predicted, known)
+            row[f"{split}_distance_l1"] = truth.distance(predicted, known, order=1)
+        return row
+
+    def epochs(self) -> list[dict[str, Any]]:
+        with open(self._file("history.csv"), newline="") as file:
+            history = [row for row in csv.DictReader(file) if row["stage"] == "main"]
+        return [
+            {
+                "run": self.id,
+                "epoch": int(row["epoch"]),
+                **{name: float(row[name]) for name in ("lr", "train_top1", "test_top1")},
+                "loss": sum(float(v) for k, v in row.items() if k.startswith("loss_") and v),
+            }
+            for row in history
+        ]
+
+    def reliability(self) -> list[dict[str, Any]]:
+        rows = []
+        for scaled, logits in enumerate((self.logits, self.scaled)):
+            bins = calibration.reliability(logits, self.labels)
+            for index, (images, confidence, accuracy) in enumerate(bins):
+                edges = (index / len(bins), (index + 1) / len(bins))
+                values = (scaled, index + 1, *edges, int(images), confidence, accuracy)
+                rows.append(dict(zip(RELIABILITY, (self.id, *values), strict=True)))
+        return rows
+
+    def trained_on(self) -> dict[str, Any]:
+        record = files.read_json(self.folder.path / "run.json", f"the record of {self.id}")
+        facts = record["trained_on"]
+        return {
+            "device": facts["device"],
+            "threads": facts["threads"],
+            "precision": facts["precision"],
+            "torch": facts["versions"]["torch"],
+            "soteacher": record["soteacher"],
+        }

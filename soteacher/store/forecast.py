@@ -1,0 +1,227 @@
+"""What training a plan will cost: its passes, what the store has already, rates measured there.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from soteacher.core.errors import UserError
+from soteacher.data.sources.base import Outline
+from soteacher.store.run_folder import RunFolder
+from soteacher.store.study_data import prepared_of
+from soteacher.study.cost import data_bytes, pass_flop, run_bytes
+from soteacher.study.plan import Plan
+from soteacher.study.runs import Run
+from soteacher.study.specs import RunSpec, fingerprint
+
+log = logging.getLogger("soteacher")
+
+
+class Kind(NamedTuple):
+    """Runs of one kind train at about the same rate."""
+
+    role: str
+    network: str
+    height: int
+    width: int
+
+
+class Rate(NamedTuple):
+    """How fast one training process works."""
+
+    flop_per_second: float
+    passes: int
+    """How many it is the median of; 0: it is stated, or the median of the role's other kinds."""
+    devices: tuple[str, ...]
+    """What those passes ran on."""
+
+
+class Forecast:
+    """Costs of a plan's runs, all of them or some.
+
+    rate : FLOP a second that one training process sustains; None: as measured on finished runs.
+    parallel : training processes at once.
+    """
+
+    def __init__(self, plan: Plan, rate: float | None = None, parallel: int = 1) -> None:
+        self.plan, self.stated, self.parallel = plan, rate, parallel
+        self._outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
+        self._passes = {
+            run_id: (job.name, plan.runs[run_id].spec.pass_key)
+            for run_id, job in plan.job_of.items()
+        }
+        self.finished = _finished(plan)
+        """Id to fingerprint of the runs that the store has."""
+        kinds = {self._kind(run) for run in plan.runs.values()}
+        if rate is None:
+            known = {plan.data_spec(name).canonical: own for name, own in self._outlines.items()}
+            passes = _passes(Path(plan.study.store), known)
+            self.rates = _measured(passes, kinds, {*self.finished.values()})
+            self.rates |= _guessed(self.rates, kinds)
+        else:
+            self.rates = dict.fromkeys(kinds, Rate(rate, 0, ()))
+
+    def facts(self) -> dict[str, Any]:
+        """Everything there is to say, as JSON values: the most expensive block comes first.
+
+        Costs of a block are those of all runs that it asks for, as if it were alone; `only`
+        counts the runs that no other block asks for. Tables in `timed` train nothing, and what
+        their steps cost is not counted.
+        """
+        runs, wanted = self.plan.runs.values(), self.plan.wanted
+        blocks = []
+        for name in sorted(set().union(*wanted.values())):
+            asked = [run for run in runs if name in wanted[run.id]]
+            only = sum(wanted[run.id] == {name} for run in asked)
+            blocks.append({"block": name, **self.costs(asked), "only": only})
+        data = {self.plan.data_spec(name).canonical: name for name in self._outlines}
+        return {
+            "study": self.plan.study.study,
+            "blocks": sorted(blocks, key=lambda block: -block["flop"]),
+            "all": self.costs(runs),
+            "to_train": self.costs(run for run in runs if run.id not in self.finished),
+            "data_bytes": sum(
+                data_bytes(self.plan.data_spec(name), self._outlines[name])
+                for name in data.values()
+            ),
+            "timed": sorted(self.plan.timed),
+            "parallel": self.parallel,
+            "stated_flop_per_second": self.stated,
+            "rates": [kind._asdict() | rate._asdict() for kind, rate in sorted(self.rates.items())],
+        }
+
+    def seconds_left(self, left: dict[str, float]) -> float | None:
+        """Seconds for the rest of some runs, all processes together; None: no rate is known.
+
+        left : id of each run to the share of its training that is still to be done.
+        """
+        flop = self._flop(_distinct(self.plan.runs[run_id] for run_id in left))
+        return self._seconds({run_id: left[run_id] * flop[run_id] for run_id in flop})
+
+    def costs(self, runs: Iterable[Run]) -> dict[str, Any]:
+        """Counts, FLOP, bytes kept and seconds (None: no rate is known) of some runs alone."""
+        runs = list(runs)
+        distinct = _distinct(runs)
+        flop = self._flop(distinct)
+        return {
+            "teachers": sum(run.teacher is None for run in runs),
+            "students": sum(run.teacher is not None for run in runs),
+            "in_store": sum(run.id in self.finished for run in runs),
+            "flop": sum(flop.values()),
+            "bytes": sum(run_bytes(run.spec, self._outlines[run.data]) for run in distinct),
+            "seconds": self._seconds(flop),
+        }
+
+    def _flop(self, runs: list[Run]) -> dict[str, float]:
+        """Run id to FLOP; what the runs of a pass share is shared among these."""
+        passes: dict[tuple[str, str], list[Run]] = {}
+        for run in runs:
+            passes.setdefault(self._passes[run.id], []).append(run)
+        flop: dict[str, float] = {}
+        for members in passes.values():
+            shares = pass_flop([run.spec for run in members], self._outlines[members[0].data])
+            flop |= zip((run.id for run in members), shares, strict=True)
+        return flop
+
+    def _seconds(self, flop: dict[str, float]) -> float | None:
+        kinds = {run_id: self._kind(self.plan.runs[run_id]) for run_id in flop}
+        if not self.rates.keys() >= {*kinds.values()}:
+            return None
+        alone = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
+        return alone / self.parallel
+
+    def _kind(self, run: Run) -> Kind:
+        return _kind(run.spec, self._outlines[run.data])
+
+
+def _distinct(runs: Iterable[Run]) -> list[Run]:
+    """Runs of one data set that are the same under two names are trained and kept once."""
+    return list({(run.data, run.spec.sha256): run for run in runs}.values())
+
+
+def _kind(spec: RunSpec, outline: Outline) -> Kind:
+    return Kind(spec.role, spec.network.name, outline.height, outline.width)
+
+
+def _finished(plan: Plan) -> dict[str, str]:
+    """Id to fingerprint of the plan's runs that the store has; none where data are not prepared."""
+    found = {}
+    data = prepared_of(plan)
+    for run in plan.runs.values():
+        if run.data in data:
+            own = fingerprint(run.spec, data[run.data].sha256)
+            try:
+                if RunFolder(Path(plan.study.store), own, run.id).finished():
+                    found[run.id] = own
+            except UserError as error:  # its record is damaged
+                log.warning("%s", error)
+    return found
+
+
+def _measured(
+    passes: Iterable[tuple[list[dict[str, Any]], Outline]], kinds: set[Kind], planned: set[str]
+) -> dict[Kind, Rate]:
+    """Medians over the passes that hold runs of a kind: planned ones if there are any."""
+    found: dict[Kind, list[tuple[bool, float, str]]] = {}
+    for records, outline in passes:
+        specs = [RunSpec.from_json(record["spec"]) for record in records]
+        seconds = max(record["seconds"] for record in records)
+        with suppress(UserError, ZeroDivisionError):  # a network not known, seconds that round to 0
+            # a run's seconds are those of its pass, so the work done in them is the pass's
+            rate = sum(pass_flop(specs, outline)) / seconds
+            ours = not planned.isdisjoint(record["fingerprint"] for record in records)
+            for kind in {_kind(spec, outline) for spec in specs} & kinds:
+                device = records[0]["trained_on"]["device"]
+                found.setdefault(kind, []).append((ours, rate, device))
+    rates = {}
+    for kind, measured in found.items():
+        chosen = [one for one in measured if one[0]] or measured
+        devices = tuple(sorted({device for _, _, device in chosen}))
+        rates[kind] = Rate(median(rate for _, rate, _ in chosen), len(chosen), devices)
+    return rates
+
+
+def _guessed(rates: dict[Kind, Rate], kinds: set[Kind]) -> dict[Kind, Rate]:
+    """Rates of kinds that no run has been measured of: the median of those of their role."""
+    guessed = {}
+    for kind in kinds - rates.keys():
+        role = [rate.flop_per_second for other, rate in rates.items() if other.role == kind.role]
+        if role:
+            guessed[kind] = Rate(median(role), 0, ())
+    return guessed
+
+
+def _passes(
+    store: Path, known: dict[str, Outline]
+) -> Iterator[tuple[list[dict[str, Any]], Outline]]:
+    """Records of the finished runs that one process trained in one pass, and their data's sizes.
+
+    known : sizes of data by their specs; those of others follow from the specs alone, or are left
+    out.
+    """
+    outlines = dict(known)
+    passes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for path in sorted(store.glob("runs/*/run.json")):
+        # a record may be damaged, of another version of a part, or of data that are gone
+        with suppress(UserError):
+            record = RunFolder(store, path.parent.name, path.parent.name).record()
+            if record is None or record["status"] != "done":
+                continue
+            if record["spec"]["role"] == "preparation":
+                continue
+            spec = RunSpec.from_json(record["spec"])
+            data = spec.data.canonical
+            if data not in outlines:
+                outlines[data] = spec.data.open_source().outline()
+            last = record["attempts"][-1]
+            process = (last["host"], str(last["slurm_job"]), str(last["pid"]))
+            passes.setdefault((*process, data, spec.pass_key), []).append(record)
+    for (*_, data, _), records in passes.items():
+        yield records, outlines[data]

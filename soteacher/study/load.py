@@ -1,0 +1,318 @@
+"""Reading a study file: every mistake is one line that says where, what, and what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soteacher.core import registry
+from soteacher.core.errors import UserError, unknown
+from soteacher.core.settings import parse
+from soteacher.data.settings import Augment, TrueLabels
+from soteacher.models import catalogue
+from soteacher.regularizers.base import ImageChange, check_together
+from soteacher.study.kinds import (
+    FIGURES,
+    TABLES,
+    Block,
+    CheckpointsFigure,
+    DistanceTable,
+    NetworkBlock,
+    OverheadTable,
+    PairBlock,
+    SweepFigure,
+    WeightTable,
+)
+from soteacher.study.schema import (
+    NAME,
+    PARTS,
+    DataSet,
+    Head,
+    Student,
+    Study,
+    TeacherMethod,
+    networks,
+    regularizers,
+)
+from soteacher.study.setting_change import Change
+
+RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
+"""What no table or figure may be called: each is a target beside the workflow's rules."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a mapping has each key once; otherwise the last one would be taken."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UserError(f"line {line}: the key '{key.value}' is there twice")
+                seen.add(key.value)
+        return node
+
+
+def load(path: Path, *over: Path) -> Study:
+    """Read a study file; `UserError` (one line: key, expected, nearest known name) if it is bad.
+
+    Files given `over` it change and add keys, one after the other, at any depth: as Snakemake does
+    with several of `--configfile`.
+    """
+    values = values_of(path)
+    for other in over:
+        values = _over(values, values_of(other))
+    return read(values, " + ".join(map(str, (path, *over))))
+
+
+def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in others.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """The plain values of one file, as they stand there."""
+    try:
+        values = yaml.load(Path(path).read_text(), _Loader)  # safe: it extends the SafeLoader
+    except OSError as error:
+        raise UserError(f"cannot read the study file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read the study file {path}: expected UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping of study keys, see config/README.md")
+    return values
+
+
+def read(values: Mapping[str, Any], where: str = "study") -> Study:
+    """Make a study of plain values, as YAML or Snakemake's config has them."""
+    _check_keys(values, [*Head.model_fields, *PARTS], where)
+    head = parse(Head, {k: v for k, v in values.items() if k not in PARTS}, where)
+    values = {**values, "figures": _mapping(values.get("figures"), f"{where}.figures")}
+    for part in PARTS:
+        needed = part != "figures"
+        if needed and (not isinstance(values.get(part), Mapping) or not values[part]):
+            raise UserError(f"{where}.{part}: missing; expected a mapping of at least one name")
+        for name in values[part]:
+            if not isinstance(name, str) or not re.fullmatch(NAME, name):
+                raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
+    study = Study.model_construct(
+        **dict(head),
+        data={k: _data(v, f"{where}.data.{k}") for k, v in values["data"].items()},
+        teachers={k: _teacher(v, f"{where}.teachers.{k}") for k, v in values["teachers"].items()},
+        distillers={
+            k: _student(k, v, f"{where}.distillers.{k}") for k, v in values["distillers"].items()
+        },
+        tables={k: _block(TABLES, v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
+        figures={
+            k: _block(FIGURES, v, f"{where}.figures.{k}") for k, v in values["figures"].items()
+        },
+    )
+    _check_references(study, where)
+    return study
+
+
+def _mapping(values: Any, where: str) -> dict[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: expected a mapping; got {values!r}")
+    return dict(values)
+
+
+def _data(values: Any, where: str) -> DataSet:
+    values = _mapping(values, where)
+    if "source" not in values:
+        raise UserError(
+            f"{where}.source: missing; known: {', '.join(registry.names('data source'))}"
+        )
+    name = values.pop("source")
+    part = _part("data source", name, f"{where}.source")
+    augment = parse(Augment, values.pop("augment", {}), f"{where}.augment")
+    truth = values.pop("true_labels", None)
+    _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
+    return DataSet.model_construct(
+        source=parse(part, values, where),
+        augment=augment,
+        true_labels=None if truth is None else parse(TrueLabels, truth, f"{where}.true_labels"),
+    )
+
+
+def _teacher(values: Any, where: str) -> TeacherMethod:
+    values = _mapping(values, where)
+    stated = {key: values.pop(key) for key in ("table5",) if key in values}
+    regularizers = {
+        name: parse(_part("regularizer", name, where), settings, f"{where}.{name}")
+        for name, settings in values.items()
+    }
+    try:
+        check_together(regularizers)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
+    return method.model_copy(update={"regularizers": regularizers})
+
+
+def _student(name: str, values: Any, where: str) -> Student:
+    values = _mapping(values, where)
+    method = values.pop("method", name)
+    part = _part("distiller", method, where)
+    _check_keys(values, [*part.model_fields, "method"], where)
+    return Student.model_construct(method=method, distiller=parse(part, values, where))
+
+
+def _block(kinds: dict[str, type[Block]], values: Any, where: str) -> Block:
+    values = _mapping(values, where)
+    if "kind" not in values:
+        raise UserError(f"{where}.kind: missing; known: {', '.join(kinds)}")
+    kind = values["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"{where}.kind: {unknown('kind', kind, kinds)}")
+    return parse(kinds[kind], values, where)
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: {unknown('key', key, known)}")
+
+
+def _part(kind: str, name: str, where: str) -> Any:
+    try:
+        return registry.get(kind, name)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _check_references(study: Study, where: str) -> None:
+    """Every name that one part of the study gives to another must be known there."""
+
+    def check(what: str, name: str, known: Any, at: str) -> None:
+        if name not in known:
+            raise UserError(f"{where}.{at}: {unknown(what, name, known)}")
+
+    def check_network(network: str, at: str) -> None:
+        try:
+            catalogue.find(network)
+        except UserError as error:
+            raise UserError(f"{where}.{at}: {error}") from None
+
+    for name, pair in study.pairs.items():
+        check("data set", pair.data, study.data, f"pairs.{name}.data")
+        for key in ("teacher_recipe", "student_recipe"):
+            check("recipe", getattr(pair, key), study.recipes, f"pairs.{name}.{key}")
+        if (pair.teacher is None or pair.student is None) and "/" not in name:
+            raise UserError(
+                f"{where}.pairs.{name}: expected a name of the form teacher/student, "
+                "or the keys `teacher` and `student`"
+            )
+        for network in networks(name, pair):
+            check_network(network, f"pairs.{name}")
+    for name, method in study.teachers.items():
+        for part, regularizer in method.regularizers.items():
+            for data in regularizer.data_sets():
+                check("data set", data, study.data, f"teachers.{name}.{part}.weight")
+    for name, recipe in study.recipes.items():
+        for network in recipe.lr if isinstance(recipe.lr, dict) else ():
+            if network != "default":
+                check_network(network, f"recipes.{name}.lr")
+    results, store = (Path(p).resolve() for p in (f"results/{study.study}", study.store))
+    if results.is_relative_to(store) or store.is_relative_to(results):
+        raise UserError(
+            f"{where}.store: expected a folder that is neither in nor around the study's results, "
+            f"results/{study.study}; got {study.store}"
+        )
+    teachers = {networks(name, pair)[0] for name, pair in study.pairs.items()}
+    for part in ("tables", "figures"):
+        for name, block in getattr(study, part).items():
+            at = f"{part}.{name}"
+            if name in RULES:
+                raise UserError(f"{where}.{part}: '{name}' is the name of a rule; take another")
+            for method in block.teachers:
+                check("teacher method", method, study.teachers, f"{at}.teachers")
+            if isinstance(block, PairBlock | WeightTable):
+                for distiller in block.distillers:
+                    check("distiller", distiller, study.distillers, f"{at}.distillers")
+            if isinstance(block, PairBlock):
+                for pair_name in () if block.pairs == "all" else block.pairs:
+                    check("pair", pair_name, study.pairs, f"{at}.pairs")
+                if isinstance(block, SweepFigure):
+                    check("teacher method", block.base, study.teachers, f"{at}.base")
+                    if block.base in block.teachers:
+                        raise UserError(
+                            f"{where}.{at}.teachers: expected methods to compare '{block.base}' "
+                            "with, not itself: it is shown anyway"
+                        )
+                    _check_sweep(study, block, f"{where}.{at}")
+            elif isinstance(block, NetworkBlock):
+                for network in () if block.networks == "all" else block.networks:
+                    check("teacher network", network, teachers, f"{at}.networks")
+            _check_possible(study, block, f"{where}.{at}")
+    for name in study.figures:
+        if name in study.tables:
+            raise UserError(f"{where}.figures: '{name}' is a table, too; take another name")
+
+
+def _check_possible(study: Study, block: Block, where: str) -> None:
+    """A block may ask only for what the data and the recipes of its pairs can give."""
+    for method in block.teachers if isinstance(block, OverheadTable) else ():
+        for name, part in study.teachers[method].regularizers.items():
+            if isinstance(part, ImageChange):
+                raise UserError(
+                    f"{where}.teachers: expected methods that train on the same batches, which "
+                    f"such a table times; '{name}' of '{method}' changes the images"
+                )
+    for name in block.distillers if isinstance(block, WeightTable) else ():
+        student = study.distillers[name]
+        if len(student.distiller.weights()) != 1:
+            raise UserError(
+                f"{where}.distillers: expected distillers with one weight of their own, as Table 5 "
+                f"has them; '{name}' ({student.method}) is none"
+            )
+    for name in study.pairs_of(block) if isinstance(block, PairBlock) else ():
+        pair = study.pairs[name]
+        recipe = study.recipes[pair.teacher_recipe]
+        if isinstance(block, DistanceTable) and study.data[pair.data].true_labels is None:
+            raise UserError(
+                f"{where}: the true label distributions of '{pair.data}' are not known; give it "
+                "`true_labels`, or leave its pairs out"
+            )
+        if not isinstance(block, CheckpointsFigure):
+            continue
+        if block.every >= recipe.epochs:
+            raise UserError(
+                f"{where}.every: expected less than the {recipe.epochs} epochs of recipe "
+                f"'{pair.teacher_recipe}', of which the figure shows several; got {block.every}"
+            )
+        keep_every = recipe.keep_every
+        if keep_every == 0 or block.every % keep_every != 0:
+            kept = f"keeps them every {keep_every}" if keep_every else "keeps the last ones only"
+            raise UserError(
+                f"{where}.every: asks for the teacher's weights every {block.every} epochs, but "
+                f"recipe '{pair.teacher_recipe}' {kept}; set its keep_every to {block.every}, or "
+                "to a divisor of it"
+            )
+
+
+def _check_sweep(study: Study, block: SweepFigure, where: str) -> None:
+    """What is varied must be a setting of the base, and the values such as it takes."""
+    for pair in study.pairs_of(block):
+        base = regularizers(study, block.base, study.pairs[pair].data)
+        for name, values in block.vary.items():
+            for value in values:
+                try:
+                    Change(name, value).of(base)
+                except UserError as error:
+                    raise UserError(f"{where}.vary.{name}: {error}") from None

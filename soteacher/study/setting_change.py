@@ -1,0 +1,53 @@
+"""A teacher method with another value of one of its settings: what figures of kind `sweep` show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soteacher.core.errors import UserError, unknown
+from soteacher.core.settings import parse
+from soteacher.regularizers.base import Regularizer
+
+Regularizers = dict[str, Regularizer]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another value of `<regularizer>.<setting>`. A `weight` of 0 leaves the regularizer out."""
+
+    name: str
+    value: float | str
+
+    def __str__(self) -> str:
+        return f"{self.name}={text(self.value)}"
+
+    def of(self, regularizers: Regularizers) -> Regularizers:
+        """The regularizers of a method, with the change; `UserError` where it is impossible."""
+        part, setting = self._parts(regularizers)
+        settings = regularizers[part].model_dump(exclude_defaults=True) | {setting: self.value}
+        changed = parse(type(regularizers[part]), settings, part)
+        others = {name: term for name, term in regularizers.items() if name != part}
+        return others if setting == "weight" and self.value == 0 else others | {part: changed}
+
+    def without(self, regularizers: Regularizers) -> float | str:
+        """The value that a method has without the change."""
+        part, setting = self._parts(regularizers)
+        value: float | str = getattr(regularizers[part], setting)
+        return value
+
+    def _parts(self, regularizers: Regularizers) -> tuple[str, str]:
+        part, _, setting = self.name.partition(".")
+        if part not in regularizers:
+            raise UserError(unknown("regularizer of the base", part, regularizers))
+        known = type(regularizers[part]).model_fields
+        if setting not in known:
+            raise UserError(unknown(f"setting of {part}", setting, known))
+        return part, setting
+
+
+def text(value: float | str) -> str:
+    """A value, in as few characters as tell it from any other."""
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,86 @@
+"""The runs of a job: their specs, their places in the store, and the options of their training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soteacher.core.errors import UserError
+from soteacher.core.hashing import canonical_json
+from soteacher.data.prepared import Prepared
+from soteacher.store.run_folder import RunFolder
+from soteacher.study.specs import RunSpec, fingerprint
+from soteacher.training import gpu_slots
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """Settings of a job that are no part of what its runs are."""
+
+    store: Path
+    device: str
+    threads: int
+    deterministic: bool
+    save_every: float
+    """Seconds between saved states."""
+    allow_cpu: bool = False
+    """Whether to begin runs that take a CPU days."""
+    one_by_one: bool = False
+    """Whether runs that could share a pass are trained one after the other, in less memory."""
+    jobs_per_gpu: int = 1
+    """Training processes that may share a GPU, where no scheduler has chosen one."""
+
+    def choose_gpu(self) -> None:
+        """Take a GPU, if the machine has some; before torch is imported."""
+        if self.device != "cpu":
+            gpu_slots.take(self.jobs_per_gpu)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a job, its place in the store, and its teacher's."""
+
+    id: str
+    spec: RunSpec
+    folder: RunFolder
+    teacher: RunFolder | None = None
+    blocked_by: str | None = None
+    """The id of what diverged, so that this run cannot be trained."""
+
+    @property
+    def taught_by(self) -> dict[str, Any]:
+        """Whose student the run is, for manifests and the store; empty for teachers."""
+        if self.teacher is None:
+            return {}
+        return {"teacher": {"id": self.teacher.id, "fingerprint": self.teacher.fingerprint}}
+
+
+def member_of(
+    run_id: str, run: dict[str, Any], data: Prepared, teachers: dict[str, Any], options: JobOptions
+) -> Member:
+    """A run with its place in the store, if data and teachers are what its spec says."""
+    spec = RunSpec.from_json(run["spec"])
+    if canonical_json(data.manifest["spec"]) != spec.data.canonical:
+        raise UserError(
+            f"{run_id} is to be trained on {spec.data.canonical}, but the data manifest is of "
+            f"{canonical_json(data.manifest['spec'])}: prepare the data again"
+        )
+    if "teacher" not in run:
+        return Member(
+            run_id, spec, RunFolder(options.store, fingerprint(spec, data.sha256), run_id)
+        )
+    entry = teachers.get(run["teacher"])
+    if entry is None or RunSpec.from_json(entry["spec"]).as_teacher() != spec.teacher:
+        raise UserError(
+            f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
+            f"{'do not hold' if entry is None else 'hold with other settings'}: "
+            "train the teachers of this study first"
+        )
+    return Member(
+        run_id,
+        spec,
+        RunFolder(options.store, fingerprint(spec, data.sha256), run_id),
+        teacher=RunFolder(options.store, entry["fingerprint"], run["teacher"]),
+        blocked_by=None if entry["status"] == "done" else run["teacher"],
+    )

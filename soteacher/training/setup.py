@@ -1,0 +1,114 @@
+"""What the runs of one pass share, and the learner of each: built from their specs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from soteacher.core.errors import UserError
+from soteacher.core.random import key, seeded
+from soteacher.core.registry import check_revision, name_of
+from soteacher.data.prepared import Prepared
+from soteacher.data.settings import STREAM
+from soteacher.data.stream import Stream
+from soteacher.models import catalogue
+from soteacher.study.specs import LOOP, NetworkSpec, RunSpec
+from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, RunContext
+from soteacher.training.evaluate import Evaluator
+from soteacher.training.learner import Learner
+from soteacher.training.members import Member
+from soteacher.training.teacher import FrozenTeacher, build
+
+
+class PassSetup:
+    """The stream of batches and the teacher that the runs of one pass share."""
+
+    def __init__(
+        self, members: list[Member], data: Prepared, device: str, evaluator: Evaluator | None
+    ) -> None:
+        self.members, self.data, self.device = members, data, device
+        self.evaluator = evaluator
+        spec = members[0].spec
+        if spec.loop != LOOP or spec.stream.revision != STREAM:
+            raise UserError("plan and job must run the same version of soteacher")
+        self.stream = Stream(
+            data,
+            spec.stream.augment,
+            spec.recipe.batch,
+            spec.seed,
+            spec.role,
+            device,
+            spec.stream.turns,
+            spec.image_change(),
+        )
+        self.teacher: FrozenTeacher | None = None
+        self.teacher_features: FeatureShapes | None = None
+        if members[0].teacher is not None:
+            assert spec.teacher is not None
+            network = self._build(spec.teacher.network)
+            final = spec.teacher.recipe.epochs
+            self.teacher = FrozenTeacher(members[0].teacher, network, spec.teacher_epochs, final)
+            self.teacher_features = self._shapes(network)
+
+    def learner(self, member: Member, terms: list[LossTerm]) -> Learner:
+        """Return a member's learner at its beginning; the store is neither read nor written."""
+        spec = member.spec
+        with seeded(key(spec.seed, spec.role, "initial weights")):
+            network = self._build(spec.network)
+        context = self.context(spec, self._shapes(network))
+        modules: dict[str, nn.Module] = {}
+        preparations: list[Preparation] = []
+        for term in terms:
+            term.start(context)
+            with seeded(key(spec.seed, spec.role, f"initial modules of {name_of(term)}")):
+                modules |= self.placed(term.build(context))
+                preparation = term.preparation(context, network, modules)
+            if preparation is not None and preparation.student:
+                self.placed(preparation.modules)
+                preparations.append(preparation)
+        if spec.role == "teacher":
+            terms = [CrossEntropy(), *terms]
+        return Learner(
+            member.folder,
+            spec.recipe,
+            self.stream,
+            network,
+            terms,
+            modules,
+            preparations[0] if preparations else None,
+            self.evaluator,
+        )
+
+    def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
+        """Return what a term knows about a run; without a student, about a preparation."""
+        return RunContext(
+            n_images=self.stream.n_images,
+            n_classes=self.data.n_classes,
+            seed=spec.seed,
+            role=spec.role,
+            epochs=0 if student is None else spec.recipe.epochs,
+            device=self.device,
+            student_features=student,
+            teacher_features=self.teacher_features,
+            labels=self.stream.labels,
+        )
+
+    def placed(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """Move modules to the device, in the memory format that all training uses."""
+        for module in modules.values():
+            module.to(device=self.device, memory_format=torch.channels_last)
+        return modules
+
+    def _build(self, network: NetworkSpec) -> nn.Module:
+        family, _ = catalogue.find(network.name)
+        check_revision(family, network.revision, network.name)
+        return build(network.name, self.data.n_classes, self.device)
+
+    @torch.no_grad()
+    def _shapes(self, network: nn.Module) -> FeatureShapes:
+        outline = self.data.outline
+        training = network.training
+        image = torch.zeros(1, 3, outline.height, outline.width, device=self.device)
+        features = network.eval()(image).features
+        network.train(training)
+        return {name: tuple(value.shape[1:]) for name, value in features.items()}

@@ -1,0 +1,90 @@
+"""Saved states of a learner: everything that an exact resume needs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.errors import UserError
+from soteacher.training.learner import Learner
+
+
+def save(learner: Learner) -> None:
+    """Write the state into the store, unless it is not finite: the last good one is kept.
+
+    When a state is saved depends on the clock, what is recorded of a divergence must not: a
+    loss that is not finite raises `Diverged`, weights alone wait for the loss they make.
+    """
+    learner.check_finite(learner.cursor.step)
+    if not learner.finite_weights():
+        return
+    tensors = {f"parts.{name}": value.detach() for name, value in learner.values().items()}
+    for index, parameter in enumerate(learner.parameters()):
+        momentum = learner.optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{index}"] = momentum
+    for name, value in learner.buffers().items():
+        tensors[f"buffer.{name}"] = value
+    tensors |= {f"losses.{name}": value for name, value in learner.epoch_losses.items()}
+    tensors["correct"] = learner.n_correct
+    at = learner.cursor
+    info = {
+        "cursor": [at.stage.name, at.epoch, at.step],
+        "history": learner.history,
+        "seconds": learner.seconds,
+        "images_per_second": learner.images_per_second,
+        "epochs": learner.epochs(at.stage),
+        "images_left": _images_left(learner),
+    }
+    learner.folder.save_state(tensors, info)
+
+
+def resume(learner: Learner) -> None:
+    """Continue from the last state in the store; where there is none, save the first."""
+    state = learner.folder.load_state()
+    if state is None:
+        save(learner)
+        return
+    tensors, info = state
+    stage, epoch, step = info["cursor"]
+    learner.history, learner.seconds = info["history"], info["seconds"]
+    learner.images_per_second = info["images_per_second"]
+    if Stage[stage] != learner.cursor.stage:
+        learner.enter(Cursor(Stage[stage], 0, 0))
+    learner.enter(Cursor(Stage[stage], epoch, step))
+    _check_complete(learner, tensors)
+    with torch.no_grad():
+        for name, value in learner.values().items():
+            value.copy_(tensors[f"parts.{name}"])
+        for index, parameter in enumerate(learner.parameters()):
+            if f"momentum.{index}" in tensors:
+                # empty_like keeps the parameter's strides, which fused SGD takes for granted
+                momentum = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
+                learner.optimizer.state[parameter]["momentum_buffer"] = momentum
+        for name, value in learner.buffers().items():
+            value.copy_(tensors[f"buffer.{name}"])
+        learner.n_correct.copy_(tensors["correct"])
+    for name, value in tensors.items():
+        if name.startswith("losses."):
+            losses = value.to(learner.stream.device)
+            learner.epoch_losses[name.removeprefix("losses.")] = losses
+
+
+def _check_complete(learner: Learner, tensors: dict[str, Tensor]) -> None:
+    expected = {f"parts.{name}" for name in learner.values()} | {"correct"}
+    expected |= {f"buffer.{name}" for name in learner.buffers()}
+    if missing := expected - tensors.keys():
+        folder = learner.folder
+        raise UserError(
+            f"the state of {folder.id} in {folder.path} was saved by another version "
+            f"of soteacher: it lacks {', '.join(sorted(missing)[:3])}; delete the run with "
+            f"`soteacher forget {folder.path.name[:12]}`, and it begins anew"
+        )
+
+
+def _images_left(learner: Learner) -> int:
+    """Images from the cursor to the end of all stages."""
+    at = learner.cursor
+    epochs = sum(learner.epochs(stage) for stage in Stage if stage >= at.stage) - at.epoch
+    return epochs * learner.stream.n_images - at.step * learner.stream.batch_size

@@ -1,0 +1,38 @@
+"""Writers of the files that a run leaves: weights, arrays and its history."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.torch import save
+from torch import nn
+
+Writer = Callable[[BinaryIO], object]
+"""Writes one file's bytes."""
+
+
+def array_writer(array: np.ndarray) -> Writer:
+    """Return a writer of an array in NumPy's format."""
+    return lambda file: np.save(file, array)
+
+
+def weights_writer(module: nn.Module) -> Writer:
+    """Return a writer of a module's state as safetensors, taken now."""
+    tensors = {name: value.contiguous().cpu() for name, value in module.state_dict().items()}
+    return lambda file: file.write(save(tensors))
+
+
+def history_writer(history: list[dict[str, Any]]) -> Writer:
+    """Return a writer of the finished epochs as CSV, one row per epoch."""
+    first = ["stage", "epoch", "lr", "train_top1", "test_top1"]
+    names = {name for row in history for name in row}
+    columns = [name for name in first if name in names] + sorted(names - {*first})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return lambda file: file.write(text.getvalue().encode())

@@ -1,0 +1,23 @@
+rule time_steps:
+    input:
+        lambda wildcards: data_timed(wildcards.timed),
+    output:
+        steps=f"{RESULTS}/overhead/{{timed}}.csv",
+        methods=f"{RESULTS}/overhead/{{timed}}.methods.csv",
+    log:
+        f"{RESULTS}/logs/time_steps/{{timed}}.log",
+    conda:
+        "../../environment.yml"
+    threads: STUDY.threads
+    resources:
+        gpu=GPU,
+    params:
+        soteacher=package,
+        version=__version__,  # another may be faster
+        block=lambda wildcards: TIMED[wildcards.timed],
+        store=lambda wildcards, output: STUDY.store,
+        how=HOW,  # here a change is a reason: times are of the device
+        allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
+    shell:
+        "python {params.soteacher:q} time-steps --block {params.block:q} --data {input:q}"
+        " --store {params.store:q} {params.how} {params.allowed} --log {log:q} --out {output.steps:q}"
