@@ -1,7 +1,7 @@
 """The command line: `soteacher COMMAND`; each command is one file of this folder.
 
-Exit codes: 0 done; 1 unexpected error, or some runs failed; 2 the request cannot be carried out, and
-one line says why; 141 nobody reads the output any more; 143 stopped by a signal, all states saved.
+Exit codes: 0 done; 1 unexpected error, or some runs failed; 2 the request cannot be carried out,
+and one line says why; 141 nobody reads the output any more; 143 stopped by a signal, all states saved.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "soteacher",
         description="Student-oriented teacher training for knowledge distillation.",
-        epilog="`soteacher COMMAND --help` describes a command. The rules of the workflow run these "
+        epilog="`soteacher COMMAND --help` describes a command. The workflow's rules run these "
         f"commands, too: {', '.join(WORKFLOW_COMMANDS)}.",
     )
     parser.add_argument("--version", action="version", version=f"soteacher {VERSION}")

@@ -9,7 +9,7 @@ from soteacher.store.prune import Stored, bytes_in
 
 
 def listing(runs: list[Stored]) -> str:
-    """One line per run: id, role, state, size, fingerprint, when it was finished; then their sum."""
+    """One line per run: id, role, state, size, fingerprint, when it finished; then the sum."""
     rows = [
         (
             run.id,

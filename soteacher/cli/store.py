@@ -1,4 +1,4 @@
-"""`soteacher store list` and `soteacher store prune`: what the store holds, and what it may lose."""
+"""`soteacher store list` and `store prune`: what the store holds, and what no study needs."""
 
 from __future__ import annotations
 

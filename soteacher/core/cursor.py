@@ -18,7 +18,7 @@ class Stage(IntEnum):
 class Cursor:
     """A stage, a 0-based epoch in it and a 0-based step in that: the next step to be taken.
 
-    Cursors are ordered. A learner takes a batch only if its cursor equals the batch's. This one rule
+    Cursors are ordered. A learner takes a batch only if its cursor equals the batch's. This rule
     serves resuming within an epoch, learners that join late, and two-stage methods.
     """
 

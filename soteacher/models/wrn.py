@@ -64,6 +64,7 @@ class WideResNet(nn.Module):
         x = self.conv(x)
         features = {"stem": x}
         for number, stage in enumerate(self.stages):
+            assert isinstance(stage, nn.ModuleList)
             for index, block in enumerate(stage):
                 x, pre = block(x)
                 if index == 0 and number > 0:  # this batch norm belongs to the stage before

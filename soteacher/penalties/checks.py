@@ -16,18 +16,21 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def checked_weight(weight: float) -> float:
+    """Return the weight; `UserError` unless it is a finite number of 0 or more."""
     if not 0 <= weight < math.inf:
         raise UserError(f"expected a weight of 0 or more; got {weight}")
     return weight
 
 
 def checked_count(what: str, number: int) -> int:
+    """Return the number; `UserError` if it is below 1."""
     if number < 1:
         raise UserError(f"expected at least one of {what}; got {number}")
     return number
 
 
 def check_rows(logits: Tensor, indices: Tensor, memory: Tensor) -> None:
+    """Raise `UserError` unless logits, (B, K), and indices, (B,), fit the memory of images."""
     if logits.ndim != 2 or indices.shape != logits.shape[:1]:
         raise UserError(
             f"expected logits (B, K) and indices (B,); got {tuple(logits.shape)} and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from soteacher.core.errors import UserError, one_of
 from soteacher.penalties.checks import at_least_float32, check_rows, checked_count, checked_weight
 from soteacher.penalties.choices import Mode, Ramp
 
-RAMPS = {
+RAMPS: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
     "cosine": lambda x: math.cos((1 - x) * math.pi / 2),
     "cyclic": lambda x: math.sqrt(1 - (1 - x) ** 2),
@@ -42,7 +43,7 @@ class ConsistencyPenalty(nn.Module):
 
     n_images, n_classes : of the training set and the logits; (n_images, n_classes) float32 is kept.
     epochs : how long training is, for the ramp.
-    weight : at the end of the ramp.   ramp, mode : see `soteacher.regularizers.consistency.Consistency`.
+    weight : at the end of the ramp.   ramp, mode : see `choices`.
 
     An image that was not seen before costs nothing: all in the first epoch, some in later ones if a
     loader drops its last batch. One process must see all images of an epoch: of several, each would

@@ -13,6 +13,8 @@ from soteacher.core.errors import UserError, one_of
 from soteacher.penalties.checks import at_least_float32, checked_weight
 from soteacher.penalties.choices import Norm
 
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
 
 class LipschitzPenalty(nn.Module):
     """weight * `lipschitz_sum` of a network: l_LR of the paper's Section 4.
@@ -59,37 +61,33 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
     or a batch norm keeps no running variance.
     """
     one_of("norm", norm, Norm)
-    batch_norms = (
-        torch.nn.BatchNorm1d,
-        torch.nn.BatchNorm2d,
-        torch.nn.BatchNorm3d,
-        torch.nn.SyncBatchNorm,
-    )
-    bounds: dict[nn.Module, Tensor | None] = {}  # in the network's order: the sum's bits need it
-    alike = defaultdict(list)
+    counted: list[nn.Module] = []  # in the network's order: the bits of the sum depend on it
+    bounds: dict[nn.Module, Tensor] = {}
+    alike: dict[tuple[int, float], list[BatchNorm]] = defaultdict(list)
     for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.Conv2d):
             bounds[layer] = _convolution(layer, norm)
         elif isinstance(layer, torch.nn.Linear):
-            bounds[layer] = (
-                at_least_float32(layer.weight).abs().sum(dim=0).max()
-            )  # (K, J) -> (J,) -> ()
-        elif isinstance(layer, batch_norms) and layer.affine:
+            columns = at_least_float32(layer.weight).abs().sum(dim=0)  # (K, J) -> (J,)
+            bounds[layer] = columns.max()
+        elif isinstance(layer, BatchNorm) and layer.affine:
             if layer.running_var is None:
                 raise UserError(
                     f"batch norm '{name}' keeps no running variance, which its Lipschitz constant "
                     "needs; make it with track_running_stats=True"
                 )
-            bounds[layer] = None
             alike[layer.num_features, layer.eps].append(layer)
+        else:
+            continue
+        counted.append(layer)
     for layers in alike.values():
         bounds.update(zip(layers, _batch_norms(layers), strict=True))
-    if not bounds:
+    if not counted:
         raise UserError(
             "the network has no layer that the Lipschitz term counts: expected a Conv2d, a Linear "
             "or a batch norm with a trainable scale; leave the term out for this network"
         )
-    return torch.stack(list(bounds.values())).sum()
+    return torch.stack([bounds[layer] for layer in counted]).sum()
 
 
 def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
@@ -110,8 +108,9 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
     return torch.stack(sums).max()  # (phases, groups, in / groups) -> ()
 
 
-def _batch_norms(layers: list[nn.Module]) -> tuple[Tensor, ...]:
+def _batch_norms(layers: list[BatchNorm]) -> tuple[Tensor, ...]:
     """The bounds of layers of one width and eps, at once: on a GPU each operation is a launch."""
     scales = at_least_float32(torch.stack([layer.weight for layer in layers]))  # (L, C)
-    variances = at_least_float32(torch.stack([layer.running_var for layer in layers]))
+    tracked = [layer.running_var for layer in layers if layer.running_var is not None]
+    variances = at_least_float32(torch.stack(tracked))
     return (scales.abs() / (variances + layers[0].eps).sqrt()).amax(dim=1).unbind()

@@ -40,7 +40,7 @@ KINDS = {"teacher": "regularizer", "student": "distiller"}
 class StreamSpec:
     """How the training batches are made from the images."""
 
-    augment: Augment = Augment()
+    augment: Augment
     turns: int = 1
     """Turned views of each image (`LossTerm.turns`)."""
     views: int = 1
@@ -172,7 +172,7 @@ class RunSpec:
         return json_sha256(self.to_json())
 
     def as_teacher(self) -> RunSpec:
-        """Return what a student's spec says of it: which checkpoints are kept changes no student."""
+        """Return what a student's spec says of it: which epochs are kept changes no student."""
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
 
     def loss_terms(self) -> list[LossTerm]:

@@ -39,5 +39,7 @@ class Evaluator:
     @torch.no_grad()
     def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
         network.eval()
-        parts = [network(normalise(p, self._mean, self._std)).logits for p in images.split(BATCH)]
+        parts = [
+            network(normalise(p, self._mean, self._std)).logits for p in torch.split(images, BATCH)
+        ]
         return torch.cat(parts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -63,6 +65,7 @@ class Learner:
         self.parts = nn.ModuleDict({**modules, **prepared})
         if network is not None:
             self.parts["network"] = network
+        self._images, self._started = 0, 0.0
         first = Stage.MAIN if preparation is None else Stage.PREPARE
         self.enter(Cursor(first, 0, 0))
 
@@ -77,17 +80,9 @@ class Learner:
         if self._images == 0:  # a learner may wait for others before its epoch begins
             self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
-        if batch.cursor.stage == Stage.PREPARE:
-            losses = self.preparation.loss(batch, output, teacher)
-        else:
-            losses = {}
-            targeted = batch
-            for term in self.terms:
-                targeted = term.retarget(targeted)
-            for term in self.terms:
-                losses |= term.losses(targeted, output, teacher, self.network)
+        losses = self._losses(batch, output, teacher)
         self.optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
+        reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         for name, loss in losses.items():
             if name not in self.epoch_losses:
@@ -100,6 +95,20 @@ class Learner:
             self.cursor = Cursor(batch.cursor.stage, batch.cursor.epoch, batch.cursor.step + 1)
         else:
             self._end_epoch(batch.cursor)
+
+    def _losses(
+        self, batch: Batch, output: Output | None, teacher: Output | None
+    ) -> dict[str, Tensor]:
+        if batch.cursor.stage == Stage.PREPARE:
+            assert self.preparation is not None
+            return self.preparation.loss(batch, output, teacher)
+        assert self.network is not None and output is not None
+        losses: dict[str, Tensor] = {}
+        for term in self.terms:
+            batch = term.retarget(batch)
+        for term in self.terms:
+            losses |= term.losses(batch, output, teacher, self.network)
+        return losses
 
     def check_finite(self, steps: int) -> None:
         """Raise `Diverged` if a loss of this epoch's first `steps` steps is not finite."""
@@ -130,6 +139,7 @@ class Learner:
         if self.network is not None:
             row["train_top1"] = self.n_correct.item() / self.stream.n_images
         if at.stage == Stage.MAIN:
+            assert self.network is not None and self.evaluator is not None
             for term in self.terms:
                 term.end_epoch(at.epoch)
             row["test_top1"] = self.evaluator.top1(self.network)
@@ -170,24 +180,31 @@ class Learner:
             self.optimizer = self._make_optimizer(cursor.stage)
         self.cursor = cursor
         self._images = 0
-        preparing = cursor.stage == Stage.PREPARE
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(cursor)
-        self.parts.train(not preparing)
-        for module in self.preparation.modules.values() if preparing else ():
-            module.train()
+        self.parts.train(cursor.stage != Stage.PREPARE)
+        if cursor.stage == Stage.PREPARE:
+            for module in self._trained(cursor.stage):
+                module.train()
 
     def _lr(self, cursor: Cursor) -> float:
         if cursor.stage == Stage.MAIN:
             return self.recipe.lr_at(cursor.epoch)
+        assert self.preparation is not None
         if self.preparation.lr is None:
             return self.recipe.lr_at(0)
         return self.preparation.lr(cursor.epoch)
 
+    def _trained(self, stage: Stage) -> list[nn.Module]:
+        """The modules that a stage optimises."""
+        if stage == Stage.PREPARE:
+            assert self.preparation is not None
+            return [*self.preparation.modules.values()]
+        assert self.network is not None
+        return [*self.modules.values(), self.network]
+
     def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
-        preparing = stage == Stage.PREPARE
-        trained = self.preparation.modules if preparing else {**self.modules, "": self.network}
-        parameters = {p: None for module in trained.values() for p in module.parameters()}
+        parameters = {p: None for module in self._trained(stage) for p in module.parameters()}
         return torch.optim.SGD(
             list(parameters),
             lr=0.0,

@@ -17,7 +17,7 @@ from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, 
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
-from soteacher.training.teacher import FrozenTeacher, build
+from soteacher.training.teacher import FrozenTeacher, build, placed
 
 
 class PassSetup:
@@ -96,7 +96,7 @@ class PassSetup:
     def placed(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
         """Move modules to the device, in the memory format that all training uses."""
         for module in modules.values():
-            module.to(device=self.device, memory_format=torch.channels_last)
+            placed(module, self.device)
         return modules
 
     def _build(self, network: NetworkSpec) -> nn.Module:

@@ -41,7 +41,12 @@ class FrozenTeacher:
             self._loaded = epoch
 
 
+def placed(module: nn.Module, device: str) -> nn.Module:
+    """Move a module to a device, in the memory format that all training uses."""
+    return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def build(network: str, n_classes: int, device: str) -> nn.Module:
     """A network on a device, in the memory format that all training uses."""
     made = catalogue.build(network, n_classes)
-    return made.to(device=device, memory_format=torch.channels_last)
+    return placed(made, device)

@@ -8,6 +8,7 @@ import pytest
 
 from soteacher.core.errors import UserError
 from soteacher.core.recipe import Recipe
+from soteacher.data.settings import Augment
 from soteacher.data.sources.base import Outline
 from soteacher.data.spec import DataSpec
 from soteacher.study.cost import pass_flop, step_flop
@@ -22,7 +23,9 @@ def spec_of(network, epochs=240, batch=64):
     """The spec of a teacher on CIFAR-100."""
     recipe = Recipe(epochs=epochs, batch=batch, lr=0.05, decay_at=())
     data = DataSpec("cifar100", 1)
-    return RunSpec("teacher", data, StreamSpec(), NetworkSpec(network, 1), recipe, {}, seed=0)
+    return RunSpec(
+        "teacher", data, StreamSpec(Augment()), NetworkSpec(network, 1), recipe, {}, seed=0
+    )
 
 
 def flop(network, epochs=240):

@@ -109,7 +109,8 @@ def test_never_more_than_the_slots_spread_over_the_gpus_and_freed_by_a_kill(mach
 
 
 def take_in(environment):
-    code = "from soteacher.training import gpu_slots as slots; import json, os; slots.take(1); slots.take(1);"
+    code = "from soteacher.training import gpu_slots; import json, os;"
+    code += "gpu_slots.take(1); gpu_slots.take(1);"
     code += "print(json.dumps(dict(os.environ)))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
