@@ -1,7 +1,7 @@
 """The command line: `soteacher COMMAND`; each command is one file of this folder.
 
 Exit codes: 0 done; 1 unexpected error, or some runs failed; 2 the request cannot be carried out,
-and one line says why; 141 nobody reads the output any more; 143 stopped by a signal, all states saved.
+and one line says why; 141 nobody reads the output any more; 143 stopped by a signal, states saved.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Plan:
                 for method, run in made.runs.items()
             ]
             networks.append({"network": made.network, "data": made.data, "runs": runs})
-        return {"steps": getattr(self.study.tables[table], "steps"), "networks": networks}
+        return {"steps": self.study.tables[table].steps, "networks": networks}
 
     def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
         """The jobs that train these runs, each once, in a fixed order."""

@@ -115,7 +115,7 @@ def test_forgetting_a_run_lists_what_goes_and_deletes_it_only_when_told_to(desk,
     said = desk.say("forget", forgotten.id, "--store", "store")
     assert {line.split()[0] for line in said.splitlines()[:4]} == family(forgotten)
     assert said.splitlines()[4].startswith("runs: 4, ")
-    assert said.endswith("nothing was deleted: with --yes all of this is\n")
+    assert said.endswith("nothing was deleted; add --yes to delete all of this\n")
     assert files_of(desk.lab) == before
     said = desk.say("forget", forgotten.id, *YES)
     assert said.endswith(f"deleted; {files.AGAIN}\n")

@@ -146,7 +146,7 @@ def test_what_was_made_is_verified(whole):
     assert "figures/figure1.csv: 8 values made again" in said
     *_, all_are, last = said.splitlines()
     assert all_are.endswith("all values are what the records of their runs give")
-    assert "what the tables and figures should show was not checked: give --study" in last
+    assert "without --study, it was not checked whether the study still asks for these" in last
     said = whole.soteacher("verify", "results/tiny", *GIVEN)
     assert said.splitlines()[-1].endswith("all values are what the records of their runs give")
 
