@@ -2,6 +2,7 @@
 #   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                the paper's whole study, on a few generated images
+#   make readme-picture                           makes docs/images/page.png of the demo; Chromium
 #   make test-slurm                               on a Slurm of one node, which it sets up; Debian, root
 #   make test-conda                               with a conda and a channel, which it sets up; Linux
 
@@ -16,7 +17,7 @@ CONDA := .venv-conda
 SLURM := .venv-slurm
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo rehearsal test test-conda test-slurm lint format clean
+.PHONY: demo readme-picture rehearsal test test-conda test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -24,6 +25,9 @@ demo: $(INSTALLED)
 	@cat results/demo/tables/table1.md
 	@echo "Tables and figures: $(CURDIR)/results/demo/tables, $(CURDIR)/results/demo/figures"
 	@echo "The page to open:   $(CURDIR)/results/demo/report.html"
+
+readme-picture: demo
+	$(BIN)/python docs/images/readme_picture.py results/demo/report.html docs/images/page.png
 
 rehearsal: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
