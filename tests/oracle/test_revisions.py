@@ -3,6 +3,9 @@
 A run in the store is reused for as long as its spec stays the same. A part that computes something
 else under the same revision would pass old results off as its own, so each part's numbers are kept
 in revisions.json. `python tests/oracle/test_revisions.py` pins them anew.
+
+What has a gradient is computed in float64, from draws in float64. In float32, kernels of two CPUs
+differ by enough to put a ReLU's input on the other side of 0, and the gradient jumps there.
 """
 
 import csv
@@ -10,6 +13,7 @@ import hashlib
 import json
 import struct
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from soteacher import files, registry
+from soteacher.data import stream as streams
 from soteacher.data.augment import normalise
 from soteacher.data.prepared import Prepared, prepare
 from soteacher.data.sources import cifar100
@@ -32,6 +37,7 @@ from soteacher.study import plan
 from soteacher.study.reader import read
 from soteacher.study.schema import Augment
 from soteacher.terms import LossTerm, Site, cross_entropy
+from soteacher.training import evaluate, train
 from soteacher.training.job import How, run_job
 from soteacher.training.moment import Moment, Stage
 from soteacher.training.store import RunFolder
@@ -110,6 +116,22 @@ def result(kind, name, settings, folder):
             "loop": loop_result,
         }[name](folder)
     return rounded(found)
+
+
+@contextmanager
+def float64():
+    """Torch makes and draws float64 in here, or in a function, unless another type is named."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def normalised(images, mean, std):
+    """As training normalises images, every operation of which is exact on any CPU, in float64."""
+    return normalise(images, mean, std).double()
 
 
 def rounded(value):
@@ -220,11 +242,13 @@ def source_result(name, folder):
     }
 
 
+@float64()
 def network_of(name, number, n_classes=3):
     with seeded(number):
         return catalogue.build(name, n_classes)
 
 
+@float64()
 def images_of(number, size=8):
     return torch.randn(4, 3, size, size, generator=generator(number))
 
@@ -274,7 +298,7 @@ def term_result(kind, name, settings):
     every = torch.tensor([0, 2, 1, 2])
     site = Site(4, 3, 3, "cpu", own, seen if taught else None, 0, "student", every)
     term.start(site)
-    with seeded(2):
+    with seeded(2), float64():
         modules = term.build(site)
     parameters = [*network.parameters(), *torch.nn.ModuleDict(modules).parameters()]
     found = prepared_result(term, site, network, teacher) if taught else []
@@ -313,15 +337,15 @@ def changed(term, batch):
         return numpy_generator(key(0, "teacher", purpose, "MAIN", batch.at.epoch))
 
     spread = (batch.images.permute(0, 2, 3, 1) * 60 + 128).clamp(0, 255).to(torch.uint8)
-    middle, scale = torch.full((3,), 128 / 255), torch.full((3,), 60 / 255)
-    images = normalise(term.augment(spread, random), middle, scale)
+    middle, scale = (torch.full((3,), n / 255, dtype=torch.float32) for n in (128, 60))
+    images = normalised(term.augment(spread, random), middle, scale)
     return term.mix(replace(batch, images=images), 3, random)
 
 
 def prepared_result(term, site, network, teacher):
     """The loss and gradient of a first stage, if there is one; what it made goes to the term."""
     alone = replace(site, student_features=None)
-    with seeded(3):
+    with seeded(3), float64():
         stage = term.preparation(alone, None, {}) or term.preparation(site, network, {})
     if stage is None:
         return []
@@ -428,6 +452,16 @@ def true_labels_result(folder):
 
 def loop_result(folder):
     """A teacher with both regularizers, then its student: two epochs of two steps each."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (streams, evaluate):
+            patch.setattr(module, "normalise", normalised)
+        patch.setattr(train, "build", float64()(train.build))
+        patch.setattr(train.Pass, "_shapes", float64()(train.Pass._shapes))
+        return trained_result(folder)
+
+
+def trained_result(folder):
+    """The rates, losses, weights and logits of both, as the store has them."""
     expanded = plan.expand(read(STUDY))
     random = np.random.default_rng(1)
     train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
