@@ -71,7 +71,8 @@ class Warmed(Distiller):
     """Fits the student, or a linear layer on the teacher's features, to nothing much."""
 
     student: bool = True
-    lr: float = 0.01
+    diverges: bool = False
+    """In the second step of an epoch."""
 
     def preparation(self, site, network, modules):
         if self.student and network is None:
@@ -80,11 +81,11 @@ class Warmed(Distiller):
         trained = {"network": network} if self.student else {"layer": layer}
 
         def loss(batch, output, teacher):
-            if self.student:
-                return {"size": output.logits.square().mean()}
-            return {"size": layer(teacher.features["pooled"]).square().mean()}
+            scale = float("inf") if self.diverges and batch.at.step == 1 else 1.0
+            made = output.logits if self.student else layer(teacher.features["pooled"])
+            return {"size": scale * made.square().mean()}
 
-        return Preparation(2, lambda epoch: self.lr, trained, loss, student=self.student)
+        return Preparation(2, lambda epoch: 0.01, trained, loss, student=self.student)
 '''
 
 ROOT = Path(__file__).parents[2]
@@ -135,14 +136,14 @@ def test_finished_runs_are_known_without_the_study_s_results(desk):
     assert facts["all"]["in_store"] == 1
 
 
-def test_finished_diverged_blocked_and_waiting_runs_are_told_apart(desk):
+def test_finished_diverged_blocked_and_waiting_runs_are_told_apart(desk, straying):
     plan = desk.study(
-        recipes={"short": SHORT, "wild": SHORT | {"lr": 1e30}},
         pairs={
-            "wrn_10_2/wrn_10_1": CALM | {"teacher_recipe": "wild"},
+            "wrn_10_2/wrn_10_1": CALM,
             "wrn_10_1/wrn_10_1": CALM,
             "wrn_10_1/wrn_10_2": CALM,
         },
+        teachers={"stray": {"straying": {}}},
     )
     desk.lab.run(of_role(plan, "teacher"))
     blocked, done, waiting = of_role(plan, "student")
@@ -427,7 +428,7 @@ def test_a_preparation_is_no_run_of_the_study_and_its_students_wait_in_their_job
 
 def test_students_of_a_preparation_that_diverged_are_blocked(desk, add_part):
     add_part("distiller", "warmed", WARMED)
-    plan = desk.study(distillers={"kd": {}, "warmed": {"student": False, "lr": 1e30}})
+    plan = desk.study(distillers={"kd": {}, "warmed": {"student": False, "diverges": True}})
     desk.lab.run(of_role(plan, "teacher"))
     kd, blocked = of_role(plan, "student")
     desk.lab.run([kd, blocked])
