@@ -590,9 +590,15 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
             files.write_json(folder.path / "run.json", record | {"attempts": folder.attempts()})
     seconds = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = os.times()
         asked = [sys.executable, "-m", "soteacher", "status", ROOT / "config/paper.yaml"]
         said = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-        seconds.append(time.perf_counter() - begun)
+        ended = os.times()
+        seconds.append(
+            ended.children_user
+            + ended.children_system
+            - begun.children_user
+            - begun.children_system
+        )
     assert "teachers (87): 58 done, 29 stopped" in said and "time left: about " in said
-    assert min(seconds) < 2.5, seconds  # 0.9 on two slow cores, but other tests run beside it
+    assert min(seconds) < 2.5, seconds  # of the process alone: other tests run beside it
