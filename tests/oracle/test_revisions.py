@@ -3,6 +3,9 @@
 A run in the store is reused for as long as its spec stays the same. A part that computes something
 else under the same revision would pass old results off as its own, so each part's numbers are kept
 in revisions.json. `python tests/oracle/test_revisions.py` pins them anew.
+
+What has a gradient is computed in float64, from draws in float64. In float32, kernels of two CPUs
+differ by enough to put a ReLU's input on the other side of 0, and the gradient jumps there.
 """
 
 import csv
@@ -10,6 +13,7 @@ import hashlib
 import json
 import struct
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from soteacher.core.batch import Batch
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.hashing import canonical_json
 from soteacher.core.random import generator, key, numpy_generator, seeded
+from soteacher.data import stream as streams
 from soteacher.data.augment import normalise
 from soteacher.data.prepared import Prepared, prepare
 from soteacher.data.settings import STREAM, TRUE_LABELS, Augment
@@ -37,6 +42,7 @@ from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.study.specs import LOOP
 from soteacher.terms import LossTerm, RunContext, cross_entropy
+from soteacher.training import evaluate, setup
 from soteacher.training.job import run_job
 from soteacher.training.members import JobOptions
 
@@ -114,6 +120,22 @@ def result(kind, name, settings, folder):
             "loop": loop_result,
         }[name](folder)
     return rounded(found)
+
+
+@contextmanager
+def float64():
+    """Torch makes and draws float64 in here, or in a function, unless another type is named."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def normalised(images, mean, std):
+    """As training normalises images, every operation of which is exact on any CPU, in float64."""
+    return normalise(images, mean, std).double()
 
 
 def rounded(value):
@@ -224,11 +246,13 @@ def source_result(name, folder):
     }
 
 
+@float64()
 def network_of(name, number, n_classes=3):
     with seeded(number):
         return catalogue.build(name, n_classes)
 
 
+@float64()
 def images_of(number, size=8):
     return torch.randn(4, 3, size, size, generator=generator(number))
 
@@ -278,7 +302,7 @@ def term_result(kind, name, settings):
     every = torch.tensor([0, 2, 1, 2])
     context = RunContext(4, 3, 3, "cpu", own, seen if taught else None, 0, "student", every)
     term.start(context)
-    with seeded(2):
+    with seeded(2), float64():
         modules = term.build(context)
     parameters = [*network.parameters(), *torch.nn.ModuleDict(modules).parameters()]
     found = prepared_result(term, context, network, teacher) if taught else []
@@ -317,15 +341,15 @@ def changed(term, batch):
         return numpy_generator(key(0, "teacher", purpose, "MAIN", batch.cursor.epoch))
 
     spread = (batch.images.permute(0, 2, 3, 1) * 60 + 128).clamp(0, 255).to(torch.uint8)
-    middle, scale = torch.full((3,), 128 / 255), torch.full((3,), 60 / 255)
-    images = normalise(term.augment(spread, random), middle, scale)
+    middle, scale = (torch.full((3,), n / 255, dtype=torch.float32) for n in (128, 60))
+    images = normalised(term.augment(spread, random), middle, scale)
     return term.mix(replace(batch, images=images), 3, random)
 
 
 def prepared_result(term, context, network, teacher):
     """The loss and gradient of a first stage, if there is one; what it made goes to the term."""
     alone = replace(context, student_features=None)
-    with seeded(3):
+    with seeded(3), float64():
         stage = term.preparation(alone, None, {}) or term.preparation(context, network, {})
     if stage is None:
         return []
@@ -432,6 +456,16 @@ def true_labels_result(folder):
 
 def loop_result(folder):
     """A teacher with both regularizers, then its student: two epochs of two steps each."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (streams, evaluate):
+            patch.setattr(module, "normalise", normalised)
+        patch.setattr(setup, "build", float64()(setup.build))
+        patch.setattr(setup.PassSetup, "_shapes", float64()(setup.PassSetup._shapes))
+        return trained_result(folder)
+
+
+def trained_result(folder):
+    """The rates, losses, weights and logits of both, as the store has them."""
     expanded = expand(read(STUDY))
     random = np.random.default_rng(1)
     train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)

@@ -62,6 +62,35 @@ class FewDigits(Source):
         )
 '''
 
+STRAYING = '''
+"""Divergence at a chosen step, whatever has been learnt until then."""
+
+from __future__ import annotations
+
+from soteacher.distillers.base import Distiller
+from soteacher.core.registry import register
+from soteacher.regularizers.base import Regularizer
+
+
+@register
+class Straying({base}):
+    """Adds nothing, but lets each network whose last features are 128 wide diverge, as WRN10-2."""
+
+    epoch: int = 0
+    step: int = 1
+    silently: bool = False
+    """The loss of that step stays 0, and its gradient alone is no number."""
+
+    def {losses}(self, batch, output, teacher, network):
+        size = output.logits.square().mean()
+        if (batch.cursor.epoch, batch.cursor.step) != (self.epoch, self.step):
+            return {{"straying": 0 * size}}
+        if output.features["pooled"].shape[1] != 128:
+            return {{"straying": 0 * size}}
+        return {{"straying": (0 * size).sqrt() if self.silently else float("inf") * size}}
+'''
+"""Of a teacher as a regularizer, of a student as a distiller."""
+
 STUDY = {
     "study": "small",
     "seeds": [0],
@@ -156,16 +185,17 @@ class Lab:
 def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType]:
     """A part added as users add one, a file; it lies in another folder of the part's package."""
     package = importlib.import_module(registry.PACKAGES[kind])
-    (folder / name).mkdir()
-    (folder / name / f"{name}.py").write_text(code)
-    package.__path__.append(str(folder / name))
+    place = folder / kind / name
+    place.mkdir(parents=True)
+    (place / f"{name}.py").write_text(code)
+    package.__path__.append(str(place))
     importlib.invalidate_caches()
     registry.names.cache_clear()
     module = f"{package.__name__}.{name}"
     try:
         yield importlib.import_module(module)
     finally:
-        package.__path__.remove(str(folder / name))
+        package.__path__.remove(str(place))
         sys.modules.pop(module, None)  # another test may add another part of that name
         registry._parts.pop(module, None)
         registry.names.cache_clear()
@@ -195,6 +225,13 @@ def lab(few, add_part, tmp_path) -> Lab:
     """A lab with an empty store."""
     add_part("data source", "few_digits", FEW_DIGITS)
     return Lab(tmp_path / "store", few)
+
+
+@pytest.fixture
+def straying(add_part) -> None:
+    """Teachers and students that diverge: a regularizer and a distiller of this name."""
+    for base, losses in (("Regularizer", "losses"), ("Distiller", "method_losses")):
+        add_part(base.lower(), "straying", STRAYING.format(base=base, losses=losses))
 
 
 class Desk:

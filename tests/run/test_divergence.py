@@ -30,7 +30,7 @@ class Brittle(Regularizer):
 '''
 
 OVERSHOOTING = '''
-"""A first stage on the teacher alone whose learning rate is far too large."""
+"""A first stage on the teacher alone whose second loss is infinite."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class Overshooting(Distiller):
         layer = torch.nn.Linear(*context.teacher_features["pooled"], 1)
 
         def loss(batch, output, teacher):
-            return {"size": layer(teacher.features["pooled"]).square().mean()}
+            scale = float("inf") if batch.cursor.step == 1 else 1.0
+            return {"size": scale * layer(teacher.features["pooled"]).square().mean()}
 
-        return Preparation(2, lambda epoch: 1e30, {"layer": layer}, loss, student=False)
+        return Preparation(2, lambda epoch: 0.01, {"layer": layer}, loss, student=False)
 '''
 
 FRAGILE = '''
@@ -84,18 +85,19 @@ class Fragile(Distiller):
 '''
 
 SHORT = {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}
-RECIPES = {"short": SHORT, "wild": SHORT | {"lr": 1e30}}
 CALM = {"data": "few", "teacher_recipe": "short", "student_recipe": "short"}
-WILD_TEACHER = {
-    "wrn_10_2/wrn_10_1": CALM | {"teacher_recipe": "wild"},
+THREE_TEACHERS = {
+    "wrn_10_2/wrn_10_1": CALM,
     "wrn_16_1/wrn_10_1": CALM,
     "wrn_10_1/wrn_10_1": CALM,
 }
-WILD_STUDENT = {
+THREE_STUDENTS = {
     "wrn_10_2/wrn_10_1": CALM,
-    "wrn_10_2/wrn_10_2": CALM | {"student_recipe": "wild"},
+    "wrn_10_2/wrn_10_2": CALM,
     "wrn_10_2/wrn_16_1": CALM,
 }
+STRAY = {"stray": {"straying": {}}}
+"""A method that lets teachers diverge in their second step, but of those above only WRN10-2."""
 
 
 def statuses(runs, entries):
@@ -117,16 +119,17 @@ def weights(folder):
 @pytest.mark.parametrize(
     ("batch", "epoch", "step", "terms"),
     [
-        (16, 1, 2, {"ce", "lipschitz"}),
-        (64, 2, 1, {"ce", "lipschitz", "consistency"}),
+        (16, 1, 2, {"ce", "lipschitz", "straying"}),
+        (64, 2, 1, {"ce", "lipschitz", "consistency", "straying"}),
     ],
 )
 def test_a_teacher_that_diverges_is_a_result_that_says_where_and_what(
-    lab, batch, epoch, step, terms
+    lab, straying, batch, epoch, step, terms
 ):
+    stray = {"epoch": epoch - 1, "step": step - 1}
     [teacher], _ = lab.plan(
-        teachers={"soteacher": {"lipschitz": {}, "consistency": {}}},
-        recipes={"short": RECIPES["wild"] | {"batch": batch, "keep_every": 1}},
+        teachers={"soteacher": {"lipschitz": {}, "consistency": {}, "straying": stray}},
+        recipes={"short": SHORT | {"batch": batch, "keep_every": 1}},
     )
     entry = lab.run([teacher], save_every=0)[teacher.id]
     record = lab.record(teacher)
@@ -135,7 +138,8 @@ def test_a_teacher_that_diverges_is_a_result_that_says_where_and_what(
     where = record["diverged"]
     assert (where["epoch"], where["step"]) == (epoch, step)
     assert where["terms"].keys() == terms
-    assert not all(math.isfinite(float(value)) for value in where["terms"].values())
+    assert where["terms"]["straying"] == "inf"
+    assert all(math.isfinite(float(where["terms"][name])) for name in terms - {"straying"})
     assert len(lab.history(teacher)) == epoch - 1
     checkpoints = {f"checkpoints/epoch{done:04d}.safetensors" for done in range(1, epoch)}
     assert entry["artifacts"].keys() == {"history.csv"} | checkpoints
@@ -145,9 +149,10 @@ def test_a_teacher_that_diverges_is_a_result_that_says_where_and_what(
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-def test_weights_that_are_no_longer_finite_are_divergence_though_all_losses_were(lab):
-    recipe = {"epochs": 1, "batch": 64, "lr": 1e39, "decay_at": []}
-    [teacher], _ = lab.plan(recipes={"short": recipe})
+def test_weights_that_are_no_longer_finite_are_divergence_though_all_losses_were(lab, straying):
+    recipe = {"epochs": 1, "batch": 64, "lr": 0.05, "decay_at": []}
+    stray = {"straying": {"step": 0, "silently": True}}
+    [teacher], _ = lab.plan(teachers={"stray": stray}, recipes={"short": recipe})
     lab.run([teacher])
     where = lab.record(teacher)["diverged"]
     assert where == {"epoch": 1, "step": 1, "terms": {"weights": "nan"}}
@@ -169,8 +174,8 @@ def test_the_first_bad_step_is_named_with_its_own_values_whenever_it_is_found(
     assert epoch["loss_ce"] == lab.history(plain)[0]["loss_ce"]
 
 
-def test_beside_a_teacher_that_diverges_the_others_are_the_same_as_alone(lab):
-    teachers, _ = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+def test_beside_a_teacher_that_diverges_the_others_are_the_same_as_alone(lab, straying):
+    teachers, _ = lab.plan(teachers=STRAY, pairs=THREE_TEACHERS)
     alone = each_alone(lab, teachers)
     entries = lab.run(teachers)
     wanted = {"wrn_10_2": "diverged", "wrn_16_1": "done", "wrn_10_1": "done"}
@@ -178,8 +183,8 @@ def test_beside_a_teacher_that_diverges_the_others_are_the_same_as_alone(lab):
     assert entries == alone
 
 
-def test_students_of_a_teacher_that_diverged_are_blocked_and_leave_nothing(lab):
-    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+def test_students_of_a_teacher_that_diverged_are_blocked_and_leave_nothing(lab, straying):
+    teachers, students = lab.plan(teachers=STRAY, pairs=THREE_TEACHERS)
     lab.run(teachers)
     entries = lab.run(students)
     [blocked] = [
@@ -194,8 +199,10 @@ def test_students_of_a_teacher_that_diverged_are_blocked_and_leave_nothing(lab):
     assert len(list(lab.store.glob("runs/*"))) == len(teachers) + len(others)
 
 
-def test_what_diverged_or_was_blocked_is_published_again_without_training(lab, monkeypatch):
-    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_TEACHER)
+def test_what_diverged_or_was_blocked_is_published_again_without_training(
+    lab, straying, monkeypatch
+):
+    teachers, students = lab.plan(teachers=STRAY, pairs=THREE_TEACHERS)
     manifests = [lab.run(teachers), lab.run(students)]
 
     def no_training(*_):
@@ -206,8 +213,8 @@ def test_what_diverged_or_was_blocked_is_published_again_without_training(lab, m
     assert all(len(lab.record(teacher)["attempts"]) == 1 for teacher in teachers)
 
 
-def test_beside_a_student_that_diverges_the_others_are_the_same_as_alone(lab):
-    teachers, students = lab.plan(recipes=RECIPES, pairs=WILD_STUDENT)
+def test_beside_a_student_that_diverges_the_others_are_the_same_as_alone(lab, straying):
+    teachers, students = lab.plan(pairs=THREE_STUDENTS, distillers={"straying": {}})
     published = lab.run(teachers)
     alone = each_alone(lab, students)
     entries = lab.run(students)
@@ -216,7 +223,7 @@ def test_beside_a_student_that_diverges_the_others_are_the_same_as_alone(lab):
     assert entries == alone
     [where] = [entry["diverged"] for entry in entries.values() if "diverged" in entry]
     assert (where["epoch"], where["step"]) == (1, 2)
-    assert where["terms"].keys() == {"ce", "kd"}
+    assert where["terms"].keys() == {"ce", "kd", "straying"}
     assert lab.run(teachers) == published
     assert statuses(teachers, published) == {"wrn_10_2": "done"}
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from soteacher.core.random import generator, key, seeded
 from soteacher.models import catalogue
 from soteacher.training import passes
+from soteacher.training.evaluate import Evaluator
 from soteacher.training.loop import run_pass
 
 ANCHORED = '''
@@ -69,7 +70,7 @@ def lipschitz(network):
     total = 0.0
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            total = total + layer.weight.abs().sum()
+            total = total + torch.linalg.vector_norm(layer.weight, 1)
         elif isinstance(layer, nn.BatchNorm2d):
             total = total + (layer.weight.abs() / (layer.running_var + layer.eps).sqrt()).max()
         elif isinstance(layer, nn.Linear):
@@ -85,6 +86,9 @@ def divergence(logits, taught, temperature):
 
 def plainly_trained(data, run, teacher=None):
     """The run's network and epochs, from an eager loop of its own.
+
+    Whatever a gradient or a prediction depends on is computed by the kernels that training uses,
+    or in other ones that differ by powers of two alone: equal bits are no matter of the CPU.
 
     teacher : function of a student's 0-based epoch that returns the network it learns from.
     """
@@ -118,8 +122,9 @@ def plainly_trained(data, run, teacher=None):
                 if epoch > 0:
                     distance = (found - remembered[rows]).square().sum(dim=1).mean()
                     losses["consistency"] = 2.0 * ((epoch + 1) / recipe["epochs"]) * distance
-                share = 1 / (epoch + 2) if epoch > 0 else 1  # the first prediction counts twice
-                remembered[rows] = torch.lerp(remembered[rows], found.detach(), share)
+                share = 1 / (epoch + 2) if epoch > 0 else 1.0  # the first prediction counts twice
+                shares = torch.full((len(rows), 1), share)  # one number would be another kernel
+                remembered[rows] = torch.lerp(remembered[rows], found.detach(), shares)
             sgd.zero_grad()
             sum(losses.values()).backward()
             sgd.step()
@@ -191,7 +196,7 @@ def test_a_student_learns_from_the_teacher_of_the_epoch_that_its_distiller_names
 
 
 def test_64_images_are_learnt_by_heart(lab):
-    recipe = {"epochs": 10, "batch": 8, "lr": 0.05, "decay_at": [7]}
+    recipe = {"epochs": 20, "batch": 8, "lr": 0.05, "decay_at": [14]}  # twice what most seeds take
     [teacher], [student] = lab.plan(
         data={"few": {"source": "few_digits"}}, recipes={"short": recipe}
     )
@@ -204,14 +209,21 @@ def test_64_images_are_learnt_by_heart(lab):
         assert (found.numpy() == lab.data.array("train_labels")).mean() >= 0.95
 
 
-def test_what_a_run_leaves_fits_together(lab):
+def test_what_a_run_leaves_fits_together(lab, monkeypatch):
+    """The third epoch's score is raised by 2, so that it is the best one and the last is not."""
+    top1, told = Evaluator.top1, []
+
+    def raised(evaluator, network):
+        told.append(top1(evaluator, network) + (2 if len(told) % 5 == 2 else 0))
+        return told[-1]
+
+    monkeypatch.setattr(Evaluator, "top1", raised)
     recipe = {"epochs": 5, "batch": 16, "lr": 0.1, "decay_at": [2, 4], "decay": 0.5}
     [teacher], [student] = lab.plan(recipes={"short": recipe}, seeds=[2])
     lab.run([teacher])
     lab.run([student])
     images = normalised(lab.data, lab.data.array("test_images"))
-    past_their_best = []
-    for run in (teacher, student):
+    for run, scored in ((teacher, told[:5]), (student, told[5:])):
         history = lab.history(run)
         assert [int(row["epoch"]) for row in history] == [1, 2, 3, 4, 5]
         assert [float(row["lr"]) for row in history] == [0.1, 0.1, 0.05, 0.05, 0.025]
@@ -219,12 +231,10 @@ def test_what_a_run_leaves_fits_together(lab):
         with torch.no_grad():
             assert np.array_equal(loaded(lab, run)(images).logits.numpy(), logits)
         accuracy = (logits.argmax(axis=1) == lab.data.array("test_labels")).mean()
-        scores = [float(row["test_top1"]) for row in history]
-        assert scores[-1] == accuracy
+        assert [float(row["test_top1"]) for row in history] == scored
+        assert scored[-1] == accuracy
         assert lab.record(run)["last_test_top1"] == accuracy
-        assert lab.record(run)["best_test_top1"] == max(scores)
-        past_their_best.append(accuracy < max(scores))
-    assert any(past_their_best), "last and best are told apart only where they differ"
+        assert lab.record(run)["best_test_top1"] == max(scored) == scored[2]
 
 
 @pytest.mark.parametrize(("epochs", "kept"), [(5, [2, 4]), (4, [2])])

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from soteacher.cli import status
+from soteacher.cli import status as status_command
 from soteacher.cli.format import duration
 from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.data.prepared import Prepared, folder_of, prepare
+from soteacher.store import status
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.status import State, seconds_left, survey
 from soteacher.store.study_data import prepared_of
@@ -74,7 +76,8 @@ class Warmed(Distiller):
     """Fits the student, or a linear layer on the teacher's features, to nothing much."""
 
     student: bool = True
-    lr: float = 0.01
+    diverges: bool = False
+    """In the second step of an epoch."""
 
     def preparation(self, context, network, modules):
         if self.student and network is None:
@@ -83,11 +86,11 @@ class Warmed(Distiller):
         trained = {"network": network} if self.student else {"layer": layer}
 
         def loss(batch, output, teacher):
-            if self.student:
-                return {"size": output.logits.square().mean()}
-            return {"size": layer(teacher.features["pooled"]).square().mean()}
+            scale = float("inf") if self.diverges and batch.cursor.step == 1 else 1.0
+            made = output.logits if self.student else layer(teacher.features["pooled"])
+            return {"size": scale * made.square().mean()}
 
-        return Preparation(2, lambda epoch: self.lr, trained, loss, student=self.student)
+        return Preparation(2, lambda epoch: 0.01, trained, loss, student=self.student)
 '''
 
 ROOT = Path(__file__).parents[2]
@@ -138,14 +141,14 @@ def test_finished_runs_are_known_without_the_study_s_results(desk):
     assert facts["all"]["in_store"] == 1
 
 
-def test_finished_diverged_blocked_and_waiting_runs_are_told_apart(desk):
+def test_finished_diverged_blocked_and_waiting_runs_are_told_apart(desk, straying):
     plan = desk.study(
-        recipes={"short": SHORT, "wild": SHORT | {"lr": 1e30}},
         pairs={
-            "wrn_10_2/wrn_10_1": CALM | {"teacher_recipe": "wild"},
+            "wrn_10_2/wrn_10_1": CALM,
             "wrn_10_1/wrn_10_1": CALM,
             "wrn_10_1/wrn_10_2": CALM,
         },
+        teachers={"stray": {"straying": {}}},
     )
     desk.lab.run(of_role(plan, "teacher"))
     blocked, done, waiting = of_role(plan, "student")
@@ -351,7 +354,8 @@ def test_time_left_shrinks_as_the_state_ages_but_not_while_nothing_trained(desk,
     plan = desk.study()
     [teacher] = of_role(plan, "teacher")
     folder = desk.lab.folder(teacher)
-    found = {}
+    found, now = {}, float(int(time.time()))  # attempts tell whole seconds
+    monkeypatch.setattr(status, "time", SimpleNamespace(time=lambda: now))
 
     def ask():
         if (folder.progress() or {}).get("cursor") != ["MAIN", 2, 0] or found:
@@ -365,19 +369,16 @@ def test_time_left_shrinks_as_the_state_ages_but_not_while_nothing_trained(desk,
             ("resumed", 1000, 5),
             ("overdue", 1000, 1000),
         ):
-            known = {"images_per_second": 1.0, "saved": time.time() - saved_ago}
+            known = {"images_per_second": 1.0, "saved": now - saved_ago}
             path.write_text(json.dumps(state | known))
-            begun = datetime.now().astimezone() - timedelta(seconds=begun_ago)
+            begun = datetime.fromtimestamp(now - begun_ago).astimezone()
             line = json.loads(lines) | {"started": begun.strftime("%Y-%m-%dT%H:%M:%S%z")}
             attempts.write_text(json.dumps(line) + "\n")
             found[name] = survey(plan)[teacher.id].facts["seconds_left"]
 
     look(ask)
     desk.lab.run([teacher], save_every=0)
-    assert found["now"] == pytest.approx(64, abs=1)
-    assert found["old state"] == pytest.approx(54, abs=1)
-    assert found["resumed"] == pytest.approx(59, abs=2)
-    assert found["overdue"] == 0
+    assert found == {"now": 64, "old state": 54, "resumed": 59, "overdue": 0}
 
 
 def test_runs_of_a_job_that_are_not_begun_wait_in_it(desk, look):
@@ -430,7 +431,7 @@ def test_a_preparation_is_no_run_of_the_study_and_its_students_wait_in_their_job
 
 def test_students_of_a_preparation_that_diverged_are_blocked(desk, add_part):
     add_part("distiller", "warmed", WARMED)
-    plan = desk.study(distillers={"kd": {}, "warmed": {"student": False, "lr": 1e30}})
+    plan = desk.study(distillers={"kd": {}, "warmed": {"student": False, "diverges": True}})
     desk.lab.run(of_role(plan, "teacher"))
     kd, blocked = of_role(plan, "student")
     desk.lab.run([kd, blocked])
@@ -440,7 +441,7 @@ def test_students_of_a_preparation_that_diverged_are_blocked(desk, add_part):
 
 def test_watching_ends_when_no_run_can_change(desk, monkeypatch):
     plan = desk.study()
-    monkeypatch.setattr(status, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(status_command, "WATCH_SECONDS", 0.0)
     jobs = [of_role(plan, "teacher"), of_role(plan, "student")]
     monkeypatch.setattr(status.time, "sleep", lambda _: desk.lab.run(jobs.pop(0)))
     said = desk.say("status", "small.yaml", "--watch")
@@ -499,7 +500,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     )
     code = "import sys; from soteacher.cli import main; main(); assert 'torch' not in sys.modules"
 
-    def status():
+    def told():
         asked = [sys.executable, "-c", code, "status", "real.yaml"]
         return subprocess.run(asked, check=True, capture_output=True, text=True).stdout
 
@@ -508,7 +509,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
         while (folder.progress() or {"cursor": [0, 0]})["cursor"][1] < 1:
             assert time.monotonic() < end and trainer.poll() is None
             time.sleep(0.05)
-        said = status()
+        said = told()
         assert said.startswith("teachers (1): 1 running\nstudents (1): 1 waiting\n"), said
         assert "/500, " in said and "images/s, about" in said
         assert said.endswith(f" left  [{HOST}]\n")
@@ -516,7 +517,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     finally:
         trainer.send_signal(signal.SIGKILL)
         trainer.wait()
-    assert "stopped at epoch " in status()
+    assert "stopped at epoch " in told()
     assert files.held_by(folder.path) is None
 
 
@@ -597,9 +598,15 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
             files.write_json(folder.path / "run.json", record | {"attempts": folder.attempts()})
     seconds = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = os.times()
         asked = [sys.executable, "-m", "soteacher", "status", ROOT / "config/paper.yaml"]
         said = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-        seconds.append(time.perf_counter() - begun)
+        ended = os.times()
+        seconds.append(
+            ended.children_user
+            + ended.children_system
+            - begun.children_user
+            - begun.children_system
+        )
     assert "teachers (87): 58 done, 29 stopped" in said and "time left: about " in said
-    assert min(seconds) < 2.5, seconds  # 0.9 on two slow cores, but other tests run beside it
+    assert min(seconds) < 2.5, seconds  # of the process alone: other tests run beside it

@@ -9,20 +9,23 @@ from soteacher.core.errors import RunsFailed, UserError
 from soteacher.regularizers.consistency import Consistency
 from soteacher.store.run_folder import RunFolder
 
+STRAY = {"stray": {"straying": {"step": 0, "silently": True}}}
+"""After the first step weights are no longer finite, though its losses were."""
 
-def test_a_divergence_is_recorded_alike_whenever_states_are_saved(lab):
-    """Weights are no longer finite after the first step: a save there must not be the judge."""
-    wild = {"epochs": 3, "batch": 16, "lr": 1e39, "decay_at": [2]}
-    [teacher], _ = lab.plan(recipes={"short": wild})
+
+def test_a_divergence_is_recorded_alike_whenever_states_are_saved(lab, straying):
+    """A save after the first step must not be the judge: the second one's losses are."""
+    recipe = {"epochs": 3, "batch": 16, "lr": 0.05, "decay_at": [2]}
+    [teacher], _ = lab.plan(teachers=STRAY, recipes={"short": recipe})
     often, seldom = lab.copy(), lab.copy()
     entry = often.run([teacher], save_every=0)[teacher.id]
     assert entry["diverged"]["step"] == 2
     assert entry == seldom.run([teacher], save_every=600)[teacher.id]
 
 
-def test_the_last_good_state_of_what_diverged_at_once_is_its_first(lab):
-    wild = {"epochs": 3, "batch": 16, "lr": 1e39, "decay_at": [2]}
-    [teacher], _ = lab.plan(recipes={"short": wild})
+def test_the_last_good_state_of_what_diverged_at_once_is_its_first(lab, straying):
+    recipe = {"epochs": 3, "batch": 16, "lr": 0.05, "decay_at": [2]}
+    [teacher], _ = lab.plan(teachers=STRAY, recipes={"short": recipe})
     lab.run([teacher])
     tensors, info = lab.folder(teacher).load_state()
     assert info["cursor"] == ["MAIN", 0, 0]

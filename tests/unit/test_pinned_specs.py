@@ -1,8 +1,8 @@
 """Runs that were trained by an earlier version are found: their specs have the very same hashes.
 
 `pinned_specs.json` was written by the version of 2026-11-25 (commit 03908ad) from
-`pinned_study.yaml`. A run of a part that gets another revision is another run: its hashes change, and
-those of its students; nothing else may change them.
+`pinned_study.yaml`. A part of a new revision makes other runs: their hashes change, and those of
+its students; nothing else may change them.
 """
 
 import json

@@ -231,7 +231,8 @@ def test_after_a_job_that_failed_once_no_stale_table_is_left(place, tmp_path, co
     place.write(study)
     place.snakemake("table1")
     before = place.trained()
-    old = (place.path / "results/tiny/tables/table1.csv").read_text()
+    table = place.path / "results/tiny/tables/table1.csv"
+    made = table.stat().st_mtime_ns
     study["teachers"]["soteacher"]["lipschitz"]["weight"] = 5e-2
     place.write(study)
     broken = tmp_path / "broken"
@@ -240,8 +241,15 @@ def test_after_a_job_that_failed_once_no_stale_table_is_left(place, tmp_path, co
     (broken / "python").chmod(0o755)
     place.snakemake("table1", code=1, path=str(broken))
     place.snakemake("table1")
-    assert (place.path / "results/tiny/tables/table1.csv").read_text() != old
-    assert len(place.trained() - before) == len(columns)
+    new = {run.split()[0]: run.split()[1] for run in place.trained() - before}
+    assert len(new) == len(columns)
+    # two accuracies may be equal by chance, so that it is another table is told by its time
+    assert table.stat().st_mtime_ns > made
+    values = {row["runs"]: float(row["values"]) for row in csv.DictReader(table.open())}
+    for run, fingerprint in new.items():
+        record = place.path / "results/store/runs" / fingerprint / "run.json"
+        top1 = json.loads(record.read_text())["last_test_top1"]
+        assert values[run] == pytest.approx(100 * top1)
     assert "Nothing to be done" in place.snakemake("table1").stderr
 
 
@@ -357,15 +365,32 @@ def test_a_killed_snakemake_leaves_nothing_that_the_same_command_stumbles_over(e
         empty.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     begun = empty.path / "results/store/runs"
-    wait_for(lambda: list(begun.glob("*/attempts.jsonl")))
+    wait_for(lambda: any(path.read_text() for path in begun.glob("*/attempts.jsonl")))
+    [attempts] = begun.glob("*/attempts.jsonl")
+    trainer = json.loads(attempts.read_text())["pid"]
+    os.kill(trainer, signal.SIGSTOP)  # it is not to end before the next call waits for it
     first.send_signal(signal.SIGKILL)
     first.wait()
     locks = empty.path / ".snakemake/locks"  # as a Snakemake without our profile leaves them
     locks.mkdir(parents=True, exist_ok=True)
     for kind in ("input", "output"):
         (locks / f"0.{kind}.lock").write_text("results/tiny/data/digits.json\n")
-    done = empty.snakemake()
-    assert "waiting for process" in done.stderr + done.stdout
+    again = subprocess.Popen(
+        empty.command(),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        logs = empty.path / "results/tiny/logs/teach"
+        waits = "waiting for process"
+        wait_for(lambda: any(waits in path.read_text() for path in logs.glob("*.log")))
+    finally:
+        os.kill(trainer, signal.SIGCONT)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert waits in said
     assert empty.attempts() == [1]
     assert len(empty.trained()) == 1
     assert "Nothing to be done" in empty.snakemake().stderr
