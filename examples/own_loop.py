@@ -74,9 +74,9 @@ if __name__ == "__main__":
     device = parser.parse_args().device
     torch.set_num_threads(1)  # more threads do not speed up a network of this size
     for name, soteacher in (("Standard", False), ("SoTeacher", True)):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         accuracy, confidence = train(soteacher, device)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         print(
             f"{name:9}  test accuracy {accuracy:.1%}, mean confidence {confidence:.1%}, "
             f"{seconds:.1f} s on {device}"
