@@ -1,10 +1,10 @@
-# Each target does all its own set-up in .venv: it needs Python 3.11 or newer, git and make.
-#   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
+# Each target does its own set-up in .venv. It needs Python 3.11 or newer, git and make.
+#   make demo PIP_FLAGS="--extra-index-url URL"   also uses this package index, for example for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
-#   make rehearsal                                the paper's whole study, on a few generated images
-#   make readme-picture                           makes docs/images/page.png of the demo; Chromium
-#   make test-slurm                               on a Slurm of one node, which it sets up; Debian, root
-#   make test-conda                               with a conda and a channel, which it sets up; Linux
+#   make rehearsal                                one seed of the paper's study, on a few generated images
+#   make readme-picture                           picture of the demo's page for the README; Chromium
+#   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
+#   make test-conda                               tests with a conda and a channel that it sets up; Linux
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -54,12 +54,12 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# of what NEEDS names; pip would compile on one core, compileall does it on all
+# Installs what NEEDS names. pip would compile on one core; compileall uses all cores.
 define new_venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --no-compile $(PIP_FLAGS) $(NEEDS)
-	$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true  # a few files of packages are no Python
+	$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true  # a few files in packages are not valid Python
 	touch $@
 endef
 
@@ -67,13 +67,13 @@ $(INSTALLED): NEEDS := --constraint constraints.txt --editable '.[workflow,test,
 $(INSTALLED): pyproject.toml constraints.txt
 	$(new_venv)
 
-# apart from the other: no soteacher, no torch, and the conda is copied into it
+# A separate environment, without soteacher and torch; the conda is copied into it.
 $(CONDA)/installed: NEEDS := --requirement tests/conda/requirements.txt
 $(CONDA)/installed: tests/conda/requirements.txt constraints.txt
 	$(new_venv)
 
-# apart too: the plugin slows every call of Snakemake where Slurm is installed and does not answer.
-# An older torch than in .venv, which the package takes as well.
+# A separate environment: the plugin slows down every call of Snakemake if Slurm is installed but does
+# not answer. It has an older torch than .venv, which the package also supports.
 $(SLURM)/installed: NEEDS := --constraint $(SLURM)/constraints.txt --editable '.[workflow,test,slurm]' torch==2.13.0
 $(SLURM)/installed: pyproject.toml constraints.txt
 	mkdir -p $(@D)

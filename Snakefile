@@ -6,5 +6,5 @@ min_version("9.20")
 include: "workflow/Snakefile"
 
 
-# an include resets the default target, and a bare `snakemake` would do nothing (snakemake#2773)
+# an include resets the default target: without this, `snakemake` would do nothing (snakemake#2773)
 workflow.default_target = "all"

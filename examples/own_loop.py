@@ -3,8 +3,8 @@
     pip install .                (in a clone of the repository)
     python examples/own_loop.py
 
-Three lines, which are numbered, make SoTeacher of a usual loop. Each image comes with its row in
-the training set, `indices`: the consistency penalty remembers what was predicted for it.
+The three numbered lines turn a usual loop into SoTeacher. Each image comes with its row in the
+training set, `indices`: the consistency penalty remembers what was predicted for the image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def digits() -> tuple[TensorDataset, torch.Tensor, torch.Tensor]:
 
 
 def network() -> nn.Module:
-    """Any network with convolutions or linear layers will do: this one has 6,186 parameters."""
+    """Any network with convolutions or linear layers works; this one has 6,186 parameters."""
     return nn.Sequential(
         *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU()),
@@ -42,7 +42,7 @@ def network() -> nn.Module:
 
 
 def train(soteacher: bool, device: str) -> tuple[float, float]:
-    """Return the test accuracy, and how sure the network is of what it predicts, on average."""
+    """Return the test accuracy, and the mean confidence of the predictions."""
     torch.manual_seed(0)
     train_set, test_images, test_labels = digits()
     loader = DataLoader(train_set, batch_size=64, shuffle=True)
@@ -61,7 +61,7 @@ def train(soteacher: bool, device: str) -> tuple[float, float]:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    # to go on after a stop, save consistency.state_dict() beside the network's and the optimizer's
+    # to resume later, save consistency.state_dict() with those of the network and the optimizer
     with torch.no_grad():
         probabilities = teacher.eval()(test_images.to(device)).softmax(dim=1).cpu()
     right = (probabilities.argmax(dim=1) == test_labels).float().mean()
@@ -72,11 +72,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     device = parser.parse_args().device
-    torch.set_num_threads(1)  # so small a network gains nothing by more
+    torch.set_num_threads(1)  # more threads do not speed up a network of this size
     for name, soteacher in (("Standard", False), ("SoTeacher", True)):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         accuracy, confidence = train(soteacher, device)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         print(
             f"{name:9}  test accuracy {accuracy:.1%}, mean confidence {confidence:.1%}, "
             f"{seconds:.1f} s on {device}"

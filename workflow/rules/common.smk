@@ -11,7 +11,7 @@ from soteacher.study.load import read, values_of
 
 try:
     for path in workflow.configfiles:
-        values_of(path)  # of a key that is there twice, Snakemake takes the last
+        values_of(path)  # refuses duplicate keys, of which Snakemake takes the last
     PLAN = expand(read(config, "config"))
     STUDY = PLAN.study
     RESULTS = f"results/{STUDY.study}"
@@ -28,7 +28,7 @@ except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
 
-# a slot of a GPU, where the study asks for one or this machine has one
+# 1 if the study asks for a GPU or this machine has one
 GPU = int(
     STUDY.device == "cuda" or STUDY.device == "auto" and shutil.which("nvidia-smi") is not None
 )
@@ -43,7 +43,7 @@ wildcard_constraints:
     timed="|".join(TIMED) or "none",
 
 
-# how networks are trained and timed; nothing of what they are
+# how networks are trained and timed, not what they are
 HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
@@ -51,10 +51,10 @@ SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
 
 
 def how(role, name):
-    """How runs are trained, and which job of how many this is; nothing of what the runs are.
+    """How runs are trained, and the number of the job; not what the runs are.
 
-    A change of these is no reason to run a job again, so rules take them from a function of
-    `output`, which Snakemake leaves out of its comparison.
+    A change of these is no reason to rerun a job. So rules get them from a function of `output`,
+    which Snakemake does not compare.
     """
     number = list(JOBS[role]).index(name) + 1
     job = f"--job '{role}s, {number} of {len(JOBS[role])}'"
@@ -62,10 +62,10 @@ def how(role, name):
 
 
 def package(wildcards, output):
-    """The folder of the package that was imported here, which `python` is to run.
+    """The folder of the package that was imported here, for `python` to run.
 
-    It is not in conda's environments, and Snakemake takes PYTHONPATH from them. A function of
-    `output` too: a clone that moved is no reason to run a job again.
+    The package is not in conda's environments, and Snakemake removes PYTHONPATH from them. This is
+    also a function of `output`: moving the clone is no reason to rerun a job.
     """
     return Path(soteacher.__file__).parent
 
@@ -101,10 +101,10 @@ def data_timed(table):
 
 
 def target_of(block):
-    """What the target of a table or figure asks for.
+    """The files that the target of a table or figure makes.
 
-    The data too: after a preparation that failed, Snakemake would take the table of the data
-    before for the new one.
+    They include the data: after a failed preparation, Snakemake would otherwise accept the table
+    of the old data.
     """
     file = f"tables/{block}.md" if block in PLAN.tables else f"figures/{block}.png"
     data = {data_of(run) for run in PLAN.runs_of(block)}

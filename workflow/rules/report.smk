@@ -13,7 +13,7 @@ rule measure:
         "../../environment.yml"
     params:
         soteacher=package,
-        version=__version__,  # what one version writes, another need not read
+        version=__version__,  # another version may write another format
         runs=lambda wildcards: JOBS[wildcards.role][wildcards.job],
         store=lambda wildcards, output: STUDY.store,
     shell:
@@ -41,7 +41,7 @@ rule table:
         "../../environment.yml"
     params:
         soteacher=package,
-        version=__version__,  # what one version writes, another need not read
+        version=__version__,  # another version may write another format
         block=lambda wildcards: TABLES[wildcards.table],
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
@@ -70,7 +70,7 @@ rule figure:
         "../../environment.yml"
     params:
         soteacher=package,
-        version=__version__,  # what one version writes, another need not read
+        version=__version__,  # another version may write another format
         block=lambda wildcards: FIGURES[wildcards.figure],
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
@@ -92,14 +92,14 @@ rule page:
         "../../environment.yml"
     params:
         soteacher=package,
-        version=__version__,  # what one version writes, another need not read
+        version=__version__,  # another version may write another format
         summary=PAGE,
     shell:
         "python {params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
         " --figures {input.figures:q} --log {log:q} --out {output:q}"
 
 
-# `snakemake table1` or `figure1`: that one, and nothing trained that it does not ask for
+# `snakemake table1` or `figure1` makes this block, and trains only what it needs
 for name in STUDY.blocks:
 
     rule:

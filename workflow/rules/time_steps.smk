@@ -13,10 +13,10 @@ rule time_steps:
         gpu=GPU,
     params:
         soteacher=package,
-        version=__version__,  # another may be faster
+        version=__version__,  # another version may be faster
         block=lambda wildcards: TIMED[wildcards.timed],
         store=lambda wildcards, output: STUDY.store,
-        how=HOW,  # here a change is a reason: times are of the device
+        how=HOW,  # a change reruns this rule: times depend on the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
     shell:
         "python {params.soteacher:q} time-steps --block {params.block:q} --data {input:q}"
