@@ -14,7 +14,6 @@ from pydantic_core.core_schema import ModelSchema
 from soteacher.core import registry
 from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, TrueLabels
-from soteacher.study.kinds import FIGURES, TABLES
 from soteacher.study.schema import PARTS, Head, TeacherMethod
 
 
@@ -81,13 +80,16 @@ def json_schema() -> dict[str, Any]:
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))
         distillers[name]["properties"]["method"] = {"enum": list(registry.names("distiller"))}
-    blocks = {
-        part: {
-            "type": "object",
-            "additionalProperties": {"anyOf": [schema(block) for block in kinds.values()]},
-        }
-        for part, kinds in (("tables", TABLES), ("figures", FIGURES))
-    }
+    blocks: dict[str, dict[str, Any]] = {}
+    for part, what in (("tables", "table"), ("figures", "figure")):
+        kinds = []
+        for name in registry.names(f"kind of {what}"):
+            kind = schema(registry.get(f"kind of {what}", name))
+            named = {"const": name, "title": "Kind", "type": "string"}
+            kind["properties"] = {"kind": named, **kind["properties"]}
+            kind["required"] = ["kind", *kind["required"]]
+            kinds.append(kind)
+        blocks[part] = {"type": "object", "additionalProperties": {"anyOf": kinds}}
     blocks["figures"]["type"] = ["object", "null"]  # a study may have none
     top["properties"] |= blocks | {
         "data": {"type": "object", "additionalProperties": {"anyOf": sources}},

@@ -21,6 +21,11 @@ def plan_of(values):
     return expand(read(values))
 
 
+def tables(plan):
+    """The cells of each table."""
+    return [plan.contents[name].cells for name in plan.study.tables]
+
+
 def specs(values):
     return {run_id: run.spec.to_json() for run_id, run in plan_of(values).runs.items()}
 
@@ -146,17 +151,13 @@ def test_a_student_s_spec_nests_its_teacher_s(wide):
 
 def test_a_run_that_two_tables_ask_for_is_there_once(wide):
     plan = plan_of(wide)
-    asked = [{run.id for cell in cells for run in cell.runs} for cells in plan.tables.values()]
+    asked = [{run.id for cell in cells for run in cell.runs} for cells in tables(plan)]
     both = asked[0] & asked[1]
     assert {run_id.count("/") for run_id in both} == {3, 5}  # teachers and students
     for run_id in both:
         assert plan.wanted[run_id] == {"first", "second"}
         held = [
-            run
-            for cells in plan.tables.values()
-            for cell in cells
-            for run in cell.runs
-            if run.id == run_id
+            run for cells in tables(plan) for cell in cells for run in cell.runs if run.id == run_id
         ]
         assert all(run is plan.runs[run_id] for run in held)
         jobs = [job for named in plan.jobs.values() for job in named.values()]
@@ -352,7 +353,7 @@ def test_every_run_is_in_exactly_one_job_of_its_role_and_data_set(wide):
 
 def test_the_jobs_of_a_table_hold_no_run_that_it_does_not_ask_for(wide):
     plan = plan_of(wide)
-    for cells in plan.tables.values():
+    for cells in tables(plan):
         runs = {run.id: run for cell in cells for run in cell.runs}
         runs |= {run.teacher.id: run.teacher for run in runs.values() if run.teacher}
         jobs = plan.jobs_of(runs.values())

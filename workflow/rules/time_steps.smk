@@ -14,7 +14,7 @@ rule time_steps:
     params:
         soteacher=package,
         version=__version__,  # another may be faster
-        block=lambda wildcards: TIMED[wildcards.timed],
+        block=lambda wildcards: requested(TIMED[wildcards.timed]),
         store=lambda wildcards, output: STUDY.store,
         how=HOW,  # here a change is a reason: times are of the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",

@@ -1,0 +1,9 @@
+"""The report of tables of kind `agreement`."""
+
+from soteacher.core.registry import register
+from soteacher.report.cells import RunsTable
+
+
+@register
+class AgreementReport(RunsTable):
+    """Agreement of students with their teachers."""
