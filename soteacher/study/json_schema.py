@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -80,18 +81,12 @@ def json_schema() -> dict[str, Any]:
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))
         distillers[name]["properties"]["method"] = {"enum": list(registry.names("distiller"))}
-    blocks: dict[str, dict[str, Any]] = {}
-    for part, what in (("tables", "table"), ("figures", "figure")):
-        kinds = []
-        for name in registry.names(f"kind of {what}"):
-            kind = schema(registry.get(f"kind of {what}", name))
-            named = {"const": name, "title": "Kind", "type": "string"}
-            kind["properties"] = {"kind": named, **kind["properties"]}
-            kind["required"] = ["kind", *kind["required"]]
-            kinds.append(kind)
-        blocks[part] = {"type": "object", "additionalProperties": {"anyOf": kinds}}
-    blocks["figures"]["type"] = ["object", "null"]  # a study may have none
-    top["properties"] |= blocks | {
+    top["properties"] |= {
+        "tables": {"type": "object", "additionalProperties": {"anyOf": _kinds("table", schema)}},
+        "figures": {
+            "type": ["object", "null"],  # a study may have none
+            "additionalProperties": {"anyOf": _kinds("figure", schema)},
+        },
         "data": {"type": "object", "additionalProperties": {"anyOf": sources}},
         "teachers": {
             "type": "object",
@@ -110,3 +105,15 @@ def json_schema() -> dict[str, Any]:
     top["title"] = "soteacher study"
     top["$defs"] = definitions
     return top
+
+
+def _kinds(what: str, schema: Callable[[type[Settings]], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The schemas of the kinds of tables or figures, each with its name."""
+    kinds = []
+    for name in registry.names(f"kind of {what}"):
+        kind = schema(registry.get(f"kind of {what}", name))
+        named = {"const": name, "title": "Kind", "type": "string"}
+        kind["properties"] = {"kind": named, **kind["properties"]}
+        kind["required"] = ["kind", *kind["required"]]
+        kinds.append(kind)
+    return kinds

@@ -47,12 +47,15 @@ def cell(
 
 
 def block_of(
-    *cells: dict[str, Any], name: str = "table1", deviations: tuple[str, ...] = ()
+    *cells: dict[str, Any],
+    name: str = "table1",
+    deviations: tuple[str, ...] = (),
+    kind: str = "accuracy",
 ) -> dict[str, Any]:
     """What a table is made of besides measures, as `summary` tells it."""
     return {
         "name": name,
-        "kind": "accuracy",
+        "kind": kind,
         "title": "Test accuracy in percent",
         "meaning": "Higher is better.",
         "cells": list(cells),

@@ -118,6 +118,7 @@ def mixed():
         cell("wrn_40_2 standard", ["c0", "c1"], "ece", "ece", role="teacher"),
         cell("wrn_40_2 standard", ["c0", "c1"], "nll_scaled", "nll_scaled", role="teacher"),
         name="settings",
+        kind="calibration",
     )
     rows = [row(run, share) for run, share in (("t/s0", 0.76), ("t/s1", 0.77), ("a0", 0.5))]
     rows += [row("t/t0", 0.74), lost("t/t1", "diverged", DIVERGED), row("t/t2", 0.75)]

@@ -305,28 +305,31 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "printed"),
+    ("kind", "name", "column", "printed"),
     [
-        ("wrn_40_2 soteacher", "nll_scaled", ("WRN40-2 SoTeacher", "NLL, scaled")),
+        ("calibration", "wrn_40_2 soteacher", "nll_scaled", ("WRN40-2 SoTeacher", "NLL, scaled")),
         (
+            "accuracy",
             "resnet34 standard",
             "resnet32x4/shufflenet_v2 student.top1",
             ("ResNet34 Standard", "ResNet32x4/ShuffleNetV2 Student accuracy (%)"),
         ),
         (
+            "truth_distance",
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
             ("no-LR KD", "cifar100 WRN40-2 Train, ℓ1"),
         ),
         (
+            "agreement",
             "standard",
             f"{PAIR} student.agreement",
             ("Standard", "WRN40-2/WRN40-1 Agreement (%)"),
         ),
     ],
 )
-def test_names_are_printed_word_by_word(name, column, printed):
-    found = grid(tabulate(block_of(cell(name, ["s0"], column)), row("s0", 0.7)))
+def test_names_are_printed_word_by_word(kind, name, column, printed):
+    found = grid(tabulate(block_of(cell(name, ["s0"], column), kind=kind), row("s0", 0.7)))
     assert (found.index[0], found.columns[0]) == printed
 
 
@@ -431,7 +434,7 @@ def test_latex_has_a_head_for_each_pair_over_its_columns():
 
 def test_latex_of_columns_that_belong_to_no_pair_has_one_head():
     cells = [cell("wrn_40_2 standard", ["s0"], name, name) for name in ("ece", "nll_scaled")]
-    block = block_of(*cells, name="table3")
+    block = block_of(*cells, name="table3", kind="calibration")
     tex = to_latex(block, tabulate(block, row("s0", 0.7, ece=0.1, nll_scaled=0.25)))
     assert_whole(tex)
     assert rows_of(tex) == [

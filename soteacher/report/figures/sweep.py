@@ -2,7 +2,7 @@
 
 A panel a setting, the others as the method has them. Above, the final test accuracy of the
 students; below, of their teachers. Values stand side by side, whatever their distance; a triangle
-marks the method's own. Methods to compare with are lines across.
+marks the one that the method has elsewhere. Methods to compare with are lines across.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from soteacher.report.names import display_name
 LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
 HEIGHT = 0.42
 """Of the y axes, for the width of a panel."""
-OWN = "^"
-"""The marker of a method's own value: the paper's."""
+BASE_VALUE = "^"
+"""The marker of the value that the method has elsewhere."""
 
 
 @register
@@ -80,34 +80,40 @@ class SweepReport(FigureReport):
             if rows.empty:
                 say_none(panels[name])
                 continue
-            places = [
-                value for value in dict.fromkeys(table[table["panel"] == name]["value"]) if value
-            ]
+            values = dict.fromkeys(table[table["panel"] == name]["value"])
+            places = [value for value in values if value]
             for role, y in LEVELS.items():
-                axes = panels[name][y]
-                axes.set_xticks(range(len(places)), [_short(place) for place in places])
-                axes.set_xlim(-0.5, len(places) - 0.5)
-                axes.grid(False, axis="x")
-                axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
-                for series, points in rows[rows["role"] == role].groupby("series", sort=False):
-                    _draw_series(axes, points, places, used[series][0])
-        keys: list[Artist] = []
-        for series, points in drawn.groupby("series", sort=False):
-            colour = used[series][0]
-            if (points["value"] == "").all():
-                keys.append(
-                    Line2D([], [], linestyle="--", color=colour, label=display_name(series))
-                )
-                continue
-            own = f"{display_name(series)}, its own value"
-            keys += [
-                Line2D([], [], color=colour, label=own, marker=OWN, linestyle="none", markersize=6),
-                Line2D(
-                    [], [], color=colour, label="another value", marker="o", markerfacecolor="white"
-                ),
-            ]
-        add_legend(figure, keys, n_keys(table))
+                of_role = rows[rows["role"] == role].groupby("series", sort=False)
+                _set_up(panels[name][y], places)
+                for series, points in of_role:
+                    _draw_series(panels[name][y], points, places, used[series][0])
+        add_legend(figure, _keys(drawn, used), n_keys(table))
         return figure
+
+
+def _set_up(axes: Axes, places: list[str]) -> None:
+    """Put the values on the x axis side by side."""
+    axes.set_xticks(range(len(places)), [_short(place) for place in places])
+    axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.grid(False, axis="x")
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
+
+
+def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]:
+    """The entries of the legend: two for a series with values, one if it is only compared with."""
+    keys: list[Artist] = []
+    for series, points in drawn.groupby("series", sort=False):
+        colour, label = used[series][0], display_name(series)
+        if (points["value"] == "").all():
+            keys.append(Line2D([], [], linestyle="--", color=colour, label=label))
+            continue
+        base: dict[str, Any] = {"marker": BASE_VALUE, "linestyle": "none", "markersize": 6}
+        other: dict[str, Any] = {"marker": "o", "markerfacecolor": "white"}
+        keys += [
+            Line2D([], [], color=colour, label=f"{label}, its own value", **base),
+            Line2D([], [], color=colour, label="another value", **other),
+        ]
+    return keys
 
 
 def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: str) -> None:
@@ -130,8 +136,8 @@ def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: st
         markerfacecolor="white",
         elinewidth=0.8,
     )
-    own = points["own"].to_numpy(bool)
-    axes.plot(at[own], points["mean"][own], OWN, color=colour, markersize=6, zorder=3)
+    base = points["own"].to_numpy(bool)
+    axes.plot(at[base], points["mean"][base], BASE_VALUE, color=colour, markersize=6, zorder=3)
 
 
 def _short(value: str) -> str:

@@ -34,6 +34,9 @@ class TableReport(ABC):
     texts: ClassVar[Mapping[str, type]] = {}
     """Columns with texts that look like numbers, to `str`."""
 
+    labels: ClassVar[Mapping[str, str]] = {}
+    """Printed forms of the words in the names of columns."""
+
     @abstractmethod
     def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
         """Return the table, one row per cell, with at least `row`, `column` and `measure`."""

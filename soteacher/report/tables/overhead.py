@@ -56,6 +56,12 @@ class OverheadReport(TableReport):
         *("reference", "median", "low", "high", "n", "measured_on"),
     )
     numbers: ClassVar = ("median", "low", "high")
+    labels: ClassVar = {
+        "step_ms": "Step (ms)",
+        "more_time": "More time (%)",
+        "kept_mb": "Kept (MB)",
+        "peak_mb": "Peak (MB)",
+    }
 
     def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
         """Return the table of the steps that were timed for it."""
