@@ -42,7 +42,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     """Recompute what `results` holds from the runs in the store; return what differs, in words.
 
     Every file of every run is compared with its hash in the job's manifest, every prepared array
-    with its own; measures are made anew from those files, from the measures each table (CSV,
+    with its hash; measures are made again from those files, from the measures each table (CSV,
     Markdown, LaTeX) and the CSV behind each figure. Pictures and the page are not compared, and
     training steps are not timed again: their table is made from the times as they were written.
 
@@ -111,7 +111,7 @@ def _entries(manifests: Manifests) -> dict[str, dict[str, Any]]:
 
 
 def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) -> Frames:
-    """Measures of all runs, made anew; by the ends of the names of the files that have them."""
+    """Measures of all runs, made again; by the ends of the names of the files that have them."""
     frames: dict[str, list[pd.DataFrame]] = {"": [], ".epochs": [], ".reliability": []}
     for data in sorted({run_id.partition("/")[0] for run_id in entries}):
         prepared = open_prepared(manifests / f"{data}.json", store)

@@ -34,8 +34,3 @@ class Request:
         if not Path(self.path).is_file():
             files.write(Path(self.path), self.text)
         return self.path
-
-
-def write_request(folder: Path | str, name: str, said: Any) -> str:
-    """Write a request; return its path."""
-    return Request.of(folder, name, said).write()

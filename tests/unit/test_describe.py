@@ -1,7 +1,6 @@
 """What a plan tells its reports: it changes exactly where what it describes does."""
 
 import json
-import tempfile
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from soteacher.core.errors import UserError
 from soteacher.study.expand import expand
 from soteacher.study.kinds import comparison
 from soteacher.study.load import read
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 from soteacher.study.summary import (
     block_record,
     caption,
@@ -41,11 +40,7 @@ def blocks(values):
 
 def params(values):
     """What Snakemake compares of each: the paths of files, which have their hashes."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            name: write_request(Path(folder), name, block)[len(folder) :]
-            for name, block in blocks(values).items()
-        }
+    return {name: Request.of("asked", name, block).path for name, block in blocks(values).items()}
 
 
 def said(values, name):
@@ -135,12 +130,16 @@ def test_params_are_the_same_whatever_the_order_of_keys(demo):
 
 def test_what_is_written_is_read_as_it_was_and_written_once(tmp_path):
     said = {"b": [1.5, "x"], "a": None}
-    path = Path(write_request(tmp_path / "asked", "table1", said))
+    request = Request.of(tmp_path / "asked", "table1", said)
+    assert not (tmp_path / "asked").exists()
+    path = Path(request.write())
+    assert str(path) == request.path
     assert json.loads(path.read_text()) == said
     first = path.stat()
-    assert write_request(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]}) == str(path)
+    same = Request.of(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]})
+    assert same.write() == str(path)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
-    assert write_request(tmp_path / "asked", "table1", said | {"a": 1}) != str(path)
+    assert Request.of(tmp_path / "asked", "table1", said | {"a": 1}).path != str(path)
 
 
 def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(demo):

@@ -16,7 +16,7 @@ from PIL import Image
 from soteacher import cli
 from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
@@ -298,7 +298,7 @@ def test_what_is_special_in_html_is_shown_as_it_is():
 def commands(folder, summary, blocks, rows, figures):
     """Make tables and the page of them in a folder; return the page's text."""
     tabulated = {block["name"]: tabulate(block, *rows) for block in blocks}
-    said = write_request(folder, "asked", summary)
+    said = Request.of(folder, "asked", summary).write()
     arguments = ["page", "--summary", said, "--out", str(folder / "page.html")]
     arguments += ["--tables"]
     for name, table in tabulated.items():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import FrozenInstanceError
 from itertools import pairwise
 
 import pytest
@@ -431,3 +432,15 @@ def test_a_study_of_hundreds_of_runs_is_planned_in_half_a_second_without_torch(r
     assert {attempt["runs"] for attempt in attempts} == {30 + 450}
     assert not any(attempt["torch"] for attempt in attempts)
     assert min(attempt["seconds"] for attempt in attempts) < 0.5
+
+
+def test_what_a_table_or_figure_shows_cannot_be_changed(demo):
+    plan = plan_of(demo)
+    with pytest.raises(TypeError):
+        plan.contents["table1"] = plan.contents["table2"]
+    cells, points = plan.contents["table1"].cells, plan.contents["figure1"].points
+    assert isinstance(cells, tuple) and isinstance(points, tuple)
+    with pytest.raises(TypeError):
+        points[0].position["epoch"] = 5
+    with pytest.raises(FrozenInstanceError):
+        plan.contents["overhead"].steps = 1

@@ -30,7 +30,7 @@ from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import read_table
 from soteacher.results.collect import COLUMNS
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 
 DEVIATIONS = ("batch 32 (paper: 64)", "method ours (not in the paper)")
 SEEDS = ["s0", "s1", "s2"]
@@ -484,7 +484,7 @@ def test_measures_without_a_planned_run_are_refused_by_its_name(write_measures):
 def table_command(block, measures, folder):
     """Make a table's files in a folder, named by the table; return the exit code."""
     stem = folder / block["name"]
-    said = write_request(folder / "asked", "table", block)
+    said = Request.of(folder / "asked", "table", block).write()
     outputs = ["--out", f"{stem}.csv", "--markdown", f"{stem}.md", "--latex", f"{stem}.tex"]
     try:
         cli.main(["table", "--block", said, "--measures", *map(str, measures), *outputs])

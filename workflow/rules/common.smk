@@ -111,7 +111,7 @@ def teachers_of(wildcards):
 
 
 def data_timed(table):
-    """Manifests of the data whose training steps are timed for a table."""
+    """Manifests of the data on which training steps are timed for a table."""
     networks = PLAN.timed[table]["networks"] if table in TIMED else ()
     return sorted({f"{RESULTS}/data/{network['data']}.json" for network in networks})
 

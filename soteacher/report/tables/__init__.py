@@ -42,7 +42,7 @@ def make_table(record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """Return a table as `make_table` made it, from its CSV."""
     # a text that is empty, or `nan`, is that text
-    kinds = read_csv(path, ("kind",), usecols=["kind"], dtype=str, keep_default_na=False)["kind"]
+    kinds = read_csv(path, ("kind",), dtype=str, keep_default_na=False)["kind"]
     if kinds.empty:
         raise unreadable(path, "it has no rows")
     report = table_report(kinds.iloc[0])
