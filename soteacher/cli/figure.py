@@ -31,16 +31,17 @@ def run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from soteacher.core import files
+    from soteacher.report.csv_files import read_csv, read_measures
     from soteacher.report.figures import make_figure, save
-    from soteacher.report.tables.tables import read_csv, read_measures
+    from soteacher.report.figures.base import Measured
 
-    block = files.read_json(options.block, "what the figure shows")
-    measures = read_measures(options.measures, block["runs"])
+    record = files.read_json(options.block, "what the figure shows")
+    runs = read_measures(options.measures, record["runs"])
     epochs, reliability = (
         pd.concat([read_csv(path.with_suffix(kind), ("run",)) for path in options.measures])
         for kind in (".epochs.csv", ".reliability.csv")
     )
-    figure, drawn = make_figure(block, measures, epochs, reliability)
+    figure, drawn = make_figure(record, Measured(runs, epochs, reliability))
     files.write(options.csv, drawn.to_csv(index=False))
     save(figure, options.pdf)
     save(figure, options.out)

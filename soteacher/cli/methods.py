@@ -7,11 +7,12 @@ import inspect
 
 HELP = "List the data sources, networks, regularizers, distillers and kinds of blocks."
 
-HEADINGS = {
+METHODS = {
     "data source": "Data sources (`source` of a data set)",
     "regularizer": "Regularizers (in `teachers`)",
     "distiller": "Distillers (in `distillers`)",
 }
+BLOCKS = {"kind of table": "Kinds of tables", "kind of figure": "Kinds of figures"}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -20,17 +21,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the names, with the first sentence of what each says about itself."""
-    from soteacher.core import registry
     from soteacher.models import catalogue
-    from soteacher.study.kinds import FIGURES, TABLES
 
-    for kind, heading in HEADINGS.items():
-        rows = [(name, _first_line(registry.get(kind, name))) for name in registry.names(kind)]
-        _print(heading, rows)
+    _print_parts(METHODS)
     families = [(", ".join(f.examples), f.description) for f in catalogue.FAMILIES]
     _print("Networks (in `pairs`)", families)
-    for heading, kinds in (("Kinds of tables", TABLES), ("Kinds of figures", FIGURES)):
-        _print(heading, [(name, _first_line(block)) for name, block in kinds.items()])
+    _print_parts(BLOCKS)
+
+
+def _print_parts(headings: dict[str, str]) -> None:
+    from soteacher.core import registry
+
+    for kind, heading in headings.items():
+        rows = [(name, _first_line(registry.get(kind, name))) for name in registry.names(kind)]
+        _print(heading, rows)
 
 
 def _first_line(part: type) -> str:

@@ -27,8 +27,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
     from soteacher.core import files
+    from soteacher.report.csv_files import read_csv
     from soteacher.report.page import make_page
-    from soteacher.report.tables.tables import read_csv, read_table
+    from soteacher.report.tables import read_table
 
     tables = {path.stem: read_table(path) for path in options.tables}
     figures = {

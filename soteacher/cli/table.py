@@ -14,11 +14,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     command.add_argument("--block", type=Path, required=True, help="what the table shows, JSON")
     command.add_argument(
-        "--measures",
+        "--measures", type=Path, nargs="*", default=[], help="measures CSVs of the table's runs"
+    )
+    command.add_argument(
+        "--steps",
         type=Path,
         nargs="*",
-        required=True,
-        help="measures CSVs; or, for a table of step times, the CSV of steps and that of methods",
+        default=[],
+        help="for a table of step times, the CSV of steps and that of methods",
     )
     command.add_argument("--markdown", type=Path, required=True)
     command.add_argument("--latex", type=Path, required=True)
@@ -28,15 +31,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the three forms of the table."""
     from soteacher.core import files
-    from soteacher.report.tables.make import make
-    from soteacher.report.tables.tables import read_measures, to_latex, to_markdown
+    from soteacher.report.csv_files import read_measures
+    from soteacher.report.latex import to_latex
+    from soteacher.report.markdown import to_markdown
+    from soteacher.report.tables import make_table
+    from soteacher.report.tables.base import Inputs
 
-    block = files.read_json(options.block, "what the table shows")
-    table = make(
-        block,
-        measures=lambda: read_measures(options.measures, block["runs"]),
-        steps=next(iter(options.measures), options.out),  # weights need neither
+    record = files.read_json(options.block, "what the table shows")
+    inputs = Inputs(
+        measures=lambda: read_measures(options.measures, record["runs"]),
+        steps=next(iter(options.steps), None),
     )
-    files.write(options.markdown, to_markdown(block, table))
-    files.write(options.latex, to_latex(block, table))
+    table = make_table(record, inputs)
+    files.write(options.markdown, to_markdown(record, table))
+    files.write(options.latex, to_latex(record, table))
     files.write(options.out, table.to_csv(index=False))

@@ -17,6 +17,10 @@ PACKAGES = {
     "data source": "soteacher.data.sources",
     "regularizer": "soteacher.regularizers",
     "distiller": "soteacher.distillers",
+    "kind of table": "soteacher.study.kinds.tables",
+    "kind of figure": "soteacher.study.kinds.figures",
+    "report of a table": "soteacher.report.tables",
+    "report of a figure": "soteacher.report.figures",
 }
 T = TypeVar("T")
 _parts: dict[str, type] = {}

@@ -1,8 +1,13 @@
-"""How names are shown: as the paper prints them, where it has them."""
+"""How names are shown: as the paper prints them, where it has them.
+
+The columns of a kind of table have their printed forms in the file of its report.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from soteacher.core import registry
 
@@ -13,20 +18,6 @@ LABELS = {
     "no_cr": "no-CR",
     "no_lr": "no-LR",
     "l2": "ℓ2",
-    "student.top1": "Student accuracy (%)",
-    "teacher.top1": "Teacher accuracy (%)",
-    "student.top5": "Student Top-5 accuracy (%)",
-    "teacher.top5": "Teacher Top-5 accuracy (%)",
-    "student.agreement": "Agreement (%)",
-    "student.predictive_kl": "Predictive KL",
-    "ece": "ECE",
-    "nll": "NLL",
-    "ece_scaled": "ECE, scaled",
-    "nll_scaled": "NLL, scaled",
-    "step_ms": "Step (ms)",
-    "more_time": "More time (%)",
-    "kept_mb": "Kept (MB)",
-    "peak_mb": "Peak (MB)",
     "overhead": "Training overhead",
     "truth": "Distance to the true label distribution",
     "curves": "Training curves",
@@ -36,10 +27,15 @@ LABELS = {
     "consistency.ramp": "Ramp of the consistency weight",
 }
 
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
-def display_name(name: str) -> str:
-    """The printed form of a method, network, pair or column, word by word."""
-    return " ".join(_word(word) for word in name.split())
+
+def display_name(name: str, labels: Mapping[str, str] = NO_LABELS) -> str:
+    """Return the printed form of a method, network, pair or column, word by word.
+
+    labels : word to printed form, of a kind of table.
+    """
+    return " ".join(labels.get(word) or _word(word) for word in name.split())
 
 
 def _word(word: str) -> str:
@@ -52,10 +48,6 @@ def _word(word: str) -> str:
     if further:
         rest = LABELS.get(further[2], further[2].replace("_", " "))
         return f"{_word(further[1])}, {rest[0].lower()}{rest[1:]}"
-    distance = re.fullmatch(r"(teacher|student)\.(train|test)_distance(_l1)?", word)
-    if distance:
-        whose = "Student, " if distance[1] == "student" else ""
-        return f"{whose}{distance[2]}, {'ℓ1' if distance[3] else 'ℓ2'}".capitalize()
     wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
     if wide:
         return f"WRN{wide[1]}-{wide[2]}"

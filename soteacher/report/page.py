@@ -11,20 +11,15 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from soteacher.report.grid import split_columns
+from soteacher.report.machines import machine_notes
 from soteacher.report.names import display_name
-from soteacher.report.tables.tables import (
-    heading,
-    machines,
-    notes,
-    number,
-    paper_note,
-    shown,
-    split_columns,
-)
+from soteacher.report.tables import report_of
+from soteacher.report.tables.base import TableReport
 
 SCALE = 0.6
 """Pixels on the page for one of a figure: a figure has 200 to the inch, a page about 120."""
-WHOSE = {
+PAPER_NOTES = {
     "all": "",
     "some": "Some of it is not the paper's experiment",
     "none": "Not the paper's experiment",
@@ -39,7 +34,7 @@ def make_page(
 ) -> str:
     """HTML of a study, to lie in the folder that has its `tables`, `figures`, and runs.
 
-    summary : what `study.describe.page_summary` says.
+    summary : what `study.summary.page_summary` says.
     tables : name to what `make_table` made.   figures : name to PNG, and to the numbers in it.
     """
     source = resources.files("soteacher.report").joinpath("page.html.j2").read_text()
@@ -53,7 +48,7 @@ def make_page(
         ],
     }
     facts = summary["facts"] + _facts(summary, tables, figures)
-    return template.render(summary | shown | {"facts": facts}, label=display_name)
+    return template.render(summary | shown | {"facts": facts}, display_name=display_name)
 
 
 def _facts(
@@ -67,8 +62,9 @@ def _facts(
     for _, drawn in figures.values():
         ends |= {run: "done" for runs in drawn["runs"].dropna() for run in runs.split()}
     for table in tables.values():
-        for _, cell in table.iterrows() if "runs" in table else ():
-            ends |= zip(cell["runs"].split(), cell["status"].split(), strict=True)
+        report = report_of(table)
+        for _, cell in table.iterrows():
+            ends |= {run["id"]: run["status"] for run in report.run_values(cell)}
     counts = ", ".join(f"{n} {end}" for end, n in sorted(Counter(ends.values()).items()))
     facts = [f"Runs in tables and figures: {counts}."] if ends else []
     blocks = [*summary["tables"].values(), *summary["figures"].values()]
@@ -80,44 +76,34 @@ def _facts(
 def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     columns = split_columns(table)
     heads = [(head, len(list(same))) for head, same in groupby(head for head, _ in columns)]
+    report = report_of(table)
     rows = [
-        (display_name(row), [_cell(cell) for _, cell in cells.iterrows()])
+        (display_name(row), [_cell(report, cell) for _, cell in cells.iterrows()])
         for row, cells in table.groupby("row", sort=False)
     ]
     return {
         "id": name,
         "name": display_name(name),
-        "heading": heading(block, table),
+        "heading": report.heading(block, table),
         "meaning": block["meaning"],
         "heads": heads if any(head for head, _ in heads) else [],
         "columns": [measure for _, measure in columns],
         "rows": rows,
-        "whose": paper_note(table),
+        "paper_note": report.paper_note(table),
         "deviations": block["deviations"],
-        "notes": notes(table),
+        "notes": report.notes(table),
     }
 
 
 def _figure(name: str, block: dict[str, Any], png: bytes, drawn: pd.DataFrame) -> dict[str, Any]:
     shown = {run for runs in drawn["runs"] for run in str(runs).split()}
     folders = [folder for folder in block["runs"] if folder.partition("/")[2] in shown]
-    said = {"whose": WHOSE[block["papers"]], "notes": machines(drawn)}
+    said = {"paper_note": PAPER_NOTES[block["papers"]], "notes": machine_notes(drawn)}
     dots = int.from_bytes(png[16:20], "big")  # a PNG's width stands there
     image = {"image": base64.b64encode(png).decode(), "width": round(dots * SCALE)}
     return {"id": name, "name": display_name(name), **block, **image, **said, "runs": folders}
 
 
-def _cell(cell: pd.Series) -> dict[str, Any]:
-    """A number, and each of its runs with the place of its record; a blocked run has none."""
-    if "runs" not in cell:
-        return {"text": shown(cell), "runs": []}
-    facts = (cell[name].split() for name in ("runs", "values", "status"))
-    runs = [
-        {
-            "id": run,
-            "value": number(float(value), cell["measure"]) if status == "done" else status,
-            "record": None if status == "blocked" else f"{cell['role']}s/{run}/run.json",
-        }
-        for run, value, status in zip(*facts, strict=True)
-    ]
-    return {"text": shown(cell), "runs": runs}
+def _cell(report: TableReport, cell: pd.Series) -> dict[str, Any]:
+    """A number, and each of its runs with the place of its record."""
+    return {"text": report.shown(cell), "runs": report.run_values(cell)}

@@ -11,15 +11,16 @@ import pandas as pd
 
 from soteacher.core.errors import UserError
 from soteacher.data.prepared import Prepared
-from soteacher.report.tables.make import make
-from soteacher.report.tables.tables import to_markdown
+from soteacher.report.markdown import to_markdown
+from soteacher.report.tables import make_table
+from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, measure
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.study_data import prepared_of
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 from soteacher.study.specs import fingerprint
-from soteacher.study.summary import table_block
+from soteacher.study.summary import block_record
 
 log = logging.getLogger("soteacher")
 
@@ -29,18 +30,19 @@ def partial_tables(plan: Plan) -> str:
 
     A table of training steps is there once they are timed.
     """
-    rows = {run.id: _waiting(run) for name in plan.tables for run in plan.runs_of(name)}
+    tables = plan.study.tables
+    rows = {run.id: _waiting(run) for name in tables for run in plan.runs_of(name)}
     for name, data in prepared_of(plan).items():
         runs = [run for run in plan.runs.values() if run.id in rows and run.data == name]
         rows |= _measured(runs, data, Path(plan.study.store))
     measures = pd.DataFrame(rows.values(), columns=COLUMNS).set_index("run")
     shown = []
-    for name in plan.tables:
-        block = table_block(plan, name)
+    for name in tables:
+        record = block_record(plan, name)
         steps = Path(f"results/{plan.study.study}/overhead/{name}.csv")
         with suppress(UserError):  # its steps are not measured yet, or of other settings
-            table = make(block, measures=lambda: measures, steps=steps)
-            shown.append(to_markdown(block, table))
+            table = make_table(record, Inputs(measures=lambda: measures, steps=steps))
+            shown.append(to_markdown(record, table))
     return "\n".join(shown)
 
 

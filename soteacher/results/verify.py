@@ -13,20 +13,26 @@ import pandas as pd
 from soteacher.core import files
 from soteacher.core.errors import UserError
 from soteacher.data.prepared import open_prepared
+from soteacher.report.csv_files import read_csv
 from soteacher.report.figures import make_figure
-from soteacher.report.tables.make import make
-from soteacher.report.tables.tables import read_csv, read_table, to_latex, to_markdown
+from soteacher.report.figures.base import Measured
+from soteacher.report.latex import to_latex
+from soteacher.report.markdown import to_markdown
+from soteacher.report.tables import make_table, read_table
+from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
-from soteacher.study.summary import figure_block, planned, table_block
+from soteacher.study.summary import RECORD_FORMAT, block_record, planned
 
 log = logging.getLogger("soteacher")
 
 EXACT = 1e-9
 """Relative difference that another machine's sums may make."""
-ASKED = "[0-9a-f]" * 16
-"""What ends the names of the files that say what a table or figure was asked for."""
+REQUESTS = "asked"
+"""The folder of the files in which the workflow says what each table and figure shows."""
+HASH = "[0-9a-f]" * 16
+"""The end of the names of these files."""
 
 Manifests = dict[Path, dict[str, Any]]
 Frames = dict[str, pd.DataFrame]
@@ -36,7 +42,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     """Recompute what `results` holds from the runs in the store; return what differs, in words.
 
     Every file of every run is compared with its hash in the job's manifest, every prepared array
-    with its own; measures are made anew from those files, from the measures each table (CSV,
+    with its hash; measures are made again from those files, from the measures each table (CSV,
     Markdown, LaTeX) and the CSV behind each figure. Pictures and the page are not compared, and
     training steps are not timed again: their table is made from the times as they were written.
 
@@ -50,17 +56,17 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     log.info("%s: all files of %d runs are as recorded", results, len(entries))
     differing = _of_measures(results / "measures", manifests, found)
     for part, compare in (("tables", _of_table), ("figures", _of_figure)):
-        for name, blocks in _asked(results, part, plan, found[""]).items():
+        for name, records in _records(results, part, plan, found[""]).items():
             stem = results / part / name
-            if not blocks:
+            if not records:
                 differing.append(
-                    f"{stem}.csv: no file in {results / 'asked'} says of these runs what it "
+                    f"{stem}.csv: no file in {results / REQUESTS} says of these runs what it "
                     "shows; give --study"
                 )
             elif not stem.with_suffix(".csv").is_file():
                 differing.append(f"{stem}.csv: missing; run the study first")
             else:
-                nearest: list[str] = min((compare(stem, block, found) for block in blocks), key=len)
+                nearest: list[str] = min((compare(stem, one, found) for one in records), key=len)
                 differing += nearest
     return differing
 
@@ -105,7 +111,7 @@ def _entries(manifests: Manifests) -> dict[str, dict[str, Any]]:
 
 
 def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) -> Frames:
-    """Measures of all runs, made anew; by the ends of the names of the files that have them."""
+    """Measures of all runs, made again; by the ends of the names of the files that have them."""
     frames: dict[str, list[pd.DataFrame]] = {"": [], ".epochs": [], ".reliability": []}
     for data in sorted({run_id.partition("/")[0] for run_id in entries}):
         prepared = open_prepared(manifests / f"{data}.json", store)
@@ -135,46 +141,47 @@ def _of_measures(folder: Path, manifests: Manifests, found: Frames) -> list[str]
     return differing
 
 
-def _asked(
+def _records(
     results: Path, part: str, plan: Plan | None, runs: pd.DataFrame
 ) -> dict[str, list[dict[str, Any]]]:
-    """What each table or figure is asked for; without a plan, all that the workflow ever asked.
+    """What each table or figure shows; without a plan, all that the workflow ever asked for.
 
-    The workflow's files stay when the study changes: those of other runs are passed over.
+    The workflow's files stay when the study changes: those of other runs are passed over, and
+    those of another version.
     """
     there = [path.stem for path in sorted((results / part).glob("*.csv"))]
     if plan is not None:
-        describe = table_block if part == "tables" else figure_block
-        blocks = {name: [describe(plan, name)] for name in getattr(plan, part)}
+        records = {name: [block_record(plan, name)] for name in getattr(plan.study, part)}
         for name in there:
-            if name not in blocks:
+            if name not in records:
                 log.info("%s: left out, the study does not ask for it", results / part / name)
-        return blocks
+        return records
     hashes = dict(zip(runs["run"], runs["spec_sha256"], strict=True))
     found = {}
     for name in there:
-        paths = sorted((results / "asked").glob(f"{name}-{ASKED}.json"))
-        blocks_of = [files.read_json(path, f"what {name} shows") for path in paths]
+        paths = sorted((results / REQUESTS).glob(f"{name}-{HASH}.json"))
+        records_of = [files.read_json(path, f"what {name} shows") for path in paths]
         found[name] = [
-            block
-            for block in blocks_of
-            if all(hashes.get(run, "").startswith(sha) for run, sha in block["runs"].items())
+            record
+            for record in records_of
+            if record.get("format") == RECORD_FORMAT
+            and all(hashes.get(run, "").startswith(sha) for run, sha in record["runs"].items())
         ]
     if part == "tables" and not found:
         raise UserError(f"no tables in {results}/tables: run the study first")
     return found
 
 
-def _of_table(stem: Path, block: dict[str, Any], found: Frames) -> list[str]:
+def _of_table(stem: Path, record: dict[str, Any], found: Frames) -> list[str]:
     """What of a table's three files is not what it was asked for."""
     path = stem.with_suffix(".csv")
     steps = stem.parent.parent / "overhead" / path.name
     try:
-        again = make(block, lambda: found[""].set_index("run"), steps)
+        again = make_table(record, Inputs(lambda: found[""].set_index("run"), steps))
     except UserError as error:
         return [str(error)]
     differing = _differences(str(path), read_table(path), again)
-    for suffix, text in ((".md", to_markdown(block, again)), (".tex", to_latex(block, again))):
+    for suffix, text in ((".md", to_markdown(record, again)), (".tex", to_latex(record, again))):
         path = stem.with_suffix(suffix)
         if not path.is_file() or path.read_text() != text:
             differing.append(f"{path}: is not what the records give")
@@ -182,11 +189,11 @@ def _of_table(stem: Path, block: dict[str, Any], found: Frames) -> list[str]:
     return differing
 
 
-def _of_figure(stem: Path, block: dict[str, Any], found: Frames) -> list[str]:
+def _of_figure(stem: Path, record: dict[str, Any], found: Frames) -> list[str]:
     """What of the numbers behind a figure is not what it was asked for."""
     path = stem.with_suffix(".csv")
-    measures, epochs, reliability = found.values()
-    _, again = make_figure(block, measures.set_index("run"), epochs, reliability)
+    runs, epochs, reliability = found.values()
+    _, again = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
     log.info("%s: %d values made again", path, len(again))
     return _differences(str(path), read_csv(path, ("runs",)), again)
 

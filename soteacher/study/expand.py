@@ -5,11 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from soteacher.core.errors import UserError
-from soteacher.study.blocks import cells, parts, timed_networks, weights
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds import OverheadTable, WeightTable
 from soteacher.study.plan import Plan
-from soteacher.study.schema import Study
+from soteacher.study.study import Study
 
 MOST_JOBS = 1000
 """Whose measures one table or figure may need: a shell command that names the files of many more
@@ -17,28 +15,14 @@ would have 128 KiB, and cannot be run on Linux."""
 
 
 def expand(study: Study) -> Plan:
-    """Expand a study into runs, cells and jobs. `UserError` where two runs would share an id."""
+    """Expand a study into runs and jobs. `UserError` where two runs would share an id."""
     expansion = Expansion(study)
-    tables = {name: tuple(cells(expansion, name, b)) for name, b in study.tables.items()}
-    timed = {
-        name: tuple(timed_networks(expansion, block))
-        for name, block in study.tables.items()
-        if isinstance(block, OverheadTable)
-    }
-    weighed = {
-        name: tuple(weights(study, block))
-        for name, block in study.tables.items()
-        if isinstance(block, WeightTable)
-    }
-    figures = {name: tuple(parts(expansion, name, b)) for name, b in study.figures.items()}
+    contents = {name: block.content(expansion, name) for name, block in study.blocks.items()}
     plan = Plan(
         study=study,
         runs=MappingProxyType(expansion.runs),
         wanted=MappingProxyType({i: frozenset(names) for i, names in expansion.wanted.items()}),
-        tables=MappingProxyType(tables),
-        figures=MappingProxyType(figures),
-        timed=MappingProxyType(timed),
-        weights=MappingProxyType(weighed),
+        contents=MappingProxyType(contents),
     )
     for name in study.blocks:
         jobs = len(plan.jobs_of(plan.runs_of(name)))

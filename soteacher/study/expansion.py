@@ -11,7 +11,7 @@ from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange, Regularizer
 from soteacher.study.runs import Run
-from soteacher.study.schema import Study, networks, regularizers
+from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
 from soteacher.study.specs import NetworkSpec, Role, RunSpec, StreamSpec, TermSpec
 
@@ -19,7 +19,7 @@ from soteacher.study.specs import NetworkSpec, Role, RunSpec, StreamSpec, TermSp
 class Expansion:
     """Hands out runs, and notes which table or figure asked for each."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Components) -> None:
         self.study = study
         self.runs: dict[str, Run] = {}
         self.wanted: dict[str, set[str]] = {}

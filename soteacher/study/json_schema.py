@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,6 @@ from pydantic_core.core_schema import ModelSchema
 from soteacher.core import registry
 from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, TrueLabels
-from soteacher.study.kinds import FIGURES, TABLES
 from soteacher.study.schema import PARTS, Head, TeacherMethod
 
 
@@ -81,15 +81,12 @@ def json_schema() -> dict[str, Any]:
     for name in registry.names("distiller"):
         distillers[name] = schema(registry.get("distiller", name))
         distillers[name]["properties"]["method"] = {"enum": list(registry.names("distiller"))}
-    blocks = {
-        part: {
-            "type": "object",
-            "additionalProperties": {"anyOf": [schema(block) for block in kinds.values()]},
-        }
-        for part, kinds in (("tables", TABLES), ("figures", FIGURES))
-    }
-    blocks["figures"]["type"] = ["object", "null"]  # a study may have none
-    top["properties"] |= blocks | {
+    top["properties"] |= {
+        "tables": {"type": "object", "additionalProperties": {"anyOf": _kinds("table", schema)}},
+        "figures": {
+            "type": ["object", "null"],  # a study may have none
+            "additionalProperties": {"anyOf": _kinds("figure", schema)},
+        },
         "data": {"type": "object", "additionalProperties": {"anyOf": sources}},
         "teachers": {
             "type": "object",
@@ -108,3 +105,15 @@ def json_schema() -> dict[str, Any]:
     top["title"] = "soteacher study"
     top["$defs"] = definitions
     return top
+
+
+def _kinds(what: str, schema: Callable[[type[Settings]], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The schemas of the kinds of tables or figures, each with its name."""
+    kinds = []
+    for name in registry.names(f"kind of {what}"):
+        kind = schema(registry.get(f"kind of {what}", name))
+        named = {"const": name, "title": "Kind", "type": "string"}
+        kind["properties"] = {"kind": named, **kind["properties"]}
+        kind["required"] = ["kind", *kind["required"]]
+        kinds.append(kind)
+    return kinds

@@ -14,31 +14,18 @@ from soteacher.core.errors import UserError, unknown
 from soteacher.core.settings import parse
 from soteacher.data.settings import Augment, TrueLabels
 from soteacher.models import catalogue
-from soteacher.regularizers.base import ImageChange, check_together
-from soteacher.study.kinds import (
-    FIGURES,
-    TABLES,
-    Block,
-    CheckpointsFigure,
-    DistanceTable,
-    NetworkBlock,
-    OverheadTable,
-    PairBlock,
-    SweepFigure,
-    WeightTable,
-)
+from soteacher.regularizers.base import check_together
+from soteacher.study.kinds.base import Block
 from soteacher.study.schema import (
     NAME,
     PARTS,
     DataSet,
     Head,
     Student,
-    Study,
     TeacherMethod,
     networks,
-    regularizers,
 )
-from soteacher.study.setting_change import Change
+from soteacher.study.study import Study
 
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
 """What no table or figure may be called: each is a target beside the workflow's rules."""
@@ -115,9 +102,9 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         distillers={
             k: _student(k, v, f"{where}.distillers.{k}") for k, v in values["distillers"].items()
         },
-        tables={k: _block(TABLES, v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
+        tables={k: _block("table", v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
         figures={
-            k: _block(FIGURES, v, f"{where}.figures.{k}") for k, v in values["figures"].items()
+            k: _block("figure", v, f"{where}.figures.{k}") for k, v in values["figures"].items()
         },
     )
     _check_references(study, where)
@@ -173,14 +160,18 @@ def _student(name: str, values: Any, where: str) -> Student:
     return Student.model_construct(method=method, distiller=parse(part, values, where))
 
 
-def _block(kinds: dict[str, type[Block]], values: Any, where: str) -> Block:
+def _block(what: str, values: Any, where: str) -> Block:
     values = _mapping(values, where)
+    known = registry.names(f"kind of {what}")
     if "kind" not in values:
-        raise UserError(f"{where}.kind: missing; known: {', '.join(kinds)}")
-    kind = values["kind"]
-    if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"{where}.kind: {unknown('kind', kind, kinds)}")
-    return parse(kinds[kind], values, where)
+        raise UserError(f"{where}.kind: missing; known: {', '.join(known)}")
+    kind = values.pop("kind")
+    if kind not in known:
+        raise UserError(f"{where}.kind: {unknown('kind', kind, known)}")
+    part = registry.get(f"kind of {what}", kind)
+    _check_keys(values, ["kind", *part.model_fields], where)
+    block: Block = parse(part, values, where)
+    return block
 
 
 def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
@@ -234,85 +225,11 @@ def _check_references(study: Study, where: str) -> None:
             f"{where}.store: expected a folder that is neither in nor around the study's results, "
             f"results/{study.study}; got {study.store}"
         )
-    teachers = {networks(name, pair)[0] for name, pair in study.pairs.items()}
     for part in ("tables", "figures"):
         for name, block in getattr(study, part).items():
-            at = f"{part}.{name}"
             if name in RULES:
                 raise UserError(f"{where}.{part}: '{name}' is the name of a rule; take another")
-            for method in block.teachers:
-                check("teacher method", method, study.teachers, f"{at}.teachers")
-            if isinstance(block, PairBlock | WeightTable):
-                for distiller in block.distillers:
-                    check("distiller", distiller, study.distillers, f"{at}.distillers")
-            if isinstance(block, PairBlock):
-                for pair_name in () if block.pairs == "all" else block.pairs:
-                    check("pair", pair_name, study.pairs, f"{at}.pairs")
-                if isinstance(block, SweepFigure):
-                    check("teacher method", block.base, study.teachers, f"{at}.base")
-                    if block.base in block.teachers:
-                        raise UserError(
-                            f"{where}.{at}.teachers: expected methods to compare '{block.base}' "
-                            "with, not itself: it is shown anyway"
-                        )
-                    _check_sweep(study, block, f"{where}.{at}")
-            elif isinstance(block, NetworkBlock):
-                for network in () if block.networks == "all" else block.networks:
-                    check("teacher network", network, teachers, f"{at}.networks")
-            _check_possible(study, block, f"{where}.{at}")
+            block.check(study, f"{where}.{part}.{name}")
     for name in study.figures:
         if name in study.tables:
             raise UserError(f"{where}.figures: '{name}' is a table, too; take another name")
-
-
-def _check_possible(study: Study, block: Block, where: str) -> None:
-    """A block may ask only for what the data and the recipes of its pairs can give."""
-    for method in block.teachers if isinstance(block, OverheadTable) else ():
-        for name, part in study.teachers[method].regularizers.items():
-            if isinstance(part, ImageChange):
-                raise UserError(
-                    f"{where}.teachers: expected methods that train on the same batches, which "
-                    f"such a table times; '{name}' of '{method}' changes the images"
-                )
-    for name in block.distillers if isinstance(block, WeightTable) else ():
-        student = study.distillers[name]
-        if len(student.distiller.weights()) != 1:
-            raise UserError(
-                f"{where}.distillers: expected distillers with one weight of their own, as Table 5 "
-                f"has them; '{name}' ({student.method}) is none"
-            )
-    for name in study.pairs_of(block) if isinstance(block, PairBlock) else ():
-        pair = study.pairs[name]
-        recipe = study.recipes[pair.teacher_recipe]
-        if isinstance(block, DistanceTable) and study.data[pair.data].true_labels is None:
-            raise UserError(
-                f"{where}: the true label distributions of '{pair.data}' are not known; give it "
-                "`true_labels`, or leave its pairs out"
-            )
-        if not isinstance(block, CheckpointsFigure):
-            continue
-        if block.every >= recipe.epochs:
-            raise UserError(
-                f"{where}.every: expected less than the {recipe.epochs} epochs of recipe "
-                f"'{pair.teacher_recipe}', of which the figure shows several; got {block.every}"
-            )
-        keep_every = recipe.keep_every
-        if keep_every == 0 or block.every % keep_every != 0:
-            kept = f"keeps them every {keep_every}" if keep_every else "keeps the last ones only"
-            raise UserError(
-                f"{where}.every: asks for the teacher's weights every {block.every} epochs, but "
-                f"recipe '{pair.teacher_recipe}' {kept}; set its keep_every to {block.every}, or "
-                "to a divisor of it"
-            )
-
-
-def _check_sweep(study: Study, block: SweepFigure, where: str) -> None:
-    """What is varied must be a setting of the base, and the values such as it takes."""
-    for pair in study.pairs_of(block):
-        base = regularizers(study, block.base, study.pairs[pair].data)
-        for name, values in block.vary.items():
-            for value in values:
-                try:
-                    Change(name, value).of(base)
-                except UserError as error:
-                    raise UserError(f"{where}.vary.{name}: {error}") from None

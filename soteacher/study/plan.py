@@ -12,9 +12,9 @@ from typing import Any
 
 from soteacher.core.hashing import json_sha256
 from soteacher.data.spec import DataSpec
-from soteacher.study.contents import Cell, Part, TimedNetwork, Weight
+from soteacher.study.contents import Content
 from soteacher.study.runs import Job, Run
-from soteacher.study.schema import Study
+from soteacher.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,8 @@ class Plan:
     """Id to run."""
     wanted: Mapping[str, frozenset[str]]
     """Run id to the names of the tables and figures that ask for it, through its students too."""
-    tables: Mapping[str, tuple[Cell, ...]]
-    figures: Mapping[str, tuple[Part, ...]]
-    timed: Mapping[str, tuple[TimedNetwork, ...]]
-    """Of the tables that time training steps, the networks: nothing is trained for them."""
-    weights: Mapping[str, tuple[Weight, ...]]
-    """Of the tables that show distillers' weights, those."""
+    contents: Mapping[str, Content]
+    """Name of a table or figure to what it shows."""
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
@@ -54,23 +50,15 @@ class Plan:
         """Where the images of a data set are found: no part of what a run is."""
         return self.study.data[name].source.location()
 
-    def runs_of(self, block: str) -> list[Run]:
+    def runs_of(self, block: str) -> tuple[Run, ...]:
         """The runs whose measures a table or figure shows, each once."""
-        shown = [run for cell in self.tables.get(block, ()) for run in cell.runs]
-        for part in self.figures.get(block, ()):
-            shown += part.teachers + part.runs
-        return list({run.id: run for run in shown}.values())
+        return self.contents[block].runs
 
-    def timing_request(self, table: str) -> dict[str, Any]:
-        """What a table times: how many steps, and of each network its methods, in their order."""
-        networks = []
-        for made in self.timed[table]:
-            runs = [
-                {"method": method, "id": run.id, "spec": run.spec.to_json()}
-                for method, run in made.runs.items()
-            ]
-            networks.append({"network": made.network, "data": made.data, "runs": runs})
-        return {"steps": self.study.tables[table].steps, "networks": networks}
+    @property
+    def timed(self) -> dict[str, dict[str, Any]]:
+        """Name to timing request of the tables of step times: nothing is trained for them."""
+        requests = {name: content.timing_request for name, content in self.contents.items()}
+        return {name: request for name, request in requests.items() if request is not None}
 
     def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
         """The jobs that train these runs, each once, in a fixed order."""

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from soteacher.core import files
 
 
-def write_request(folder: Path, name: str, said: Any) -> str:
-    """Path of a file that says this, written unless it is there.
+@dataclass(frozen=True)
+class Request:
+    """A file that says what a command is to do.
 
-    Its name has the hash of what it says. So the path may stand for that in a rule's `params`:
-    where the one changes, so does the other.
+    Its name has the hash of its text, so the path can stand for the text in a rule's `params`:
+    they change together. The path is known before the file is written.
     """
-    text = json.dumps(said, indent=1, sort_keys=True) + "\n"
-    path = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if not path.is_file():
-        files.write(path, text)
-    return str(path)
+
+    path: str
+    text: str
+
+    @classmethod
+    def of(cls, folder: Path | str, name: str, said: Any) -> Request:
+        """Return the request that says this, as JSON."""
+        text = json.dumps(said, indent=1, sort_keys=True) + "\n"
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        return cls(str(Path(folder) / f"{name}-{sha256[:16]}.json"), text)
+
+    def write(self) -> str:
+        """Write the file unless it is there; return its path."""
+        if not Path(self.path).is_file():
+            files.write(Path(self.path), self.text)
+        return self.path

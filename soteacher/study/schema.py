@@ -1,4 +1,4 @@
-"""What a study file says: data sets, recipes, pairs, methods, seeds and one block a table."""
+"""What a study file says: data sets, recipes, pairs, methods and seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from soteacher.data.sources.base import Source
 from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Column, Distiller
 from soteacher.regularizers.base import Regularizer
-from soteacher.study.kinds import Block, PairBlock, RunsBlock, Seeds
+from soteacher.study.kinds.types import Seeds
 
 NAME = r"[a-z0-9][a-z0-9_]*"
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
@@ -95,27 +95,12 @@ PARTS = ("data", "teachers", "distillers", "tables", "figures")
 """The keys of a study whose entries are read by what they name: a registered part, or a kind."""
 
 
-class Study(Head):
-    """A whole study, every name in it known and every value possible."""
+class Components(Head):
+    """A study without its tables and figures: everything that these can name."""
 
     data: dict[str, DataSet]
     teachers: dict[str, TeacherMethod]
     distillers: dict[str, Student]
-    tables: dict[str, Block]
-    figures: dict[str, Block]
-
-    @property
-    def blocks(self) -> dict[str, Block]:
-        """All tables and figures."""
-        return self.tables | self.figures
-
-    def pairs_of(self, block: PairBlock) -> tuple[str, ...]:
-        """The pairs that a block means."""
-        return tuple(self.pairs) if block.pairs == "all" else block.pairs
-
-    def seeds_of(self, block: RunsBlock) -> tuple[int, ...]:
-        """The seeds that a block means."""
-        return self.seeds if block.seeds is None else block.seeds
 
 
 def networks(name: str, pair: Pair) -> tuple[str, str]:
@@ -124,7 +109,7 @@ def networks(name: str, pair: Pair) -> tuple[str, str]:
     return pair.teacher or first, pair.student or second
 
 
-def regularizers(study: Study, method: str, data: str) -> dict[str, Regularizer]:
+def regularizers(study: Components, method: str, data: str) -> dict[str, Regularizer]:
     """What a teacher method is on one data set of the study."""
     return {
         name: term.for_data(data, f"teachers.{method}.{name}")

@@ -35,7 +35,7 @@ def time_steps(
 
     Parameters
     ----------
-    asked : what `Plan.timing_request` says: `steps`, and `networks` with their data and runs.
+    asked : what `Plan.timed` says of a table: `steps`, and `networks` with their data and runs.
     data : prepared data sets, by their names in the study.
 
     Returns

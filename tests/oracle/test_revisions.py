@@ -81,7 +81,8 @@ STUDY = {
 
 def parts():
     """Kind, name and settings of everything that has a revision."""
-    registered = [(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
+    kinds = ("data source", "regularizer", "distiller")
+    registered = [(kind, name) for kind in kinds for name in registry.names(kind)]
     families = [("network family", name) for name in FAMILIES]
     study = [("study", name) for name in ("stream", "true labels", "loop")]
     return [

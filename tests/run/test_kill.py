@@ -18,7 +18,7 @@ from soteacher.core.files import read_json, write_json
 from soteacher.data.prepared import prepare
 from soteacher.study.expand import expand
 from soteacher.study.load import read
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 from soteacher.study.runs import Job
 
 STUDY = {
@@ -99,7 +99,7 @@ class Shop:
         places = ["--links", str(self.path / "links"), "--out", str(self.path / out)]
         teachers = ["--teachers", str(self.path / "teachers.json")] if command == "distill" else []
         settings = ["--device", "cpu", "--save-every", str(save_every), "--store", str(self.store)]
-        asked = write_request(self.path, "asked", job.request)
+        asked = Request.of(self.path, "asked", job.request).write()
         given = ["--runs", asked, "--data", str(self.data), *teachers]
         program = ["-m", "soteacher"]
         if paces:

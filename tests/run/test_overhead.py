@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from soteacher.core import registry
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import json_sha256
 from soteacher.study.expand import expand
-from soteacher.study.kinds import OverheadTable
 from soteacher.training import step_timing
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
@@ -22,8 +22,9 @@ SHORT = {"epochs": 3, "batch": 8, "lr": 0.05, "decay_at": [2]}  # eight steps an
 def asked(lab, steps, teachers, recipe):
     """What the clock is asked for by a table of the small study."""
     study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}).study
-    table = OverheadTable(kind="overhead", teachers=tuple(teachers), steps=steps)
-    return expand(study.model_copy(update={"tables": {"asked": table}})).timing_request("asked")
+    kind = registry.get("kind of table", "overhead")
+    table = kind(teachers=tuple(teachers), steps=steps)
+    return expand(study.model_copy(update={"tables": {"asked": table}})).timed["asked"]
 
 
 class TimedNetwork:

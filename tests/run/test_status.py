@@ -30,7 +30,7 @@ from soteacher.store.status import State, seconds_left, survey
 from soteacher.store.study_data import prepared_of
 from soteacher.study.expand import expand
 from soteacher.study.load import load, read
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 from soteacher.study.specs import fingerprint
 from soteacher.training.learner import Learner
 
@@ -492,7 +492,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     folder = RunFolder(desk.path / "store", fingerprint(teacher.spec, data.sha256), teacher.id)
     [job] = plan.jobs["teacher"].values()
     places = ["--store", "store", "--links", "links", "--out", "out.json"]
-    asked = write_request(desk.path / "asked", job.name, job.request)
+    asked = Request.of(desk.path / "asked", job.name, job.request).write()
     given = ["--runs", asked, "--data", "results/real/data/digits.json", *places]
     trainer = subprocess.Popen(
         [sys.executable, "-m", "soteacher", "teach", *given, "--save-every", "0"],

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from soteacher.report.tables.tables import make_table
+from soteacher.report.tables import make_table, report_of, table_report
+from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS
 
 PAIR = "wrn_40_2/wrn_40_1"
@@ -46,12 +47,15 @@ def cell(
 
 
 def block_of(
-    *cells: dict[str, Any], table: str = "table1", deviations: tuple[str, ...] = ()
+    *cells: dict[str, Any],
+    name: str = "table1",
+    deviations: tuple[str, ...] = (),
+    kind: str = "accuracy",
 ) -> dict[str, Any]:
-    """What a table is made of besides measures, as `describe` tells it."""
+    """What a table is made of besides measures, as `summary` tells it."""
     return {
-        "table": table,
-        "kind": "accuracy",
+        "name": name,
+        "kind": kind,
         "title": "Test accuracy in percent",
         "meaning": "Higher is better.",
         "cells": list(cells),
@@ -63,4 +67,24 @@ def block_of(
 
 def tabulate(block: dict[str, Any], *rows: dict[str, Any]) -> pd.DataFrame:
     """The table of a block and the measures of its runs."""
-    return make_table(block, pd.DataFrame(rows).set_index("run"))
+    return make_table(block, Inputs(lambda: pd.DataFrame(rows).set_index("run")))
+
+
+def shown(cell: pd.Series) -> str:
+    """The text of a cell."""
+    return table_report(cell["kind"]).shown(cell)
+
+
+def heading(block: dict[str, Any], table: pd.DataFrame) -> str:
+    """The sentence above a table."""
+    return report_of(table).heading(block, table)
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """The sentences below a table."""
+    return report_of(table).notes(table)
+
+
+def paper_note(table: pd.DataFrame) -> str:
+    """What is said before the deviations of a table."""
+    return report_of(table).paper_note(table)

@@ -16,18 +16,18 @@ FIRST, OTHER, SMALL = "wrn_16_2/wrn_16_1", "wrn_16_2/wrn_10_1", "small"
 TEACHER = "digits/wrn_16_2"
 
 
-def with_block(values, part, **block):
+def with_block(values, section, **block):
     """The study with one more table or figure, called `asked`."""
-    others = values.get(part, {})
-    return values | {part: others | {"asked": {"teachers": ["standard", "soteacher"]} | block}}
+    others = values.get(section, {})
+    return values | {section: others | {"asked": {"teachers": ["standard", "soteacher"]} | block}}
 
 
 def cells(values, **block):
-    return expand(read(with_block(values, "tables", **block))).tables["asked"]
+    return expand(read(with_block(values, "tables", **block))).contents["asked"].cells
 
 
-def parts(values, **block):
-    return expand(read(with_block(values, "figures", **block))).figures["asked"]
+def points(values, **block):
+    return expand(read(with_block(values, "figures", **block))).contents["asked"].points
 
 
 def ids(runs):
@@ -107,8 +107,8 @@ def test_a_table_of_steps_trains_nothing_and_names_the_networks_methods_and_firs
     asked = with_block(wide, "tables", kind="overhead", teachers=["no_lr", "standard"], steps=7)
     plan = expand(read(asked))
     assert plan.runs.keys() == plain.runs.keys() and plan.wanted == plain.wanted
-    assert plan.runs_of("asked") == [] and plan.tables["asked"] == ()
-    said = plan.timing_request("asked")
+    assert plan.runs_of("asked") == ()
+    said = plan.timed["asked"]
     assert said["steps"] == 7
     assert [(found["network"], found["data"]) for found in said["networks"]] == [
         ("wrn_16_2", "digits"),
@@ -128,7 +128,7 @@ def test_a_table_of_steps_trains_nothing_and_names_the_networks_methods_and_firs
 def test_a_table_of_steps_may_have_chosen_networks_and_a_seed_of_its_own(wide):
     chosen = {"networks": ["wrn_10_2"], "seeds": [4]}
     plan = expand(read(with_block(wide, "tables", kind="overhead", **chosen)))
-    [found] = plan.timing_request("asked")["networks"]
+    [found] = plan.timed["asked"]["networks"]
     assert [run["id"] for run in found["runs"]] == [
         f"noisy/wrn_10_2/{name}/seed4" for name in METHODS[:2]
     ]
@@ -194,7 +194,7 @@ def test_cells_of_the_paper_s_networks_are_called_as_in_the_paper_s_values(paper
         for line in csv.DictReader(known.splitlines())
         if line["table"] == table and "wrn_40_2" in line["row"] + line["column"]
     }
-    found = expand(read(papers)).tables[table]
+    found = expand(read(papers)).contents[table].cells
     assert {(cell.row, cell.column) for cell in found} == printed
     assert len(found) == len(printed) > 0
 
@@ -203,22 +203,22 @@ def test_cells_of_the_paper_s_networks_are_called_as_in_the_paper_s_values(paper
 
 
 def test_a_reliability_figure_has_a_panel_a_teacher_network_and_method(wide):
-    found = parts(wide, kind="reliability", seeds=[1])
-    assert [(part.panel, part.series) for part in found] == [
+    found = points(wide, kind="reliability", seeds=[1])
+    assert [(point.panel, point.series) for point in found] == [
         (f"{network} {method}", method)
         for network in ("wrn_16_2", "wrn_10_2")
         for method in METHODS[:2]
     ]
-    assert [ids(part.runs) for part in found[:2]] == [
+    assert [ids(point.runs) for point in found[:2]] == [
         [f"{TEACHER}/standard/seed1"],
         [f"{TEACHER}/soteacher/seed1"],
     ]
-    assert all(part.epoch is None and part.teachers == () for part in found)
+    assert all("epoch" not in point.position and point.teachers == () for point in found)
 
 
 def test_curves_show_each_teacher_once_and_then_the_students_of_each_pair(wide):
-    found = parts(wide, kind="curves", pairs=[FIRST, OTHER], distillers=["kd"])
-    assert [(part.panel, part.series) for part in found] == [
+    found = points(wide, kind="curves", pairs=[FIRST, OTHER], distillers=["kd"])
+    assert [(point.panel, point.series) for point in found] == [
         (panel, method) for panel in ("wrn_16_2", FIRST, OTHER) for method in METHODS[:2]
     ]
     assert ids(found[0].runs) == [f"{TEACHER}/standard/seed{k}" for k in (0, 1)]
@@ -226,10 +226,10 @@ def test_curves_show_each_teacher_once_and_then_the_students_of_each_pair(wide):
 
 
 def test_curves_of_several_distillers_name_them_in_the_students_panel_only(wide):
-    found = parts(
+    found = points(
         wide, kind="curves", teachers=["standard"], pairs=[FIRST], distillers=["kd", "kd_hot"]
     )
-    assert [(part.panel, part.series) for part in found] == [
+    assert [(point.panel, point.series) for point in found] == [
         ("wrn_16_2", "standard"),
         (FIRST, "standard kd"),
         (FIRST, "standard kd_hot"),
@@ -238,8 +238,8 @@ def test_curves_of_several_distillers_name_them_in_the_students_panel_only(wide)
 
 def test_curves_of_a_network_that_teaches_on_two_data_sets_are_headed_by_each(wide):
     values = on_two_data_sets(wide)
-    found = parts(values, kind="curves", teachers=["standard"], distillers=["kd"])
-    panels = [part.panel for part in found]
+    found = points(values, kind="curves", teachers=["standard"], distillers=["kd"])
+    panels = [point.panel for point in found]
     assert panels == ["digits wrn_16_2", "noisy wrn_16_2", FIRST, OTHER, SMALL]
 
 
@@ -247,38 +247,44 @@ CHECKPOINTS = {"kind": "checkpoints", "pairs": [FIRST], "distillers": ["kd"], "e
 
 
 def test_checkpoints_are_a_point_every_so_many_epochs_and_the_last(kept):
-    found = parts(kept, **CHECKPOINTS, seeds=[0])
-    assert [(part.panel, part.series, part.epoch) for part in found] == [
+    found = points(kept, **CHECKPOINTS, seeds=[0])
+    assert [(point.panel, point.series, point.position["epoch"]) for point in found] == [
         (FIRST, method, epoch) for method in METHODS[:2] for epoch in (5, 10, 15, 20)
     ]
-    for part in found:
-        teacher = f"{TEACHER}/{part.series}/seed0"
-        home = teacher if part.epoch == 20 else f"{teacher}/epoch{part.epoch:03d}"
-        assert ids(part.runs) == [f"{home}/wrn_16_1/kd"]
-        assert ids(part.teachers) == [teacher]
+    for point in found:
+        teacher = f"{TEACHER}/{point.series}/seed0"
+        home = (
+            teacher
+            if point.position["epoch"] == 20
+            else f"{teacher}/epoch{point.position['epoch']:03d}"
+        )
+        assert ids(point.runs) == [f"{home}/wrn_16_1/kd"]
+        assert ids(point.teachers) == [teacher]
 
 
 def test_checkpoints_that_do_not_divide_the_epochs_end_with_the_last_one(kept):
-    found = parts(kept, **CHECKPOINTS | {"every": 15}, teachers=["standard"])
-    assert [part.epoch for part in found] == [15, 20]
+    found = points(kept, **CHECKPOINTS | {"every": 15}, teachers=["standard"])
+    assert [point.position["epoch"] for point in found] == [15, 20]
 
 
 def test_a_checkpoint_student_is_another_run_by_its_teacher_s_epoch_alone(kept):
-    *early, last = parts(kept, **CHECKPOINTS, teachers=["standard"], seeds=[0])
+    *early, last = points(kept, **CHECKPOINTS, teachers=["standard"], seeds=[0])
     assert last.runs[0].spec.teacher_epoch is None
-    for part in early:
-        assert part.runs[0].spec == replace(last.runs[0].spec, teacher_epoch=part.epoch)
-        assert part.runs[0].teacher is last.runs[0].teacher
+    for point in early:
+        assert point.runs[0].spec == replace(
+            last.runs[0].spec, teacher_epoch=point.position["epoch"]
+        )
+        assert point.runs[0].teacher is last.runs[0].teacher
 
 
 def test_the_last_checkpoint_s_students_are_the_very_runs_of_a_table(kept):
     plan = expand(read(with_block(kept, "figures", **CHECKPOINTS, seeds=[0])))
-    of_table = {run.id: run for cell in plan.tables["first"] for run in cell.runs}
-    for part in plan.figures["asked"]:
-        for run in part.runs:
-            assert (run.id in of_table) == (part.epoch == 20)
+    of_table = {run.id: run for cell in plan.contents["first"].cells for run in cell.runs}
+    for point in plan.contents["asked"].points:
+        for run in point.runs:
+            assert (run.id in of_table) == (point.position["epoch"] == 20)
             assert run is of_table.get(run.id, run)
-            assert ("first" in plan.wanted[run.id]) == (part.epoch == 20)
+            assert ("first" in plan.wanted[run.id]) == (point.position["epoch"] == 20)
 
 
 def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
@@ -307,7 +313,7 @@ def test_every_run_of_a_figure_is_wanted_by_it_and_no_other_is(kept, block):
     plan = expand(read(with_block(kept, "figures", **block)))
     shown = {run.id for run in plan.runs_of("asked")}
     assert shown == {
-        run.id for part in plan.figures["asked"] for run in (*part.runs, *part.teachers)
+        run.id for point in plan.contents["asked"].points for run in (*point.runs, *point.teachers)
     }
     assert shown == {name for name, asked in plan.wanted.items() if "asked" in asked}
 
@@ -323,15 +329,23 @@ SWEEP = {
 
 
 def swept(values, **vary):
-    """Panel, value, whether it is the method's own, and the teacher method of each part."""
-    found = parts(values, **SWEEP, vary=vary)
-    for part in found:
-        [teacher], [student] = part.teachers, part.runs
+    """Panel, value, whether it is the method's own, and the teacher method of each point."""
+    found = points(values, **SWEEP, vary=vary)
+    for point in found:
+        [teacher], [student] = point.teachers, point.runs
         assert student.teacher is teacher
-    return [(part.panel, part.value, part.own, part.teachers[0].id.split("/")[2]) for part in found]
+    return [
+        (
+            point.panel,
+            point.position["value"],
+            point.position["is_base_value"],
+            point.teachers[0].id.split("/")[2],
+        )
+        for point in found
+    ]
 
 
-def test_a_sweep_has_a_part_a_value_and_one_a_method_to_compare_with(wide):
+def test_a_sweep_has_a_point_a_value_and_one_a_method_to_compare_with(wide):
     panel = "lipschitz.weight"
     assert swept(wide, **{panel: [0.01, "1e-5"], "consistency.ramp": ["cosine"]}) == [
         (panel, "1e-05", False, "soteacher.lipschitz.weight=1e-05"),
@@ -353,9 +367,11 @@ def test_a_sweep_s_values_that_are_other_methods_of_the_study_are_their_runs(wid
 
 
 def test_a_value_of_a_sweep_changes_that_setting_alone(wide):
-    found = parts(wide, **SWEEP, vary={"consistency.weight": [3]})
-    [own] = [part.teachers[0].spec.to_json() for part in found if part.own]
-    [other] = [part.teachers[0].spec.to_json() for part in found if part.value == "3"]
+    found = points(wide, **SWEEP, vary={"consistency.weight": [3]})
+    [own] = [point.teachers[0].spec.to_json() for point in found if point.position["is_base_value"]]
+    [other] = [
+        point.teachers[0].spec.to_json() for point in found if point.position["value"] == "3"
+    ]
     assert other["terms"]["consistency"] == own["terms"]["consistency"] | {"weight": 3.0}
     assert other["terms"]["lipschitz"] == own["terms"]["lipschitz"]
     assert {k: v for k, v in other.items() if k != "terms"} == {
@@ -365,13 +381,17 @@ def test_a_value_of_a_sweep_changes_that_setting_alone(wide):
 
 def test_a_weight_by_data_set_is_varied_from_that_data_set_s(wide):
     wide["teachers"]["soteacher"]["lipschitz"] = {"weight": {"digits": 2.0, "noisy": 5.0}}
-    found = parts(wide, **SWEEP, vary={"lipschitz.weight": [1]})
-    assert [(part.value, part.own) for part in found] == [("1", False), ("2", True), ("", False)]
+    found = points(wide, **SWEEP, vary={"lipschitz.weight": [1]})
+    assert [(point.position["value"], point.position["is_base_value"]) for point in found] == [
+        ("1", False),
+        ("2", True),
+        ("", False),
+    ]
 
 
 def test_a_sweep_of_several_pairs_names_them(wide):
     block = SWEEP | {"pairs": "all", "vary": {"consistency.weight": [3]}}
-    assert {part.panel for part in parts(wide, **block)} == {
+    assert {point.panel for point in points(wide, **block)} == {
         f"{pair} consistency.weight" for pair in wide["pairs"]
     }
 

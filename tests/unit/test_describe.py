@@ -1,26 +1,22 @@
 """What a plan tells its reports: it changes exactly where what it describes does."""
 
 import json
-import tempfile
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
+from soteacher.core import registry
 from soteacher.core.errors import UserError
-from soteacher.study import blocks as blocks_module
 from soteacher.study.expand import expand
-from soteacher.study.kinds import FIGURES, TABLES
+from soteacher.study.kinds import comparison
 from soteacher.study.load import read
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 from soteacher.study.summary import (
-    MEANINGS,
-    TITLES,
+    block_record,
     caption,
-    figure_block,
     page_summary,
     planned,
-    table_block,
 )
 
 
@@ -38,18 +34,13 @@ def put(values, path, value):
 def blocks(values):
     """What the workflow says of each table, each figure and the page."""
     plan = expand(read(values))
-    made = {name: table_block(plan, name) for name in plan.tables}
-    made |= {name: figure_block(plan, name) for name in plan.figures}
+    made = {name: block_record(plan, name) for name in plan.study.blocks}
     return made | {"page": page_summary(plan)}
 
 
 def params(values):
     """What Snakemake compares of each: the paths of files, which have their hashes."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            name: write_request(Path(folder), name, block)[len(folder) :]
-            for name, block in blocks(values).items()
-        }
+    return {name: Request.of("asked", name, block).path for name, block in blocks(values).items()}
 
 
 def said(values, name):
@@ -139,18 +130,22 @@ def test_params_are_the_same_whatever_the_order_of_keys(demo):
 
 def test_what_is_written_is_read_as_it_was_and_written_once(tmp_path):
     said = {"b": [1.5, "x"], "a": None}
-    path = Path(write_request(tmp_path / "asked", "table1", said))
+    request = Request.of(tmp_path / "asked", "table1", said)
+    assert not (tmp_path / "asked").exists()
+    path = Path(request.write())
+    assert str(path) == request.path
     assert json.loads(path.read_text()) == said
     first = path.stat()
-    assert write_request(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]}) == str(path)
+    same = Request.of(tmp_path / "asked", "table1", {"a": None, "b": [1.5, "x"]})
+    assert same.write() == str(path)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
-    assert write_request(tmp_path / "asked", "table1", said | {"a": 1}) != str(path)
+    assert Request.of(tmp_path / "asked", "table1", said | {"a": 1}).path != str(path)
 
 
 def test_a_table_s_block_has_each_cell_its_runs_and_the_hashes_of_their_specs(demo):
     plan = expand(read(demo))
-    block = table_block(plan, "table4")
-    assert (block["table"], block["kind"]) == ("table4", "agreement")
+    block = block_record(plan, "table4")
+    assert (block["name"], block["kind"]) == ("table4", "agreement")
     assert block["runs"] == planned(plan.runs_of("table4"))
     assert len(block["runs"]) == 18
     first = block["cells"][0]
@@ -175,8 +170,8 @@ def test_a_table_s_block_tells_teachers_from_students(demo):
     assert roles["wrn_10_2/wrn_10_1 student.top1"] == "student"
 
 
-def test_a_figure_s_block_has_its_parts_and_of_checkpoints_students_teachers_and_epochs(demo):
-    first, *_ = said(demo, "figure1")["parts"]
+def test_a_figure_s_block_has_its_points_and_of_checkpoints_students_teachers_and_epochs(demo):
+    first, *_ = said(demo, "figure1")["points"]
     teacher = "digits/wrn_10_2/standard/seed0"
     assert first == {
         "panel": "wrn_10_2/wrn_10_1",
@@ -185,7 +180,7 @@ def test_a_figure_s_block_has_its_parts_and_of_checkpoints_students_teachers_and
         "students": [f"{teacher}/epoch004/wrn_10_1/kd"],
         "teachers": [teacher],
     }
-    first, *_ = said(demo, "reliability")["parts"]
+    first, *_ = said(demo, "reliability")["points"]
     assert first == {"panel": "wrn_10_2 standard", "series": "standard", "runs": [teacher]}
     runs = said(demo, "figure1")["runs"]
     assert teacher in runs and f"{teacher}/epoch004/wrn_10_1/kd" in runs
@@ -215,18 +210,23 @@ def test_a_figure_tells_what_is_not_the_paper_s_but_for_what_it_varies(demo, mon
     def ours(spec, method, taught_by=""):
         return ["ours"] if method == "soteacher" else []
 
-    monkeypatch.setattr(blocks_module, "deviations", ours)
+    monkeypatch.setattr(comparison, "deviations", ours)
     assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"some"}
-    monkeypatch.setattr(blocks_module, "deviations", lambda *_: [])
+    monkeypatch.setattr(comparison, "deviations", lambda *_: [])
     assert {said(demo, name)["papers"] for name in ("figure1", "table1", "curves")} == {"all"}
 
 
 def test_every_kind_has_a_title_and_a_meaning(demo):
-    assert TITLES.keys() == MEANINGS.keys() == {*TABLES, *FIGURES}
-    assert len(set(TITLES.values())) == len(TITLES)
+    kinds = [
+        registry.get(what, name)
+        for what in ("kind of table", "kind of figure")
+        for name in registry.names(what)
+    ]
+    assert len({kind.title for kind in kinds}) == len(kinds) == 11
+    assert all(kind.meaning.endswith(".") and kind.title[-1] != "." for kind in kinds)
     plan = expand(read(demo))
     for name, block in plan.study.blocks.items():
-        assert caption(plan, name) == f"{TITLES[block.kind]}. {MEANINGS[block.kind]}"
+        assert caption(plan, name) == f"{block.title}. {block.meaning}"
 
 
 def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):

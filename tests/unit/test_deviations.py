@@ -286,7 +286,7 @@ def papers_digits(monkeypatch, wide):
 
 def cells_of(values, table="first"):
     """The deviations of each cell of a table."""
-    found = expand(read(values)).tables[table]
+    found = expand(read(values)).contents[table].cells
     return {(cell.row, cell.column): cell.deviations for cell in found}
 
 

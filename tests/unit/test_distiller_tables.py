@@ -6,23 +6,19 @@ import copy
 
 import pandas as pd
 import pytest
-from made_tables import row
+from made_tables import paper_note, row
 
 from soteacher.core import registry
 from soteacher.core.errors import UserError
+from soteacher.report.grid import grid
+from soteacher.report.latex import to_latex
+from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
-from soteacher.report.tables.tables import (
-    grid,
-    make_table,
-    paper_note,
-    read_table,
-    to_latex,
-    to_markdown,
-)
-from soteacher.report.tables.weights import make_weights
+from soteacher.report.tables import make_table, read_table
+from soteacher.report.tables.base import Inputs
 from soteacher.study.expand import expand
 from soteacher.study.load import read
-from soteacher.study.summary import page_summary, table_block
+from soteacher.study.summary import block_record, page_summary
 
 PAIR = "wrn_10_2/wrn_10_1"
 METHODS = ["standard", "soteacher"]
@@ -53,6 +49,11 @@ def study():
     return copy.deepcopy(STUDY)
 
 
+def made(block):
+    """A table that needs no run."""
+    return make_table(block, Inputs(lambda: pytest.fail("it needs no measures")))
+
+
 def refusal(study):
     with pytest.raises(UserError) as refused:
         expand(read(study))
@@ -61,21 +62,21 @@ def refusal(study):
 
 
 def test_table_5_has_the_weights_that_students_get_beside_the_paper_s(study):
-    block = table_block(expand(read(study)), "table5")
-    assert block["runs"] == {} and block["cells"] == []
-    wide = grid(make_weights(block))
+    block = block_record(expand(read(study)), "table5")
+    assert block["runs"] == {} and "cells" not in block
+    wide = grid(made(block))
     assert wide.to_dict("index") == {
         "AT": {"Standard": "1000 (paper 1000)", "SoTeacher": "500 (paper 500)"},
         "heavy": {"Standard": "9 (paper 1000)", "SoTeacher": "9 (paper 500)"},
         "AB": {"Standard": "1 (paper 1)", "SoTeacher": "0.5 (paper 0.5)"},
     }
-    text = to_markdown(block, make_weights(block))
+    text = to_markdown(block, made(block))
     assert "AB: this weight has no effect" in text and "Trained on" not in text
-    assert to_latex(block, make_weights(block)).count(r"\\") == 4
+    assert to_latex(block, made(block)).count(r"\\") == 4
 
 
 def test_table_5_is_read_back_as_it_was_written(study, tmp_path):
-    table = make_weights(table_block(expand(read(study)), "table5"))
+    table = made(block_record(expand(read(study)), "table5"))
     table.to_csv(tmp_path / "table5.csv", index=False)
     pd.testing.assert_frame_equal(read_table(tmp_path / "table5.csv"), table, check_dtype=False)
 
@@ -84,15 +85,15 @@ def test_table_5_asks_for_no_run_and_stands_on_the_page(study):
     del study["tables"]["table6"]
     plan = expand(read(study))
     assert plan.runs == {}
-    page = make_page(page_summary(plan), {"table5": make_weights(table_block(plan, "table5"))}, {})
+    page = make_page(page_summary(plan), {"table5": made(block_record(plan, "table5"))}, {})
     assert "1000 (paper 1000)" in page and "No network was asked for" in page
 
 
 def test_table_6_has_a_row_a_distiller_and_a_column_a_pair_and_teacher_method(study):
     plan = expand(read(study))
-    block = table_block(plan, "table6")
+    block = block_record(plan, "table6")
     runs = {run: row(run, 0.5 + 0.01 * n) for n, run in enumerate(sorted(block["runs"]))}
-    table = make_table(block, pd.DataFrame(runs.values()).set_index("run"))
+    table = make_table(block, Inputs(lambda: pd.DataFrame(runs.values()).set_index("run")))
     wide = grid(table)
     assert list(wide.index) == ["AT", "SSKD", "RCO"]
     assert list(wide.columns) == [f"WRN10-2/WRN10-1 {name}" for name in ("Standard", "SoTeacher")]
@@ -110,7 +111,7 @@ def test_table_6_has_a_row_a_distiller_and_a_column_a_pair_and_teacher_method(st
 
 def test_another_weight_than_table_5_s_is_a_deviation(study):
     study["distillers"]["at"] = {"weight": 500}
-    said = table_block(expand(read(study)), "table6")["deviations"]
+    said = block_record(expand(read(study)), "table6")["deviations"]
     assert "at weight 500 (paper: 1000)" in said
     assert sum(text.startswith("at weight") for text in said) == 1  # 500 is SoTeacher's own
 

@@ -12,9 +12,10 @@ from made_tables import lost, row
 from matplotlib.colors import to_hex
 
 from soteacher.core.errors import UserError
+from soteacher.report.drawing.colours import styles
+from soteacher.report.drawing.panels import make_panels
 from soteacher.report.figures import make_figure, save
-from soteacher.report.figures.colours import styles
-from soteacher.report.figures.drawing import make_panels
+from soteacher.report.figures.base import Measured
 
 PAIR = "wrn_10_2/wrn_10_1"
 STUDENT, TEACHER = "Student's test\naccuracy (%)", "Teacher's test\naccuracy (%)"
@@ -65,9 +66,9 @@ def binned(run, scaled, *bins):
     )
 
 
-def make(kind, parts, measures, epochs=NO_EPOCHS, reliability=NO_BINS):
-    block = {"figure": "figure1", "kind": kind, "title": "A title.", "parts": parts, "runs": {}}
-    return make_figure(block, measures, epochs, reliability)
+def make(kind, points, measures, epochs=NO_EPOCHS, reliability=NO_BINS):
+    record = {"name": "figure1", "kind": kind, "title": "A title.", "points": points, "runs": {}}
+    return make_figure(record, Measured(measures, epochs, reliability))
 
 
 def one(table, **where):
@@ -399,7 +400,7 @@ def test_a_network_without_a_finished_run_stands_in_the_numbers_of_reliability(r
 @pytest.fixture
 def sweep():
     """Three values of a weight, one of which diverged for a seed, two of a ramp, and Standard."""
-    own = {"students": ["o0", "o1"], "teachers": ["O0", "O1"], "own": True}
+    own = {"students": ["o0", "o1"], "teachers": ["O0", "O1"], "is_base_value": True}
     others = {
         ("lipschitz.weight", "0"): ["a0", "a1"],
         ("lipschitz.weight", "0.0001"): own,
@@ -412,7 +413,11 @@ def sweep():
     parts = []
     for (panel, value), runs in others.items():
         if isinstance(runs, list):
-            runs = {"students": runs, "teachers": [run.upper() for run in runs], "own": False}
+            runs = {
+                "students": runs,
+                "teachers": [run.upper() for run in runs],
+                "is_base_value": False,
+            }
         series = "soteacher" if value else "standard"
         parts.append({"panel": panel, "series": series, "value": value} | runs)
     students = dict(o0=0.70, o1=0.72, a0=0.60, a1=0.60, b0=0.64, s0=0.65, s1=0.67, c0=0.5, c1=0.5)
@@ -456,7 +461,12 @@ def test_a_sweep_is_drawn_as_returned_with_the_own_value_marked(sweep):
 
 
 def test_a_panel_of_a_sweep_without_any_finished_run_says_so():
-    part = {"panel": "consistency.ramp", "series": "soteacher", "value": "linear", "own": True}
+    part = {
+        "panel": "consistency.ramp",
+        "series": "soteacher",
+        "value": "linear",
+        "is_base_value": True,
+    }
     parts = [part | {"students": ["a"], "teachers": ["b"]}]
     figure, table = make("sweep", parts, measured(a="blocked", b="diverged"))
     assert list(table["n"]) == [0, 0]
@@ -554,11 +564,13 @@ import sys
 import pandas as pd
 from pathlib import Path
 from soteacher.report.figures import make_figure, save
+from soteacher.report.figures.base import Measured
 machine = dict.fromkeys(("device", "precision", "torch", "soteacher"), "x") | {"threads": 1}
 measures = pd.DataFrame(machine | {"status": "done"}, index=["a"])
 epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
-part = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
-figure, _ = make_figure({"kind": "curves", "parts": [part]}, measures, epochs, None)
+point = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
+record = {"kind": "curves", "points": [point]}
+figure, _ = make_figure(record, Measured(measures, epochs, None))
 for suffix in ("png", "pdf"):
     save(figure, Path(sys.argv[1]) / f"figure.{suffix}")
 assert "torch" not in sys.modules and "matplotlib.pyplot" not in sys.modules

@@ -221,7 +221,7 @@ def test_a_file_without_a_part_is_refused(tools):
         registry.get("tool", "saw")
 
 
-@pytest.mark.parametrize("kind", ["data source", "regularizer", "distiller"])
+@pytest.mark.parametrize("kind", registry.PACKAGES)
 def test_every_part_of_the_package_is_found_under_its_file_s_name(kind):
     assert registry.names(kind)
     for name in registry.names(kind):

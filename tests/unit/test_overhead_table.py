@@ -4,15 +4,19 @@ import json
 
 import pandas as pd
 import pytest
+from made_tables import heading, notes, shown
 
 from soteacher import cli
 from soteacher.core.errors import UserError
+from soteacher.report.latex import to_latex
+from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
+from soteacher.report.tables import make_table, read_table
+from soteacher.report.tables.base import Inputs
 from soteacher.report.tables.overhead import make_overhead, read_steps
-from soteacher.report.tables.tables import heading, notes, read_table, shown, to_latex, to_markdown
 from soteacher.study.expand import expand
 from soteacher.study.load import read
-from soteacher.study.summary import table_block
+from soteacher.study.summary import block_record
 
 MACHINE = {
     "device": "A CPU",
@@ -31,7 +35,7 @@ MILLISECONDS = {
 def block(demo):
     """What the study says of its table of steps, of two methods and five steps."""
     demo["tables"]["overhead"] |= {"steps": 5, "teachers": [*MILLISECONDS]}
-    return table_block(expand(read(demo)), "overhead")
+    return block_record(expand(read(demo)), "overhead")
 
 
 @pytest.fixture
@@ -60,6 +64,11 @@ def write(block, tmp_path):
         return path
 
     return write
+
+
+def table_of(block, path):
+    """The table of a block and the steps that were written for it."""
+    return make_table(block, Inputs(lambda: pytest.fail("it needs no measures"), path))
 
 
 def cells(table):
@@ -99,8 +108,8 @@ def test_each_network_is_compared_with_its_own_first_method(write):
     assert found["wide standard", "more_time"][0] == pytest.approx(100 * (1 / 1.1 - 1))
 
 
-def test_cells_say_their_numbers_and_which_method_is_the_reference(write):
-    found = texts(make_overhead(*read_steps(write())))
+def test_cells_say_their_numbers_and_which_method_is_the_reference(write, block):
+    found = texts(table_of(block, write()))
     assert found == {
         ("wrn_10_2 standard", "step_ms"): "20.00 (10.00 to 40.00)",
         ("wrn_10_2 standard", "more_time"): "reference",
@@ -111,15 +120,15 @@ def test_cells_say_their_numbers_and_which_method_is_the_reference(write):
     }
 
 
-def test_the_peak_is_shown_where_it_was_measured(write):
-    found = texts(make_overhead(*read_steps(write(peaks=(100.0, 112.3456)))))
+def test_the_peak_is_shown_where_it_was_measured(write, block):
+    found = texts(table_of(block, write(peaks=(100.0, 112.3456))))
     assert found["wrn_10_2 standard", "peak_mb"] == "100.00"
     assert found["wrn_10_2 soteacher", "peak_mb"] == "112.35"
 
 
 @pytest.mark.parametrize("peaks", [(None, None), (1.5, 2.5)])
-def test_the_csv_says_what_the_table_says(write, tmp_path, peaks):
-    table = make_overhead(*read_steps(write(peaks=peaks)))
+def test_the_csv_says_what_the_table_says(write, block, tmp_path, peaks):
+    table = table_of(block, write(peaks=peaks))
     table.to_csv(tmp_path / "table.csv", index=False)
     again = read_table(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(again, table)
@@ -127,7 +136,7 @@ def test_the_csv_says_what_the_table_says(write, tmp_path, peaks):
 
 
 def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(write, block):
-    table = make_overhead(*read_steps(write(), block["timed"]))
+    table = table_of(block, write())
     said = heading(block, table)
     assert said.endswith("; median and quartiles of n = 5 steps a method.")
     device = "Measured on A CPU (2 threads), float32, torch 2.0.1, soteacher 1.2.3."
@@ -140,7 +149,7 @@ def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(w
 
 
 def test_the_page_has_every_cell_and_says_what_the_paper_found(write, block):
-    table = make_overhead(*read_steps(write()))
+    table = table_of(block, write())
     said = {"study": "ours", "facts": [], "teachers": {}, "distillers": {}, "recipes": {}}
     asked = said | {"tables": {"overhead": block}, "figures": {}}
     page = make_page(asked, {"overhead": table}, {})
@@ -156,8 +165,8 @@ def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
     outs = {name: str(tmp_path / f"t.{name}") for name in ("markdown", "latex", "out")}
     given = [word for name, path in outs.items() for word in (f"--{name}", path)]
     beside = str(steps.with_suffix(".methods.csv"))
-    cli.main(["table", "--block", str(asked), "--measures", str(steps), beside, *given])
-    table = make_overhead(*read_steps(steps))
+    cli.main(["table", "--block", str(asked), "--steps", str(steps), beside, *given])
+    table = table_of(block, steps)
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.out"), table)
     assert (tmp_path / "t.markdown").read_text() == to_markdown(block, table)
     assert (tmp_path / "t.latex").read_text() == to_latex(block, table)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_tables import TEACHER, block_of, cell, lost, row, tabulate
+from made_tables import TEACHER, block_of, cell, heading, lost, notes, row, shown, tabulate
 from PIL import Image
 
 from soteacher import cli
+from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
-from soteacher.report.tables.tables import heading, notes, shown, to_markdown
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
@@ -96,7 +96,7 @@ def summary_of(blocks, **others):
         "teachers": {"soteacher": "lipschitz (weight 0.0001) + consistency"},
         "distillers": {"kd": "kd"},
         "recipes": {"demo": "epochs 16, lr {'default': 0.05}"},
-        "tables": {block["table"]: {key: block[key] for key in said} for block in blocks},
+        "tables": {block["name"]: {key: block[key] for key in said} for block in blocks},
         "figures": {
             "figure1": figure("checkpoints", "teachers/f0", "students/f0/epoch004/kd"),
             "curves": figure("curves", "teachers/f0"),
@@ -117,7 +117,8 @@ def mixed():
     second = block_of(
         cell("wrn_40_2 standard", ["c0", "c1"], "ece", "ece", role="teacher"),
         cell("wrn_40_2 standard", ["c0", "c1"], "nll_scaled", "nll_scaled", role="teacher"),
-        table="settings",
+        name="settings",
+        kind="calibration",
     )
     rows = [row(run, share) for run, share in (("t/s0", 0.76), ("t/s1", 0.77), ("a0", 0.5))]
     rows += [row("t/t0", 0.74), lost("t/t1", "diverged", DIVERGED), row("t/t2", 0.75)]
@@ -140,7 +141,7 @@ FIGURES = {"figure1": (png("red"), NUMBERS), "curves": (png("blue"), NUMBERS)}
 def made(mixed):
     """The tables, and the page of them and of two figures."""
     blocks, rows = mixed
-    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    tables = {block["name"]: tabulate(block, *rows) for block in blocks}
     return blocks, tables, Reader(make_page(summary_of(blocks), tables, FIGURES))
 
 
@@ -155,7 +156,7 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(made):
 def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
     blocks, tables, page = made
     for block in blocks:
-        table = tables[block["table"]]
+        table = tables[block["name"]]
         for text in table.apply(shown, axis=1):
             assert text in page.texts
         assert {heading(block, table), block["meaning"], *notes(table)} <= set(page.texts)
@@ -218,7 +219,7 @@ def test_the_runs_of_a_figure_are_linked_under_it(made):
 
 def test_below_a_figure_stands_what_is_not_the_paper_s_and_what_it_was_trained_on(mixed):
     blocks, rows = mixed
-    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    tables = {block["name"]: tabulate(block, *rows) for block in blocks}
     figures = {
         "figure1": figure("checkpoints", "teachers/f0", deviations=("batch 32 (paper: 64)",)),
         "curves": figure("curves", "teachers/f0") | {"papers": "some", "deviations": ["x", "y"]},
@@ -261,7 +262,7 @@ def test_files_of_tables_and_figures_are_linked_beside_them(made):
 
 def test_a_study_without_figures_has_a_page_without_them(mixed):
     blocks, rows = mixed
-    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    tables = {block["name"]: tabulate(block, *rows) for block in blocks}
     page = Reader(make_page(summary_of(blocks), tables, {}))
     assert page.loaded == []
     assert "Figures" not in page.texts
@@ -278,7 +279,7 @@ def test_columns_stand_under_the_pair_they_are_of(made):
 def test_what_is_special_in_html_is_shown_as_it_is():
     evil = "<b>&\"'</b>"
     block = block_of(
-        cell(evil, ["s0"], f"{evil} {evil}"), table="odd", deviations=(f"batch {evil}",)
+        cell(evil, ["s0"], f"{evil} {evil}"), name="odd", deviations=(f"batch {evil}",)
     )
     block |= {"title": evil, "meaning": evil}
     table = tabulate(block, row("s0", 0.5, device=evil))
@@ -296,8 +297,8 @@ def test_what_is_special_in_html_is_shown_as_it_is():
 
 def commands(folder, summary, blocks, rows, figures):
     """Make tables and the page of them in a folder; return the page's text."""
-    tabulated = {block["table"]: tabulate(block, *rows) for block in blocks}
-    said = write_request(folder, "asked", summary)
+    tabulated = {block["name"]: tabulate(block, *rows) for block in blocks}
+    said = Request.of(folder, "asked", summary).write()
     arguments = ["page", "--summary", said, "--out", str(folder / "page.html")]
     arguments += ["--tables"]
     for name, table in tabulated.items():
@@ -315,7 +316,7 @@ def commands(folder, summary, blocks, rows, figures):
 def test_the_page_command_makes_the_same_page_of_files(mixed, tmp_path):
     blocks, rows = mixed
     summary = summary_of(blocks)
-    tables = {block["table"]: tabulate(block, *rows) for block in blocks}
+    tables = {block["name"]: tabulate(block, *rows) for block in blocks}
     expected = make_page(summary, tables, FIGURES)
     assert commands(tmp_path, summary, blocks, rows, FIGURES) == expected
 
@@ -345,8 +346,7 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
 
 
 def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):
-    columns = "row,column,measure,role,papers,runs,values,status"
-    (tmp_path / "t.csv").write_text(f"{columns}\n")
+    tabulate(block_of(cell("standard", ["s0"])), row("s0", 0.5)).to_csv(tmp_path / "t.csv")
     (tmp_path / "empty.json").write_text("{}")
     options = [
         "--summary",

@@ -7,7 +7,7 @@ import yaml
 
 from soteacher.distillers.rco import RCO
 from soteacher.report.names import display_name
-from soteacher.report.tables.tables import paper_values
+from soteacher.report.paper_values import paper_values
 from soteacher.study.expand import expand
 from soteacher.study.load import load
 
@@ -54,7 +54,7 @@ def test_the_runs_are_those_counted_by_hand(plan):
 
 
 def test_a_table_asks_for_no_more_than_it_shows(plan):
-    assert {name: len(plan.runs_of(name)) for name in plan.tables} == {
+    assert {name: len(plan.runs_of(name)) for name in plan.study.tables} == {
         "table1": 24 + 36,
         "table2": 12 + 12,
         "table3": 3 * 2 * 3,
@@ -66,7 +66,7 @@ def test_a_table_asks_for_no_more_than_it_shows(plan):
         "table7_agreement": 8 * 3,
         "overhead": 0,
     }
-    assert {name: len(plan.runs_of(name)) for name in plan.figures} == {
+    assert {name: len(plan.runs_of(name)) for name in plan.study.figures} == {
         "figure1": 2 + 48,
         "figure2": 15 * 3 * 2,
     }
@@ -87,7 +87,7 @@ def test_every_cell_of_the_paper_s_tables_is_its_experiment_and_has_its_number(p
     ours = {
         (name, cell.row, cell.column): cell.deviations
         for name in names
-        for cell in plan.tables[name]
+        for cell in plan.contents[name].cells
         if cell.row != "label_smoothing"
     }
     assert set(ours) == {place for place in known if place[0] in names}
@@ -95,13 +95,13 @@ def test_every_cell_of_the_paper_s_tables_is_its_experiment_and_has_its_number(p
 
 
 def test_the_row_that_the_paper_leaves_out_says_so(plan):
-    rows = {cell.row: cell for cell in plan.tables["table7"]}
+    rows = {cell.row: cell for cell in plan.contents["table7"].cells}
     assert rows["label_smoothing"].deviations == ("method label_smoothing (not in the paper)",)
     assert display_name("label_smoothing") == "Label smoothing (added)"
 
 
 def test_the_l2_row_of_table_7_is_standard_s_runs_and_trains_none_of_its_own(plan):
-    cells = {(cell.row, cell.column): cell.runs for cell in plan.tables["table7"]}
+    cells = {(cell.row, cell.column): cell.runs for cell in plan.contents["table7"].cells}
     for column in {column for _, column in cells}:
         assert cells["l2", column] == cells["standard", column]
     assert not any("/l2/" in run for run in plan.runs)
@@ -109,7 +109,10 @@ def test_the_l2_row_of_table_7_is_standard_s_runs_and_trains_none_of_its_own(pla
 
 def test_table_5_is_the_paper_s_22_cells_from_the_methods_own_files(plan):
     known = paper_values()["mean"]
-    ours = {("table5", cell.paper_row, cell.column): cell.weight for cell in plan.weights["table5"]}
+    ours = {
+        ("table5", cell.paper_row, cell.column): cell.weight
+        for cell in plan.contents["table5"].weights
+    }
     assert ours == {place: value for place, value in known.items() if place[0] == "table5"}
     assert len(ours) == 22
 
@@ -122,7 +125,9 @@ def test_students_have_the_weights_of_their_teachers_column(plan):
         for name, settings in run.spec.to_json()["terms"].items()
         if "weight" in settings
     }
-    assert found == {(cell.column, cell.paper_row, cell.weight) for cell in plan.weights["table5"]}
+    assert found == {
+        (cell.column, cell.paper_row, cell.weight) for cell in plan.contents["table5"].weights
+    }
 
 
 def test_rco_s_anchors_are_epochs_that_the_teachers_keep(plan):
@@ -198,7 +203,8 @@ def test_the_rehearsal_has_every_network_method_table_and_figure_of_the_paper(pl
         "generated"
     }
     assert {run.spec.to_json().get("teacher_epoch") for run in rehearsal.runs.values()} == {None, 1}
-    assert not any(cell.deviations == () for cells in rehearsal.tables.values() for cell in cells)
+    contents = rehearsal.contents.values()
+    assert not any(differing == () for content in contents for differing in content.deviations)
 
 
 def test_the_rehearsal_overrides_only_what_the_paper_s_study_spells_out(root):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import FrozenInstanceError
 from itertools import pairwise
 
 import pytest
@@ -19,6 +20,11 @@ STUDENTS = ("wrn_10_1", "wrn_16_1")
 
 def plan_of(values):
     return expand(read(values))
+
+
+def tables(plan):
+    """The cells of each table."""
+    return [plan.contents[name].cells for name in plan.study.tables]
 
 
 def specs(values):
@@ -146,17 +152,13 @@ def test_a_student_s_spec_nests_its_teacher_s(wide):
 
 def test_a_run_that_two_tables_ask_for_is_there_once(wide):
     plan = plan_of(wide)
-    asked = [{run.id for cell in cells for run in cell.runs} for cells in plan.tables.values()]
+    asked = [{run.id for cell in cells for run in cell.runs} for cells in tables(plan)]
     both = asked[0] & asked[1]
     assert {run_id.count("/") for run_id in both} == {3, 5}  # teachers and students
     for run_id in both:
         assert plan.wanted[run_id] == {"first", "second"}
         held = [
-            run
-            for cells in plan.tables.values()
-            for cell in cells
-            for run in cell.runs
-            if run.id == run_id
+            run for cells in tables(plan) for cell in cells for run in cell.runs if run.id == run_id
         ]
         assert all(run is plan.runs[run_id] for run in held)
         jobs = [job for named in plan.jobs.values() for job in named.values()]
@@ -352,7 +354,7 @@ def test_every_run_is_in_exactly_one_job_of_its_role_and_data_set(wide):
 
 def test_the_jobs_of_a_table_hold_no_run_that_it_does_not_ask_for(wide):
     plan = plan_of(wide)
-    for cells in plan.tables.values():
+    for cells in tables(plan):
         runs = {run.id: run for cell in cells for run in cell.runs}
         runs |= {run.teacher.id: run.teacher for run in runs.values() if run.teacher}
         jobs = plan.jobs_of(runs.values())
@@ -430,3 +432,15 @@ def test_a_study_of_hundreds_of_runs_is_planned_in_half_a_second_without_torch(r
     assert {attempt["runs"] for attempt in attempts} == {30 + 450}
     assert not any(attempt["torch"] for attempt in attempts)
     assert min(attempt["seconds"] for attempt in attempts) < 0.5
+
+
+def test_what_a_table_or_figure_shows_cannot_be_changed(demo):
+    plan = plan_of(demo)
+    with pytest.raises(TypeError):
+        plan.contents["table1"] = plan.contents["table2"]
+    cells, points = plan.contents["table1"].cells, plan.contents["figure1"].points
+    assert isinstance(cells, tuple) and isinstance(points, tuple)
+    with pytest.raises(TypeError):
+        points[0].position["epoch"] = 5
+    with pytest.raises(FrozenInstanceError):
+        plan.contents["overhead"].steps = 1

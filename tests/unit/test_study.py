@@ -588,7 +588,7 @@ def test_what_may_be_left_out_is_left_out_of_the_schema_s_demands_too(demo, left
     mapping, key = last_mapping(demo, left_out)
     mapping.pop(key, None)
     assert schema_errors(demo) == []
-    assert expand(read(demo)).figures.keys() == demo.get("figures", {}).keys()
+    assert expand(read(demo)).study.figures.keys() == demo.get("figures", {}).keys()
 
 
 BLOCKS = {

@@ -6,23 +6,31 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import MACHINE, PAIR, STUDENT, TEACHER, block_of, cell, lost, row, tabulate
+from made_tables import (
+    MACHINE,
+    PAIR,
+    STUDENT,
+    TEACHER,
+    block_of,
+    cell,
+    heading,
+    lost,
+    notes,
+    paper_note,
+    row,
+    shown,
+    tabulate,
+)
 
 from soteacher import cli
 from soteacher.core.errors import UserError
-from soteacher.report.tables.tables import (
-    grid,
-    heading,
-    notes,
-    paper_note,
-    read_measures,
-    read_table,
-    shown,
-    to_latex,
-    to_markdown,
-)
+from soteacher.report.csv_files import read_measures
+from soteacher.report.grid import grid
+from soteacher.report.latex import to_latex
+from soteacher.report.markdown import to_markdown
+from soteacher.report.tables import read_table
 from soteacher.results.collect import COLUMNS
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 
 DEVIATIONS = ("batch 32 (paper: 64)", "method ours (not in the paper)")
 SEEDS = ["s0", "s1", "s2"]
@@ -188,7 +196,7 @@ def test_the_paper_s_value_and_the_difference_stand_only_where_the_runs_are_the_
 def test_the_paper_s_calibration_stands_with_three_decimals():
     block = block_of(
         cell("wrn_40_2 standard", ["s0"], "ece", "ece", papers=True, role="teacher"),
-        table="table3",
+        name="table3",
     )
     found = only(tabulate(block, row("s0", 0.7, ece=0.1)))
     assert shown(found) == "0.100 (paper 0.113 ± 0.003, -0.013)"
@@ -211,7 +219,7 @@ def test_the_paper_s_value_stands_beside_an_incomplete_cell_with_what_is_missing
     ],
 )
 def test_what_the_paper_does_not_print_has_no_value_of_the_paper(table, name, column):
-    block = block_of(cell(name, ["s0"], column, papers=True), table=table)
+    block = block_of(cell(name, ["s0"], column, papers=True), name=table)
     found = tabulate(block, row("s0", 0.7))
     assert np.isnan(only(found)["paper_mean"])
     assert paper_note(found) == ""  # its runs are the paper's own experiment
@@ -297,28 +305,31 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "printed"),
+    ("kind", "name", "column", "printed"),
     [
-        ("wrn_40_2 soteacher", "nll_scaled", ("WRN40-2 SoTeacher", "NLL, scaled")),
+        ("calibration", "wrn_40_2 soteacher", "nll_scaled", ("WRN40-2 SoTeacher", "NLL, scaled")),
         (
+            "accuracy",
             "resnet34 standard",
             "resnet32x4/shufflenet_v2 student.top1",
             ("ResNet34 Standard", "ResNet32x4/ShuffleNetV2 Student accuracy (%)"),
         ),
         (
+            "truth_distance",
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
             ("no-LR KD", "cifar100 WRN40-2 Train, ℓ1"),
         ),
         (
+            "agreement",
             "standard",
             f"{PAIR} student.agreement",
             ("Standard", "WRN40-2/WRN40-1 Agreement (%)"),
         ),
     ],
 )
-def test_names_are_printed_word_by_word(name, column, printed):
-    found = grid(tabulate(block_of(cell(name, ["s0"], column)), row("s0", 0.7)))
+def test_names_are_printed_word_by_word(kind, name, column, printed):
+    found = grid(tabulate(block_of(cell(name, ["s0"], column), kind=kind), row("s0", 0.7)))
     assert (found.index[0], found.columns[0]) == printed
 
 
@@ -423,7 +434,7 @@ def test_latex_has_a_head_for_each_pair_over_its_columns():
 
 def test_latex_of_columns_that_belong_to_no_pair_has_one_head():
     cells = [cell("wrn_40_2 standard", ["s0"], name, name) for name in ("ece", "nll_scaled")]
-    block = block_of(*cells, table="table3")
+    block = block_of(*cells, name="table3", kind="calibration")
     tex = to_latex(block, tabulate(block, row("s0", 0.7, ece=0.1, nll_scaled=0.25)))
     assert_whole(tex)
     assert rows_of(tex) == [
@@ -434,7 +445,7 @@ def test_latex_of_columns_that_belong_to_no_pair_has_one_head():
 
 def test_latex_escapes_what_is_special_there():
     said = ("100 % of a_b & {c} #1", "$x^2$ ~ \\y", "± λ ℓ")
-    block = block_of(cell("our_own", ["s0"]), table="our_own", deviations=said)
+    block = block_of(cell("our_own", ["s0"]), name="our_own", deviations=said)
     tex = to_latex(block, tabulate(block, row("s0", 0.7)))
     assert_whole(tex)
     assert "our\\_own & 70.00" in tex
@@ -472,8 +483,8 @@ def test_measures_without_a_planned_run_are_refused_by_its_name(write_measures):
 
 def table_command(block, measures, folder):
     """Make a table's files in a folder, named by the table; return the exit code."""
-    stem = folder / block["table"]
-    said = write_request(folder / "asked", "table", block)
+    stem = folder / block["name"]
+    said = Request.of(folder / "asked", "table", block).write()
     outputs = ["--out", f"{stem}.csv", "--markdown", f"{stem}.md", "--latex", f"{stem}.tex"]
     try:
         cli.main(["table", "--block", said, "--measures", *map(str, measures), *outputs])
@@ -519,6 +530,6 @@ def test_a_table_is_read_again_as_it_was_made(mixed, write_measures, tmp_path):
 
 @pytest.mark.parametrize("name", ["null", "nan", "none"])
 def test_a_method_may_have_a_name_that_means_nothing_elsewhere(name, write_measures, tmp_path):
-    block = block_of(cell(name, ["s0"]), table="ours")
+    block = block_of(cell(name, ["s0"]), name="ours")
     assert table_command(block, write_measures([row("s0", 0.7)]), tmp_path) == 0
     assert list(read_table(tmp_path / "ours.csv")["row"]) == [name]

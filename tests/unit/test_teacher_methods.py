@@ -116,7 +116,7 @@ def test_two_methods_that_are_the_same_are_one_run_under_the_first_name():
         for name in ("one", "standard")
         for end in ("", "/wrn_10_1/kd")
     ]
-    rows = {cell.row: cell.runs for cell in plan.tables["one"] if "teacher" in cell.column}
+    rows = {cell.row: cell.runs for cell in plan.contents["one"].cells if "teacher" in cell.column}
     assert rows["l2"] == rows["standard"] and rows["two"] == rows["one"] != rows["l2"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from soteacher.study.requests import write_request
+from soteacher.study.requests import Request
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ class Workplace:
 
     def asked(self, said: Any) -> str:
         """Path of a file that says what a command is asked for."""
-        return write_request(self.path / "asked", "asked", said)
+        return Request.of(self.path / "asked", "asked", said).write()
 
     def trained(self) -> set[str]:
         """Ids of the finished runs in the store, with their folders: one a fingerprint."""

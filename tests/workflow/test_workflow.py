@@ -19,6 +19,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from soteacher.study.expand import expand
+from soteacher.study.load import load, read
+from soteacher.study.plan import Plan
+from soteacher.study.requests import Request
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/demo.yaml"
 
@@ -60,19 +65,48 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
 
 
 def test_without_a_study_the_paper_is_meant_from_any_working_directory(empty):
-    output = dry_run("--directory", str(empty.path))
+    output = dry_run("--directory", str(empty.path), "--printshellcmds")
     tables = [f"table{number}" for number in range(1, 8)]
     for name in (*tables, "table7_calibration", "table7_agreement", "overhead"):
         assert f"results/paper/tables/{name}.md" in output
     for name in ("figure1", "figure2"):
         assert f"results/paper/figures/{name}.png" in output
-    runs = [
-        run
-        for path in (empty.path / "results/paper/asked").glob("*s-*.json")
-        if path.name.startswith(("teachers-", "students-"))
-        for run in json.loads(path.read_text())
-    ]
-    assert len(runs) == len(set(runs)) == 87 + 379
+    plan = expand(load(ROOT / "config/paper.yaml"))
+    assert requests(output, "paper") == requests_of(plan)
+    assert len(plan.runs) == 87 + 379
+
+
+def requests(output: str, study: str) -> set[str]:
+    """Paths of the files that say what jobs train, from a dry run with its commands."""
+    return set(re.findall(rf"results/{study}/asked/(?:teachers|students)-[\w-]+\.json", output))
+
+
+def requests_of(plan: Plan) -> set[str]:
+    """Paths of these files for all jobs of a plan."""
+    folder = f"results/{plan.study.study}/asked"
+    return {
+        Request.of(folder, f"{role}s-{name}", job.request).path
+        for role, jobs in plan.jobs.items()
+        for name, job in jobs.items()
+    }
+
+
+@pytest.mark.parametrize("way", [["-n"], ["--lint"], ["--summary"], ["--dag"], ["--list-rules"]])
+def test_what_runs_no_job_writes_no_results(empty, way):
+    empty.snakemake(*way)
+    assert not (empty.path / "results").exists()
+
+
+def test_without_hooks_jobs_find_their_requests_too(empty):
+    empty.snakemake("--no-hooks", "results/tiny/runs/teachers/" + teacher_job(empty))
+    [request] = (empty.path / "results/tiny/asked").glob("teachers-*.json")
+    assert json.loads(request.read_text()).keys() == {run.split()[0] for run in empty.trained()}
+
+
+def teacher_job(place) -> str:
+    """The file name of the manifest of the one job of teachers."""
+    [job] = expand(read(place.study)).jobs["teacher"]
+    return f"{job}.json"
 
 
 def test_a_file_over_the_paper_s_study_changes_its_keys(empty):
@@ -107,10 +141,9 @@ def test_the_demo_lists_no_job_of_another_study(empty):
 def test_a_setting_on_the_command_line_overrides_the_study(empty):
     study = ["--directory", str(empty.path), "--configfile", str(DEMO)]
     output = dry_run(*study, "--printshellcmds", "--config", "seeds=[7]")
-    asked = {path for path in output.split() if path.startswith("results/demo/asked/students-")}
-    runs = [run for path in asked for run in json.loads((empty.path / path).read_text())]
-    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/kd" in runs
-    assert not any("/seed1/" in run for run in runs)
+    plan = expand(read(yaml.safe_load(DEMO.read_text()) | {"seeds": [7]}))
+    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/kd" in plan.runs
+    assert requests(output, "demo") == requests_of(plan)
 
 
 def test_a_run_of_days_on_a_cpu_is_allowed_on_the_command_line(empty):
@@ -283,7 +316,7 @@ def test_a_table_refuses_measures_of_other_settings(place):
     measures = measures_of(place, "teachers")
     rows = list(csv.DictReader(measures.open()))
     run = rows[0]["run"]
-    block = {"table": "table1", "runs": {run: "0" * 64}, "cells": []}
+    block = {"name": "table1", "kind": "accuracy", "runs": {run: "0" * 64}, "cells": []}
     arguments = ["--measures", str(measures), "--markdown", "t.md", "--latex", "t.tex"]
     arguments += ["--out", "t.csv"]
     said = place.soteacher("table", "--block", place.asked(block), *arguments, code=2)

@@ -4,10 +4,10 @@ import soteacher
 from soteacher import __version__
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
-from soteacher.study.requests import write_request
-from soteacher.study.summary import caption, figure_block, page_summary, table_block
 from soteacher.study.expand import expand
 from soteacher.study.load import read, values_of
+from soteacher.study.requests import Request
+from soteacher.study.summary import block_record, caption, page_summary
 
 try:
     for path in workflow.configfiles:
@@ -15,15 +15,19 @@ try:
     PLAN = expand(read(config, "config"))
     STUDY = PLAN.study
     RESULTS = f"results/{STUDY.study}"
-    ASKED = f"{RESULTS}/asked"
+    # the folder is in the params of jobs that are finished: under another name they would run again
+    REQUESTS = f"{RESULTS}/asked"
     JOBS = {
-        role: {name: write_request(ASKED, f"{role}s-{name}", job.request) for name, job in jobs.items()}
+        role: {
+            name: Request.of(REQUESTS, f"{role}s-{name}", job.request) for name, job in jobs.items()
+        }
         for role, jobs in PLAN.jobs.items()
     }
-    TABLES = {name: write_request(ASKED, name, table_block(PLAN, name)) for name in PLAN.tables}
-    TIMED = {name: write_request(ASKED, f"time_steps-{name}", PLAN.timing_request(name)) for name in PLAN.timed}
-    FIGURES = {name: write_request(ASKED, name, figure_block(PLAN, name)) for name in PLAN.figures}
-    PAGE = write_request(ASKED, "page", page_summary(PLAN))
+    BLOCKS = {name: Request.of(REQUESTS, name, block_record(PLAN, name)) for name in STUDY.blocks}
+    TIMED = {
+        name: Request.of(REQUESTS, f"time_steps-{name}", said) for name, said in PLAN.timed.items()
+    }
+    PAGE = Request.of(REQUESTS, "page", page_summary(PLAN))
 except UserError as error:
     print(f"soteacher: error: {error}", file=sys.stderr)
     sys.exit(2)
@@ -38,8 +42,8 @@ wildcard_constraints:
     data="|".join(STUDY.data),
     role="teacher|student",
     job="|".join(name for named in JOBS.values() for name in named) or "none",
-    table="|".join(TABLES),
-    figure="|".join(FIGURES) or "none",
+    table="|".join(STUDY.tables),
+    figure="|".join(STUDY.figures) or "none",
     timed="|".join(TIMED) or "none",
 
 
@@ -48,6 +52,16 @@ HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
 SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
+
+
+def requested(request):
+    """The path of a request's file, which is written if jobs may run.
+
+    Params call this: then Snakemake knows whether it was called to run jobs, or as a worker of
+    another Snakemake, or only to list what it would do.
+    """
+    runs_jobs = workflow.executor_plugin is not None and not workflow.dryrun
+    return request.write() if runs_jobs else request.path
 
 
 def how(role, name):
@@ -79,15 +93,15 @@ def manifest_of(job):
 
 
 def measures_of(block, *kinds):
-    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`.
-
-    Of a table of training steps, these.
-    """
-    if block in TIMED:
-        return [f"{RESULTS}/overhead/{block}{kind}.csv" for kind in ("", ".methods")]
+    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`."""
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
     return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
+
+
+def steps_of(table):
+    """Times of the training steps of a table of those."""
+    return [f"{RESULTS}/overhead/{table}{kind}.csv" for kind in ("", ".methods") if table in TIMED]
 
 
 def teachers_of(wildcards):
@@ -97,7 +111,9 @@ def teachers_of(wildcards):
 
 
 def data_timed(table):
-    return sorted({data_of(timed) for timed in PLAN.timed.get(table, ())})
+    """Manifests of the data on which training steps are timed for a table."""
+    networks = PLAN.timed[table]["networks"] if table in TIMED else ()
+    return sorted({f"{RESULTS}/data/{network['data']}.json" for network in networks})
 
 
 def target_of(block):
@@ -106,6 +122,6 @@ def target_of(block):
     They include the data: after a failed preparation, Snakemake would otherwise accept the table
     of the old data.
     """
-    file = f"tables/{block}.md" if block in PLAN.tables else f"figures/{block}.png"
+    file = f"tables/{block}.md" if block in STUDY.tables else f"figures/{block}.png"
     data = {data_of(run) for run in PLAN.runs_of(block)}
     return [f"{RESULTS}/{file}", *sorted(data), *data_timed(block)]

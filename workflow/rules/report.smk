@@ -14,7 +14,7 @@ rule measure:
     params:
         soteacher=package,
         version=__version__,  # another version may write another format
-        runs=lambda wildcards: JOBS[wildcards.role][wildcards.job],
+        runs=lambda wildcards: requested(JOBS[wildcards.role][wildcards.job]),
         store=lambda wildcards, output: STUDY.store,
     shell:
         "python {params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
@@ -24,7 +24,8 @@ rule measure:
 
 rule table:
     input:
-        lambda wildcards: measures_of(wildcards.table),
+        measures=lambda wildcards: measures_of(wildcards.table),
+        steps=lambda wildcards: steps_of(wildcards.table),
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         markdown=report(
@@ -42,10 +43,11 @@ rule table:
     params:
         soteacher=package,
         version=__version__,  # another version may write another format
-        block=lambda wildcards: TABLES[wildcards.table],
+        block=lambda wildcards: requested(BLOCKS[wildcards.table]),
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
-        "python {params.soteacher:q} table --block {params.block:q} --measures {input:q}"
+        "python {params.soteacher:q} table --block {params.block:q}"
+        " --measures {input.measures:q} --steps {input.steps:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " --log {log:q} --out {output.csv:q}"
 
@@ -71,7 +73,7 @@ rule figure:
     params:
         soteacher=package,
         version=__version__,  # another version may write another format
-        block=lambda wildcards: FIGURES[wildcards.figure],
+        block=lambda wildcards: requested(BLOCKS[wildcards.figure]),
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
         "python {params.soteacher:q} figure --block {params.block:q} --measures {input.runs:q}"
@@ -80,9 +82,9 @@ rule figure:
 
 rule page:
     input:
-        tables=[f"{RESULTS}/tables/{table}.csv" for table in PLAN.tables],
-        figures=[f"{RESULTS}/figures/{figure}.png" for figure in PLAN.figures],
-        numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in PLAN.figures],
+        tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY.tables],
+        figures=[f"{RESULTS}/figures/{figure}.png" for figure in STUDY.figures],
+        numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in STUDY.figures],
     output:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -93,7 +95,7 @@ rule page:
     params:
         soteacher=package,
         version=__version__,  # another version may write another format
-        summary=PAGE,
+        summary=lambda wildcards: requested(PAGE),
     shell:
         "python {params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
         " --figures {input.figures:q} --log {log:q} --out {output:q}"

@@ -14,7 +14,7 @@ rule time_steps:
     params:
         soteacher=package,
         version=__version__,  # another version may be faster
-        block=lambda wildcards: TIMED[wildcards.timed],
+        block=lambda wildcards: requested(TIMED[wildcards.timed]),
         store=lambda wildcards, output: STUDY.store,
         how=HOW,  # a change reruns this rule: times depend on the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",

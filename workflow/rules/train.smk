@@ -15,7 +15,7 @@ rule teach:
         tries=lambda wildcards, attempt: attempt,
     params:
         soteacher=package,
-        runs=lambda wildcards: JOBS["teacher"][wildcards.job],
+        runs=lambda wildcards: requested(JOBS["teacher"][wildcards.job]),
         links=f"{RESULTS}/teachers",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("teacher", wildcards.job),
@@ -43,7 +43,7 @@ rule distill:
         tries=lambda wildcards, attempt: attempt,
     params:
         soteacher=package,
-        runs=lambda wildcards: JOBS["student"][wildcards.job],
+        runs=lambda wildcards: requested(JOBS["student"][wildcards.job]),
         links=f"{RESULTS}/students",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("student", wildcards.job),

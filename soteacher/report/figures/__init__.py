@@ -1,8 +1,4 @@
-"""Figures: one module a kind, drawn from measures only.
-
-A kind has `values`, the numbers that are drawn, and `draw`, which draws these numbers and no
-others.
-"""
+"""The reports of the kinds of figures, one registered file per kind of `study.kinds.figures`."""
 
 from __future__ import annotations
 
@@ -12,13 +8,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from soteacher.core import files
+from soteacher.core import files, registry
 from soteacher.core.errors import UserError, unknown
-from soteacher.report.figures import checkpoints, curves, reliability, sweep
-from soteacher.report.figures.drawing import house_style
-from soteacher.report.tables.tables import trained_on
+from soteacher.report.drawing.panels import house_style
+from soteacher.report.figures.base import FigureReport, Measured
+from soteacher.report.machines import trained_on
 
-KINDS = {"checkpoints": checkpoints, "curves": curves, "reliability": reliability, "sweep": sweep}
 # No dates and no versions: the same numbers are the same bytes.
 METADATA = {
     "png": {"Software": None},
@@ -26,31 +21,33 @@ METADATA = {
 }
 
 
-def make_figure(
-    block: dict[str, Any],
-    measures: pd.DataFrame,
-    epochs: pd.DataFrame,
-    reliability: pd.DataFrame,
-) -> tuple[Figure, pd.DataFrame]:
-    """A figure and the numbers in it, one row a point; the module of its kind says what it shows.
+def figure_report(kind: str) -> FigureReport:
+    """Return the report of a kind of figure; `UserError` if there is none."""
+    known = registry.names("report of a figure")
+    if kind not in known:
+        raise UserError(
+            f"{unknown('kind of figure', kind, known)}; soteacher/report/figures/ has none"
+        )
+    report: FigureReport = registry.get("report of a figure", kind)()
+    return report
 
-    block : `kind` and `parts`, what to draw of which runs. Its `title` is the caption, which
-    stands beside a figure and not in it.
-    measures : by run id.   epochs : a row a run and epoch.   reliability : a row a run, bin and
-    whether the logits were scaled.
+
+def make_figure(record: dict[str, Any], measured: Measured) -> tuple[Figure, pd.DataFrame]:
+    """Return a figure and the numbers in it.
+
+    record : what `study.summary.block_record` says of the figure. Its `title` is the caption,
+    which is printed beside a figure and not in it.
 
     Only finished runs are drawn. Where there are fewer than planned, `n` is below `n_planned`;
-    where there is none, a row with n = 0 says so. `runs` are the n runs of a point, `trained_on`
+    where there is none, a row with n = 0 says so. `runs` are the n runs of a number, `trained_on`
     is what they were computed on.
     """
-    if block["kind"] not in KINDS:
-        raise UserError(unknown("kind of figure", block["kind"], KINDS))
-    kind = KINDS[block["kind"]]
-    table = kind.values(block["parts"], measures, epochs, reliability)
-    machines = {runs: trained_on(measures.loc[runs.split()]) for runs in set(table["runs"])}
+    report = figure_report(record["kind"])
+    table = report.values(record, measured)
+    machines = {runs: trained_on(measured.runs.loc[runs.split()]) for runs in set(table["runs"])}
     table["trained_on"] = table["runs"].map(machines)
     with house_style():
-        return kind.draw(table), table
+        return report.draw(table), table
 
 
 def save(figure: Figure, path: Path) -> None:

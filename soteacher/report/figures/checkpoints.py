@@ -15,9 +15,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from soteacher.core.errors import UserError
-from soteacher.report.figures.accuracies import draw_accuracies
-from soteacher.report.figures.drawing import add_legend, n_keys
-from soteacher.report.figures.finished import finished, of_runs, summed
+from soteacher.core.registry import register
+from soteacher.report.drawing.accuracies import draw_accuracies
+from soteacher.report.drawing.finished import finished, of_runs, summed
+from soteacher.report.drawing.panels import add_legend, n_keys
+from soteacher.report.figures.base import FigureReport, Measured
 
 LINES: dict[str, dict[str, Any]] = {
     "student": {"linestyle": "-"},
@@ -29,32 +31,39 @@ LEVELS = {
 }
 
 
-def values(
-    parts: list[dict[str, Any]],
-    measures: pd.DataFrame,
-    epochs: pd.DataFrame,
-    reliability: pd.DataFrame,
-) -> pd.DataFrame:
-    """A row a panel, series, role and epoch: mean and sample sd of accuracy, in percent."""
-    rows = []
-    for part in parts:
-        for role in ("teacher", "student"):
-            planned = part[f"{role}s"]
-            runs = finished(planned, measures)
-            if role == "student":
-                accuracy = pd.to_numeric(measures.loc[runs, "top1"])
-            else:
-                accuracy = _accuracy_at(part["epoch"], runs, epochs)
-            rows.append(
-                {
-                    "panel": part["panel"],
-                    "series": part["series"],
-                    "role": role,
-                    "epoch": part["epoch"],
-                    **summed(accuracy, runs, planned),
-                }
-            )
-    return pd.DataFrame(rows)
+@register
+class CheckpointsReport(FigureReport):
+    """Lines over the teacher's epoch: students' accuracy above, the teachers' below."""
+
+    def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
+        """Return a row per panel, series, role and epoch: mean and sd of accuracy, in percent."""
+        rows = []
+        for point in record["points"]:
+            for role in ("teacher", "student"):
+                planned = point[f"{role}s"]
+                runs = finished(planned, measured.runs)
+                if role == "student":
+                    accuracy = pd.to_numeric(measured.runs.loc[runs, "top1"])
+                else:
+                    accuracy = _accuracy_at(point["epoch"], runs, measured.epochs)
+                rows.append(
+                    {
+                        "panel": point["panel"],
+                        "series": point["series"],
+                        "role": role,
+                        "epoch": point["epoch"],
+                        **summed(accuracy, runs, planned),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """Return the drawing."""
+        figure, keys = draw_accuracies(
+            table, "role", LINES, "Teacher's epoch", LEVELS, 0.42, markers=40
+        )
+        add_legend(figure, keys, n_keys(table))
+        return figure
 
 
 def _accuracy_at(epoch: int, runs: list[str], epochs: pd.DataFrame) -> pd.Series:
@@ -67,12 +76,3 @@ def _accuracy_at(epoch: int, runs: list[str], epochs: pd.DataFrame) -> pd.Series
                 f"its last is {rows.loc[rows['run'] == run, 'epoch'].max()}"
             )
     return found
-
-
-def draw(table: pd.DataFrame) -> Figure:
-    """Draw what `values` made."""
-    figure, keys = draw_accuracies(
-        table, "role", LINES, "Teacher's epoch", LEVELS, 0.42, markers=40
-    )
-    add_legend(figure, keys, n_keys(table))
-    return figure

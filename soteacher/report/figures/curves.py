@@ -13,9 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from soteacher.report.figures.accuracies import draw_accuracies
-from soteacher.report.figures.drawing import INK, add_legend, n_keys
-from soteacher.report.figures.finished import finished, of_runs
+from soteacher.core.registry import register
+from soteacher.report.drawing.accuracies import draw_accuracies
+from soteacher.report.drawing.finished import finished, of_runs
+from soteacher.report.drawing.panels import INK, add_legend, n_keys
+from soteacher.report.figures.base import FigureReport, Measured
 
 LINES: dict[str, dict[str, Any]] = {
     "test": {"linestyle": "-", "linewidth": 1.0},
@@ -29,45 +31,45 @@ LINES: dict[str, dict[str, Any]] = {
 KEYS = {"test": "Test images", "train": "Training images"}
 
 
-def values(
-    parts: list[dict[str, Any]],
-    measures: pd.DataFrame,
-    epochs: pd.DataFrame,
-    reliability: pd.DataFrame,
-) -> pd.DataFrame:
-    """A row a panel, series, split and epoch: mean and sample sd of accuracy, in percent.
+@register
+class CurvesReport(FigureReport):
+    """Lines of training and test accuracy over epochs."""
 
-    A series without a finished run has a row a split, without an epoch.
-    """
-    frames = []
-    for part in parts:
-        runs = finished(part["runs"], measures)
-        by_epoch = of_runs(epochs, runs, "epochs").groupby("epoch")
-        for split in ("train", "test"):
-            numbers = by_epoch[f"{split}_top1"].agg(mean="mean", sd="std", n="count").reset_index()
-            if not runs:
-                numbers.loc[0] = {"n": 0}
-            numbers[["mean", "sd"]] *= 100
-            frames.append(
-                numbers.assign(
-                    panel=part["panel"],
-                    series=part["series"],
-                    split=split,
-                    n_planned=len(part["runs"]),
-                    runs=" ".join(runs),
+    def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
+        """Return a row per panel, series, split and epoch: mean and sd of accuracy, in percent.
+
+        A series without a finished run has a row a split, without an epoch.
+        """
+        frames = []
+        for point in record["points"]:
+            runs = finished(point["runs"], measured.runs)
+            by_epoch = of_runs(measured.epochs, runs, "epochs").groupby("epoch")
+            for split in ("train", "test"):
+                numbers = (
+                    by_epoch[f"{split}_top1"].agg(mean="mean", sd="std", n="count").reset_index()
                 )
-            )
-    table = pd.concat(frames, ignore_index=True).astype({"epoch": "Int64", "n": int})
-    return table[["panel", "series", "split", "epoch", "mean", "sd", "n", "n_planned", "runs"]]
+                if not runs:
+                    numbers.loc[0] = {"n": 0}
+                numbers[["mean", "sd"]] *= 100
+                frames.append(
+                    numbers.assign(
+                        panel=point["panel"],
+                        series=point["series"],
+                        split=split,
+                        n_planned=len(point["runs"]),
+                        runs=" ".join(runs),
+                    )
+                )
+        table = pd.concat(frames, ignore_index=True).astype({"epoch": "Int64", "n": int})
+        return table[["panel", "series", "split", "epoch", "mean", "sd", "n", "n_planned", "runs"]]
 
-
-def draw(table: pd.DataFrame) -> Figure:
-    """Draw what `values` made."""
-    levels = {"Accuracy (%)": list(LINES)}
-    figure, keys = draw_accuracies(table, "split", LINES, "Epoch", levels, 0.65, markers=16)
-    splits = [
-        Line2D([], [], label=KEYS[split], **{"color": INK, "marker": "o"} | line)
-        for split, line in LINES.items()
-    ]
-    add_legend(figure, keys, splits + n_keys(table))
-    return figure
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """Return the drawing."""
+        levels = {"Accuracy (%)": list(LINES)}
+        figure, keys = draw_accuracies(table, "split", LINES, "Epoch", levels, 0.65, markers=16)
+        splits = [
+            Line2D([], [], label=KEYS[split], **{"color": INK, "marker": "o"} | line)
+            for split, line in LINES.items()
+        ]
+        add_legend(figure, keys, splits + n_keys(table))
+        return figure

@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from soteacher.report.figures.drawing import (
+from soteacher.core.registry import register
+from soteacher.report.drawing.finished import finished, of_runs
+from soteacher.report.drawing.panels import (
     INK,
     add_legend,
     make_panels,
@@ -23,7 +25,7 @@ from soteacher.report.figures.drawing import (
     panel_width,
     say_none,
 )
-from soteacher.report.figures.finished import finished, of_runs
+from soteacher.report.figures.base import FigureReport, Measured
 
 # Neither is the colour of a method.
 LINES: dict[str, dict[str, Any]] = {
@@ -37,40 +39,62 @@ SHARES: dict[str, dict[str, Any]] = {
 TICKS = [0, 0.25, 0.5, 0.75, 1]
 
 
-def values(
-    parts: list[dict[str, Any]],
-    measures: pd.DataFrame,
-    epochs: pd.DataFrame,
-    reliability: pd.DataFrame,
-) -> pd.DataFrame:
-    """A row a panel, bin, and before or after scaling; all shares in [0, 1].
+@register
+class ReliabilityReport(FigureReport):
+    """Reliability diagrams before and after temperature scaling."""
 
-    Images are summed over runs; confidence and accuracy are means over images, NaN in an empty
-    bin. `ece` is the mean over runs of the measure and the same in all bins. A panel without a
-    finished run has a row each before and after, without a bin.
-    """
-    frames = []
-    for part in parts:
-        runs = finished(part["runs"], measures)
-        rows = of_runs(reliability, runs, "reliability bins")
-        for scaled, when in enumerate(("before", "after")):
-            bins = _pool(rows[rows["scaled"] == scaled])
-            if not runs:
-                bins.loc[0] = {"images": 0}
-            column = "ece_scaled" if scaled else "ece"
-            frames.append(
-                bins.assign(
-                    panel=part["panel"],
-                    scaled=when,
-                    n=len(runs),
-                    n_planned=len(part["runs"]),
-                    runs=" ".join(runs),
-                    ece=pd.to_numeric(measures.loc[runs, column]).mean(),
+    def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
+        """Return a row per panel, bin, and before or after scaling; all shares in [0, 1].
+
+        Images are summed over runs; confidence and accuracy are means over images, NaN in an empty
+        bin. `ece` is the mean over runs of the measure and the same in all bins. A panel without a
+        finished run has a row each before and after, without a bin.
+        """
+        frames = []
+        for point in record["points"]:
+            runs = finished(point["runs"], measured.runs)
+            rows = of_runs(measured.reliability, runs, "reliability bins")
+            for scaled, when in enumerate(("before", "after")):
+                bins = _pool(rows[rows["scaled"] == scaled])
+                if not runs:
+                    bins.loc[0] = {"images": 0}
+                column = "ece_scaled" if scaled else "ece"
+                frames.append(
+                    bins.assign(
+                        panel=point["panel"],
+                        scaled=when,
+                        n=len(runs),
+                        n_planned=len(point["runs"]),
+                        runs=" ".join(runs),
+                        ece=pd.to_numeric(measured.runs.loc[runs, column]).mean(),
+                    )
                 )
-            )
-    table = pd.concat(frames, ignore_index=True).astype({"bin": "Int64", "images": int})
-    bin_columns = ["bin", "low", "high", "images", "share", "confidence", "accuracy"]
-    return table[["panel", "scaled", *bin_columns, "n", "n_planned", "runs", "ece"]]
+        table = pd.concat(frames, ignore_index=True).astype({"bin": "Int64", "images": int})
+        bin_columns = ["bin", "low", "high", "images", "share", "confidence", "accuracy"]
+        return table[["panel", "scaled", *bin_columns, "n", "n_planned", "runs", "ece"]]
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """Return the drawing."""
+        names = list(dict.fromkeys(table["panel"]))
+        width = panel_width(len(names))
+        heights = {"Accuracy": 0.95 * width, "Share of\nimages": 0.25 * width}
+        figure, panels = make_panels(names, "Confidence", heights, shared=set(heights))
+        for name, stack in panels.items():
+            points = table[table["panel"] == name]
+            upper, lower = stack.values()
+            upper.set(xlim=(0, 1), ylim=(0, 1), xticks=TICKS, yticks=TICKS)
+            upper.xaxis.set_major_formatter("{x:g}")
+            upper.yaxis.set_major_formatter("{x:g}")
+            if points["n"].any():
+                _draw_panel(upper, lower, points)
+            else:
+                say_none(stack)
+        keys = [
+            Line2D([], [], label=f"{when.capitalize()} temperature scaling", **line)
+            for when, line in LINES.items()
+        ]
+        add_legend(figure, keys, n_keys(table))
+        return figure
 
 
 def _pool(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,30 +110,6 @@ def _pool(rows: pd.DataFrame) -> pd.DataFrame:
     bins["confidence"] /= some
     bins["accuracy"] /= some
     return bins
-
-
-def draw(table: pd.DataFrame) -> Figure:
-    """Draw what `values` made."""
-    names = list(dict.fromkeys(table["panel"]))
-    width = panel_width(len(names))
-    heights = {"Accuracy": 0.95 * width, "Share of\nimages": 0.25 * width}
-    figure, panels = make_panels(names, "Confidence", heights, shared=set(heights))
-    for name, stack in panels.items():
-        points = table[table["panel"] == name]
-        upper, lower = stack.values()
-        upper.set(xlim=(0, 1), ylim=(0, 1), xticks=TICKS, yticks=TICKS)
-        upper.xaxis.set_major_formatter("{x:g}")
-        upper.yaxis.set_major_formatter("{x:g}")
-        if points["n"].any():
-            _draw_panel(upper, lower, points)
-        else:
-            say_none(stack)
-    keys = [
-        Line2D([], [], label=f"{when.capitalize()} temperature scaling", **line)
-        for when, line in LINES.items()
-    ]
-    add_legend(figure, keys, n_keys(table))
-    return figure
 
 
 def _draw_panel(upper: Axes, lower: Axes, points: pd.DataFrame) -> None:

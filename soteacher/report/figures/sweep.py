@@ -2,7 +2,7 @@
 
 A panel a setting, the others as the method has them. Above, the final test accuracy of the
 students; below, of their teachers. Values stand side by side, whatever their distance; a triangle
-marks the method's own. Methods to compare with are lines across.
+marks the one that the method has elsewhere. Methods to compare with are lines across.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from soteacher.report.figures.accuracies import LEAST_WIDTH, alike
-from soteacher.report.figures.colours import styles
-from soteacher.report.figures.drawing import (
+from soteacher.core.registry import register
+from soteacher.report.drawing.accuracies import LEAST_WIDTH, alike
+from soteacher.report.drawing.colours import styles
+from soteacher.report.drawing.finished import finished, summed
+from soteacher.report.drawing.panels import (
     BAND,
     add_legend,
     make_panels,
@@ -27,83 +29,91 @@ from soteacher.report.figures.drawing import (
     panel_width,
     say_none,
 )
-from soteacher.report.figures.finished import finished, summed
+from soteacher.report.figures.base import FigureReport, Measured
 from soteacher.report.names import display_name
 
 LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
 HEIGHT = 0.42
 """Of the y axes, for the width of a panel."""
-OWN = "^"
-"""The marker of a method's own value: the paper's."""
+BASE_VALUE = "^"
+"""The marker of the value that the method has elsewhere."""
 
 
-def values(
-    parts: list[dict[str, Any]],
-    measures: pd.DataFrame,
-    epochs: pd.DataFrame,
-    reliability: pd.DataFrame,
-) -> pd.DataFrame:
-    """A row a panel, series, value and role: mean and sample sd of accuracy, in percent.
+@register
+class SweepReport(FigureReport):
+    """Values of a setting side by side: students' accuracy above, teachers' below."""
 
-    `value` is empty for a method that is only compared with; `own` says whether it is the value
-    that the method has.
-    """
-    rows = []
-    for part in parts:
-        for role in LEVELS:
-            planned = part[f"{role}s"]
-            runs = finished(planned, measures)
-            accuracy = pd.to_numeric(measures.loc[runs, "top1"])
-            rows.append(
-                {
-                    "panel": part["panel"],
-                    "series": part["series"],
-                    "value": part["value"],
-                    "own": part["own"],
-                    "role": role,
-                    **summed(accuracy, runs, planned),
-                }
-            )
-    return pd.DataFrame(rows)
+    def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
+        """Return a row per panel, series, value and role: mean and sd of accuracy, in percent.
+
+        `value` is empty for a method that is only compared with; `own` says whether it is the value
+        that the method has.
+        """
+        rows = []
+        for point in record["points"]:
+            for role in LEVELS:
+                planned = point[f"{role}s"]
+                runs = finished(planned, measured.runs)
+                accuracy = pd.to_numeric(measured.runs.loc[runs, "top1"])
+                rows.append(
+                    {
+                        "panel": point["panel"],
+                        "series": point["series"],
+                        "value": point["value"],
+                        "own": point["is_base_value"],
+                        "role": role,
+                        **summed(accuracy, runs, planned),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """Return the drawing."""
+        names = list(dict.fromkeys(table["panel"]))
+        shared = {y for role, y in LEVELS.items() if alike(table[table["role"] == role])}
+        inches = HEIGHT * max(panel_width(len(names)), LEAST_WIDTH)
+        figure, panels = make_panels(names, "", dict.fromkeys(LEVELS.values(), inches), shared)
+        drawn = table[table["n"] > 0]
+        used = styles(table["series"])
+        for name in names:
+            rows = drawn[drawn["panel"] == name]
+            if rows.empty:
+                say_none(panels[name])
+                continue
+            values = dict.fromkeys(table[table["panel"] == name]["value"])
+            places = [value for value in values if value]
+            for role, y in LEVELS.items():
+                of_role = rows[rows["role"] == role].groupby("series", sort=False)
+                _set_up(panels[name][y], places)
+                for series, points in of_role:
+                    _draw_series(panels[name][y], points, places, used[series][0])
+        add_legend(figure, _keys(drawn, used), n_keys(table))
+        return figure
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """Draw what `values` made."""
-    names = list(dict.fromkeys(table["panel"]))
-    shared = {y for role, y in LEVELS.items() if alike(table[table["role"] == role])}
-    inches = HEIGHT * max(panel_width(len(names)), LEAST_WIDTH)
-    figure, panels = make_panels(names, "", dict.fromkeys(LEVELS.values(), inches), shared)
-    drawn = table[table["n"] > 0]
-    used = styles(table["series"])
-    for name in names:
-        rows = drawn[drawn["panel"] == name]
-        if rows.empty:
-            say_none(panels[name])
-            continue
-        places = [value for value in dict.fromkeys(table[table["panel"] == name]["value"]) if value]
-        for role, y in LEVELS.items():
-            axes = panels[name][y]
-            axes.set_xticks(range(len(places)), [_short(place) for place in places])
-            axes.set_xlim(-0.5, len(places) - 0.5)
-            axes.grid(False, axis="x")
-            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
-            for series, points in rows[rows["role"] == role].groupby("series", sort=False):
-                _draw_series(axes, points, places, used[series][0])
+def _set_up(axes: Axes, places: list[str]) -> None:
+    """Put the values on the x axis side by side."""
+    axes.set_xticks(range(len(places)), [_short(place) for place in places])
+    axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.grid(False, axis="x")
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
+
+
+def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]:
+    """The entries of the legend: two for a series with values, one if it is only compared with."""
     keys: list[Artist] = []
     for series, points in drawn.groupby("series", sort=False):
-        colour = used[series][0]
+        colour, label = used[series][0], display_name(series)
         if (points["value"] == "").all():
-            keys.append(Line2D([], [], linestyle="--", color=colour, label=display_name(series)))
+            keys.append(Line2D([], [], linestyle="--", color=colour, label=label))
             continue
-        own = f"{display_name(series)}, its own value"
+        base: dict[str, Any] = {"marker": BASE_VALUE, "linestyle": "none", "markersize": 6}
+        other: dict[str, Any] = {"marker": "o", "markerfacecolor": "white"}
         keys += [
-            Line2D([], [], color=colour, label=own, marker=OWN, linestyle="none", markersize=6),
-            Line2D(
-                [], [], color=colour, label="another value", marker="o", markerfacecolor="white"
-            ),
+            Line2D([], [], color=colour, label=f"{label}, its own value", **base),
+            Line2D([], [], color=colour, label="another value", **other),
         ]
-    add_legend(figure, keys, n_keys(table))
-    return figure
+    return keys
 
 
 def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: str) -> None:
@@ -126,8 +136,8 @@ def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: st
         markerfacecolor="white",
         elinewidth=0.8,
     )
-    own = points["own"].to_numpy(bool)
-    axes.plot(at[own], points["mean"][own], OWN, color=colour, markersize=6, zorder=3)
+    base = points["own"].to_numpy(bool)
+    axes.plot(at[base], points["mean"][base], BASE_VALUE, color=colour, markersize=6, zorder=3)
 
 
 def _short(value: str) -> str:

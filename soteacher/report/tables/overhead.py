@@ -1,14 +1,17 @@
-"""The table of what training steps cost, from the steps that teacher methods took in turn."""
+"""The report of tables of step times, from the steps that teacher methods took in turn."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from soteacher.core.errors import UserError
-from soteacher.report.tables.tables import machine, read_csv
+from soteacher.core.registry import register
+from soteacher.report.csv_files import read_csv
+from soteacher.report.machines import machine
+from soteacher.report.tables.base import Inputs, TableReport
 
 STEPS = ("network", "method", "step", "seconds")
 METHODS = ("network", "method", "spec_sha256", "kept_mb", "peak_mb", "device", "threads")
@@ -44,18 +47,58 @@ def read_steps(
     return steps, methods
 
 
+@register
+class OverheadReport(TableReport):
+    """Median and quartiles over steps, or what a method has in memory."""
+
+    columns: ClassVar = (
+        *TableReport.columns,
+        *("reference", "median", "low", "high", "n", "measured_on"),
+    )
+    numbers: ClassVar = ("median", "low", "high")
+    labels: ClassVar = {
+        "step_ms": "Step (ms)",
+        "more_time": "More time (%)",
+        "kept_mb": "Kept (MB)",
+        "peak_mb": "Peak (MB)",
+    }
+
+    def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
+        """Return the table of the steps that were timed for it."""
+        if inputs.steps is None:
+            raise UserError(f"{record['name']}: expected the CSV of its training steps; got none")
+        return make_overhead(*read_steps(inputs.steps, record["timed"]))
+
+    def shown(self, cell: pd.Series) -> str:
+        """Return median and quartiles of steps; the one number of what a method has in memory."""
+        if cell["measure"] == "more_time" and cell["reference"]:
+            return "reference"
+        sign = "+" if cell["measure"] == "more_time" else ""
+        median, low, high = (f"{cell[name]:{sign}.2f}" for name in ("median", "low", "high"))
+        return median if pd.isna(cell["low"]) else f"{median} ({low} to {high})"
+
+    def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
+        """Return the title with the number of steps."""
+        n = max(table["n"])
+        return f"{record['title']}; median and quartiles of n = {n} steps a method."
+
+    def notes(self, table: pd.DataFrame) -> list[str]:
+        """Return where the steps were timed."""
+        return [f"Measured on {'; and on '.join(dict.fromkeys(table['measured_on']))}."]
+
+
 def make_overhead(steps: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
     """One row a cell: median and quartiles over steps, or what the method has in memory (MB).
 
-    `step_ms` is of the method's own steps; `more_time` of each step's time over that of the
+    `step_ms` is of the method's steps; `more_time` of each step's time over that of the
     network's first method on the same batch, less 1, in percent. `peak_mb` is there where it was
     measured.
     """
     rows = []
     for network, of_network in methods.groupby("network", sort=False):
         first = of_network["method"].iloc[0]
-        own = steps[steps["network"] == network]
-        seconds = own.pivot(index="step", columns="method", values="seconds")
+        of_steps = steps[steps["network"] == network]
+        seconds = of_steps.pivot(index="step", columns="method", values="seconds")
         for _, facts in of_network.iterrows():
             method = facts["method"]
             found = {

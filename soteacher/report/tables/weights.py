@@ -1,23 +1,44 @@
-"""The table of the weights of distillers' own losses: Table 5 of the paper."""
+"""The report of tables of the weights of distillers' own losses: Table 5 of the paper."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from soteacher.report.tables.tables import paper_values
+from soteacher.core.registry import register
+from soteacher.report.names import display_name
+from soteacher.report.paper_values import paper_values
+from soteacher.report.tables.base import Inputs, TableReport
 
 
-def make_weights(block: dict[str, Any]) -> pd.DataFrame:
-    """One row a cell: a distiller's weight for the students of a teacher method, and the paper's.
+@register
+class WeightReport(TableReport):
+    """A distiller's weight for the students of a teacher method, and the paper's."""
 
-    `remark` is what the method's file says that a reader of its weight must know.
-    """
-    paper = paper_values()["mean"]
-    rows = []
-    for cell in block["weights"]:
-        known = paper.get((block["table"], cell["paper_row"], cell["column"]), float("nan"))
-        shown = {name: cell[name] for name in ("row", "column", "weight", "remark")}
-        rows.append(shown | {"measure": "weight", "paper_weight": known})
-    return pd.DataFrame(rows)
+    columns: ClassVar = (*TableReport.columns, "weight", "paper_weight", "remark")
+    numbers: ClassVar = ("paper_weight",)
+
+    def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
+        """Return the table; `remark` is what a reader of the weight must know."""
+        paper = paper_values()["mean"]
+        rows = []
+        for cell in record["weights"]:
+            known = paper.get((record["name"], cell["paper_row"], cell["column"]), float("nan"))
+            shown = {name: cell[name] for name in ("row", "column", "weight", "remark")}
+            rows.append(shown | {"measure": "weight", "paper_weight": known})
+        return pd.DataFrame(rows)
+
+    def shown(self, cell: pd.Series) -> str:
+        """Return the weight, and the paper's where there is one."""
+        theirs = cell["paper_weight"]
+        return f"{cell['weight']:g}" + (f" (paper {theirs:g})" if pd.notna(theirs) else "")
+
+    def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
+        """Return the title."""
+        return f"{record['title']}."
+
+    def notes(self, table: pd.DataFrame) -> list[str]:
+        """Return the remarks."""
+        said = table.loc[table["remark"] != "", ["row", "remark"]].drop_duplicates()
+        return [f"{display_name(row)}: {remark}." for row, remark in said.itertuples(index=False)]

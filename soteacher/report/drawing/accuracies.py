@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from soteacher.report.figures.colours import styles
-from soteacher.report.figures.drawing import BAND, make_panels, panel_width, say_none
+from soteacher.report.drawing.colours import styles
+from soteacher.report.drawing.panels import BAND, make_panels, panel_width, say_none
 from soteacher.report.names import display_name
 
 LEAST_WIDTH = 2.9

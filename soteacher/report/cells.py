@@ -1,0 +1,140 @@
+"""Tables of runs: mean and standard deviation over seeds, with the paper's value where it may be.
+
+A kind of table that shows cells of runs is a subclass of `RunsTable`, often of one line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from soteacher.report.machines import machine_notes, trained_on
+from soteacher.report.paper_values import paper_values
+from soteacher.report.tables.base import Inputs, TableReport
+
+PERCENT = {"top1", "top5", "agreement"}
+"""Measures that are shares in [0, 1], and are shown in percent."""
+
+
+def number(value: float, measure: str, sign: str = "") -> str:
+    """Return a value as it is printed: two decimals in percent, three otherwise.
+
+    sign : `+` where the sign is always shown.
+    """
+    return f"{value:{sign}.2f}" if measure in PERCENT else f"{value:{sign}.3f}"
+
+
+class RunsTable(TableReport):
+    """A table of cells of runs.
+
+    Accuracies and agreement are in percent. `best_mean` and `best_sd` are of each run's best epoch
+    where the measure has one: for information, because the test set chose it. `runs`, `values` and
+    `status` are what the mean was made of, in one order. The paper's value is in the table only for
+    cells whose runs are the paper's own experiment: data, networks, recipe and methods.
+    """
+
+    columns: ClassVar = (*TableReport.columns, "role", "papers", "runs", "values", "status")
+    numbers: ClassVar = (
+        *("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference"),
+    )
+    texts: ClassVar = {"values": str}
+
+    def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
+        """Return the table: mean, sample standard deviation (n - 1), n of how many, and so on."""
+        measures, paper = inputs.measures(), paper_values()
+        return pd.DataFrame(
+            [_made_cell(record["name"], cell, measures, paper) for cell in record["cells"]]
+        )
+
+    def shown(self, cell: pd.Series) -> str:
+        """Return mean ± sd; the paper's value and the difference; n if runs are missing."""
+        measure = cell["measure"]
+        if cell["n"] == 0:
+            text = "none"
+        elif cell["n"] == 1:
+            text = number(cell["mean"], measure)
+        else:
+            text = f"{number(cell['mean'], measure)} ± {number(cell['sd'], measure)}"
+        if pd.notna(cell["paper_mean"]):
+            paper, deviation = (number(cell[name], measure) for name in ("paper_mean", "paper_sd"))
+            text += f" (paper {paper} ± {deviation}"
+            text += f", {number(cell['difference'], measure, '+')})" if cell["n"] else ")"
+        if cell["n"] < cell["n_planned"]:
+            text += f" (n = {cell['n']} of {cell['n_planned']})"
+        return text
+
+    def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
+        """Return the title with the number of seeds."""
+        planned = sorted(set(table["n_planned"]))
+        if planned == [1]:
+            return f"{record['title']}; one seed (n = 1), last epoch."
+        n = " or ".join(str(n) for n in planned)
+        return (
+            f"{record['title']}; mean ± sample standard deviation over n = {n} seeds, last epoch."
+        )
+
+    def notes(self, table: pd.DataFrame) -> list[str]:
+        """Return what is missing and why, and what the runs were trained on."""
+        missing = dict.fromkeys(table["note"][table["note"] != ""])
+        return [f"Missing: {note}." for note in missing] + machine_notes(table)
+
+    def paper_note(self, table: pd.DataFrame) -> str:
+        """Return whether no cell, or not every cell, is the paper's own experiment."""
+        if table["papers"].all():
+            return ""
+        if not table["papers"].any():
+            return "Not the paper's experiment"
+        return (
+            "Some cells are not the paper's experiment and have no value of the paper beside them"
+        )
+
+    def run_values(self, cell: pd.Series) -> list[dict[str, Any]]:
+        """Return each run with its value, or with how it ended; a blocked run has no record."""
+        facts = (cell[name].split() for name in ("runs", "values", "status"))
+        return [
+            {
+                "id": run,
+                "status": status,
+                "value": number(float(value), cell["measure"]) if status == "done" else status,
+                "record": None if status == "blocked" else f"{cell['role']}s/{run}/run.json",
+            }
+            for run, value, status in zip(*facts, strict=True)
+        ]
+
+
+def _made_cell(
+    table: str, cell: dict[str, Any], measures: pd.DataFrame, paper: pd.DataFrame
+) -> dict[str, Any]:
+    """One row of a table of runs."""
+    runs = measures.loc[cell["runs"]]
+    done = runs[runs["status"] == "done"]
+    scale = 100 if cell["measure"] in PERCENT else 1
+    values = pd.to_numeric(runs[cell["measure"]]) * scale
+    mean = values.mean()
+    best = f"best_{cell['measure']}"
+    bests = pd.to_numeric(done[best]) * scale if best in done else values[:0]
+    place = (table, cell["paper_row"], cell["column"])
+    known = cell["papers"] and place in paper.index
+    paper_mean = paper.loc[place, "mean"] if known else float("nan")
+    return {
+        "row": cell["row"],
+        "column": cell["column"],
+        "measure": cell["measure"],
+        "mean": mean,
+        "sd": values.std(ddof=1),
+        "n": len(done),
+        "n_planned": len(runs),
+        "best_mean": bests.mean(),
+        "best_sd": bests.std(ddof=1),
+        "papers": cell["papers"],
+        "paper_mean": paper_mean,
+        "paper_sd": paper.loc[place, "sd"] if known else float("nan"),
+        "difference": mean - paper_mean,
+        "note": "; ".join(dict.fromkeys(runs["note"][runs["note"] != ""])),
+        "role": cell["role"],
+        "runs": " ".join(cell["runs"]),
+        "values": " ".join(repr(float(value)) for value in values),
+        "status": " ".join(runs["status"]),
+        "trained_on": trained_on(done),
+    }

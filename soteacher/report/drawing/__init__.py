@@ -1,0 +1,1 @@
+"""What figures share: their look, panels and legends, colours, and lines of accuracy."""

@@ -1,0 +1,13 @@
+"""The numbers that the paper prints in its tables."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pandas as pd
+
+
+def paper_values() -> pd.DataFrame:
+    """Return every number of the paper's Tables 1 to 7, by (table, row, column)."""
+    with resources.files("soteacher.report").joinpath("paper_values.csv").open() as file:
+        return pd.read_csv(file).set_index(["table", "row", "column"])

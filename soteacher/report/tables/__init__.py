@@ -1,0 +1,51 @@
+"""The reports of the kinds of tables, one registered file per kind of `study.kinds.tables`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from soteacher.core import registry
+from soteacher.core.errors import UserError, unknown
+from soteacher.report.csv_files import read_csv, unreadable
+from soteacher.report.tables.base import Inputs, TableReport
+
+
+def table_report(kind: str) -> TableReport:
+    """Return the report of a kind of table; `UserError` if there is none."""
+    known = registry.names("report of a table")
+    if kind not in known:
+        raise UserError(
+            f"{unknown('kind of table', kind, known)}; soteacher/report/tables/ has none"
+        )
+    report: TableReport = registry.get("report of a table", kind)()
+    return report
+
+
+def report_of(table: pd.DataFrame) -> TableReport:
+    """Return the report of a made table's kind."""
+    return table_report(table["kind"].iloc[0])
+
+
+def make_table(record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
+    """Return a table, one row per cell, with its kind in the column `kind`.
+
+    record : what `study.summary.block_record` says of the table.
+    """
+    table = table_report(record["kind"]).make(record, inputs)
+    table.insert(0, "kind", record["kind"])
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table as `make_table` made it, from its CSV."""
+    # a text that is empty, or `nan`, is that text
+    kinds = read_csv(path, ("kind",), dtype=str, keep_default_na=False)["kind"]
+    if kinds.empty:
+        raise unreadable(path, "it has no rows")
+    report = table_report(kinds.iloc[0])
+    numbers: dict[str, Any] = {name: [""] for name in report.numbers}
+    options = {"dtype": report.texts, "keep_default_na": False, "na_values": numbers}
+    return read_csv(path, report.columns, **options)

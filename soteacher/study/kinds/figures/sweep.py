@@ -1,0 +1,103 @@
+"""A teacher method with one setting changed at a time: Figure 2 of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from soteacher.core.errors import UserError
+from soteacher.core.registry import register
+from soteacher.study.contents import Point, Points
+from soteacher.study.expansion import Expansion
+from soteacher.study.kinds.base import PairBlock, SeedRuns, check_known
+from soteacher.study.kinds.comparison import pair_deviations
+from soteacher.study.kinds.types import Listed, Value
+from soteacher.study.schema import Components, regularizers
+from soteacher.study.setting_change import Change, text
+
+
+@register
+class SweepFigure(PairBlock):
+    """A teacher method with one setting changed at a time, and its students: Figure 2.
+
+    `teachers` are methods to compare it with.
+    """
+
+    title: ClassVar = (
+        "Test accuracy of teachers and students as one setting of the teachers is changed"
+    )
+    meaning: ClassVar = (
+        "Each value is a teacher method of its own, its other settings as they are; the triangle "
+        "is the value that the method has elsewhere. The values are this project's: the paper "
+        "prints none of its own."
+    )
+
+    base: str
+    """The teacher method whose settings are changed."""
+    vary: Annotated[dict[str, Listed[Value]], Field(min_length=1)]
+    """Values by setting of one of its regularizers, `<regularizer>.<setting>`. A `weight` of 0
+    leaves the regularizer out. The base's own value need not be listed."""
+
+    def check(self, study: Components, where: str) -> None:
+        """What is varied must be a setting of the base, and the values must be such as it takes."""
+        super().check(study, where)
+        check_known("teacher method", (self.base,), study.teachers, f"{where}.base")
+        if self.base in self.teachers:
+            raise UserError(
+                f"{where}.teachers: expected methods to compare '{self.base}' with, not itself: it "
+                "is shown anyway"
+            )
+        for pair in self.pairs_in(study):
+            base = regularizers(study, self.base, study.pairs[pair].data)
+            for name, values in self.vary.items():
+                for value in values:
+                    try:
+                        Change(name, value).of(base)
+                    except UserError as error:
+                        raise UserError(f"{where}.vary.{name}: {error}") from None
+
+    def content(self, expansion: Expansion, name: str) -> Points:
+        """Return a panel per setting, of each pair if there are several."""
+        runs_of = self.runs(expansion, name)
+        pairs = self.pairs_in(expansion.study)
+        found: list[Point] = []
+        for pair in pairs:
+            for setting in self.vary:
+                panel = setting if len(pairs) == 1 else f"{pair} {setting}"
+                for distiller in self.distillers:
+                    found += self._swept(runs_of, panel, pair, setting, distiller)
+                    found += self._compared(runs_of, panel, pair, distiller)
+        return Points(tuple(found))
+
+    def _swept(
+        self, runs_of: SeedRuns, panel: str, pair: str, setting: str, distiller: str
+    ) -> Iterator[Point]:
+        """The points of all values of a setting, in order if they are numbers."""
+        study = runs_of.expansion.study
+        base = regularizers(study, self.base, study.pairs[pair].data)
+        base_value = Change(setting, self.vary[setting][0]).without(base)
+        values = list(dict.fromkeys([base_value, *self.vary[setting]]))
+        if not any(isinstance(value, str) for value in values):
+            values.sort()
+        runs = runs_of.students(pair, distiller, runs_of.teachers(pair, self.base))
+        differing = pair_deviations(study, pair, runs, self.base, distiller)
+        series = self.series(self.base, distiller)
+        for value in values:
+            teachers = runs_of.teachers(pair, self.base, Change(setting, value))
+            runs = runs_of.students(pair, distiller, teachers)
+            position = {"value": text(value), "is_base_value": value == base_value}
+            yield Point(panel, series, runs, teachers, differing, position)
+
+    def _compared(
+        self, runs_of: SeedRuns, panel: str, pair: str, distiller: str
+    ) -> Iterator[Point]:
+        """The points of the methods to compare with, which have no value of the setting."""
+        for method in self.teachers:
+            teachers = runs_of.teachers(pair, method)
+            runs = runs_of.students(pair, distiller, teachers)
+            differing = pair_deviations(runs_of.expansion.study, pair, runs, method, distiller)
+            series = self.series(method, distiller)
+            position = {"value": "", "is_base_value": False}
+            yield Point(panel, series, runs, teachers, differing, position)

@@ -1,0 +1,26 @@
+"""Test accuracy of teachers and students: Tables 1, 2 and 7 of the paper."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from soteacher.core.registry import register
+from soteacher.study.kinds.cells import ColumnsTable
+from soteacher.study.kinds.types import Listed
+
+Accuracy = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5"]
+
+
+@register
+class AccuracyTable(ColumnsTable):
+    """Test accuracy, a row a teacher method: Tables 1, 2 and 7 of the paper."""
+
+    title: ClassVar = (
+        "Test accuracy in percent, of teachers and of the students distilled from them"
+    )
+    meaning: ClassVar = (
+        "The paper's claim is that a teacher trained for its student (SoTeacher) gives a better "
+        "student, whatever its own accuracy. Accuracy counts the last epoch's predictions."
+    )
+
+    columns: Listed[Accuracy] = ("student.top1", "teacher.top1")

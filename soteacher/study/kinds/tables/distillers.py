@@ -1,0 +1,38 @@
+"""Test accuracy of students by distiller: Table 6 of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from soteacher.core.registry import register
+from soteacher.study.contents import Cell, Cells
+from soteacher.study.expansion import Expansion
+from soteacher.study.kinds.base import PairBlock
+from soteacher.study.kinds.comparison import pair_deviations
+
+
+@register
+class DistillerTable(PairBlock):
+    """Students' test accuracy, a row a distiller, a column a pair and teacher method: Table 6."""
+
+    title: ClassVar = "Test accuracy in percent of students, by distiller and teacher method"
+    meaning: ClassVar = (
+        "The paper's claim is that nearly every way to distill gives a better student when the "
+        "teacher was trained for it: the columns of a pair differ in the teacher, and in the "
+        "method's weight, which goes with it (Table 5)."
+    )
+
+    def content(self, expansion: Expansion, name: str) -> Cells:
+        """Return a cell per distiller, pair and teacher method."""
+        return Cells(tuple(self._cells(expansion, name)))
+
+    def _cells(self, expansion: Expansion, name: str) -> Iterator[Cell]:
+        study, runs_of = expansion.study, self.runs(expansion, name)
+        for distiller in self.distillers:
+            paper_row = study.distillers[distiller].method
+            for pair in self.pairs_in(study):
+                for method in self.teachers:
+                    runs = runs_of.students(pair, distiller, runs_of.teachers(pair, method))
+                    differing = pair_deviations(study, pair, runs, method, distiller)
+                    yield Cell(distiller, f"{pair} {method}", "top1", runs, differing, paper_row)
