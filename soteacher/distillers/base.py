@@ -88,8 +88,6 @@ class Distiller(LossTerm):
     temperature: float = Field(4.0, gt=0)
     """Temperature of both predictions in the divergence."""
 
-    label: ClassVar[str] = ""
-    """The method as the paper's tables print it; empty where they do not have it."""
     remark: ClassVar[str] = ""
     """What a reader of its weight in a table must know, if anything."""
 
