@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from pathlib import Path
 
 HELP = "List the data sources, networks, regularizers, distillers and kinds of blocks."
+DESCRIPTION = (
+    f"{HELP} Methods of installed packages are listed too; with study files, also those of their "
+    "method files."
+)
 
 HEADINGS = {
     "data source": "Data sources (`source` of a data set)",
@@ -15,22 +20,38 @@ HEADINGS = {
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Add no argument: the command has none."""
+    """Add the command's arguments."""
+    command.add_argument(
+        "study", type=Path, nargs="*", help="study files: also list the methods of their files"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the names, with the first sentence of what each says about itself."""
     from soteacher.core import registry
+    from soteacher.core.registry import Outside
     from soteacher.models import catalogue
     from soteacher.study.kinds import FIGURES, TABLES
+    from soteacher.study.load import methods_of
 
+    installed = registry.installed().values()
+    outside = [one for one in installed if isinstance(one, Outside)]
+    if options.study:
+        outside += methods_of(*options.study).values()
     for kind, heading in HEADINGS.items():
-        rows = [(name, _first_line(registry.get(kind, name))) for name in registry.names(kind)]
-        _print(heading, rows)
+        rows = [
+            (name, _first_line(registry.shipped_part(kind, name)))
+            for name in registry.shipped(kind)
+        ]
+        rows += [(m.name, f"{_first_line(m.part)} [{m.source}]") for m in outside if m.kind == kind]
+        _print(heading, sorted(rows))
     families = [(", ".join(f.examples), f.description) for f in catalogue.FAMILIES]
     _print("Networks (in `pairs`)", families)
     for heading, kinds in (("Kinds of tables", TABLES), ("Kinds of figures", FIGURES)):
         _print(heading, [(name, _first_line(block)) for name, block in kinds.items()])
+    for one in installed:
+        if not isinstance(one, Outside):
+            print(f"Not listed: {one}")
 
 
 def _first_line(part: type) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from soteacher.core.errors import UserError
 from soteacher.core.lazy import torch
+from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
 from soteacher.terms import LossTerm, RunContext, cross_entropy
 
@@ -146,8 +147,9 @@ class FeatureDistiller(Distiller):
     ) -> dict[str, Tensor]:
         """Return the method's own loss, weighted, under the name of its file."""
         assert isinstance(self.weight, float), "a distiller is used after for_teacher"
-        name = type(self).__module__.rpartition(".")[2]
-        return {name: self.weight * self.feature_loss(batch, output.features, teacher.features)}
+        return {
+            name_of(self): self.weight * self.feature_loss(batch, output.features, teacher.features)
+        }
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """The method's loss between features, unweighted, (); no gradient to the teacher's."""

@@ -86,9 +86,9 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     found += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
     expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
-    others = [] if teacher else [name for name in spec.terms if not _in_paper(kind, name)]
-    if others:
-        found.append(f"distiller {others[0]} (not in the paper)")
+    unknown = [] if teacher else [name for name in spec.terms if not _in_paper(kind, name)]
+    if unknown:
+        found.append(f"distiller {unknown[0]} (not in the paper)")
     elif expected is None:
         found.append(f"method {method} (not in the paper)")
     elif spec.terms.keys() != expected.keys():
