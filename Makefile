@@ -43,6 +43,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/python tests/unit/shipped_methods.py
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 format: $(INSTALLED)

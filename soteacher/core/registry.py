@@ -188,6 +188,12 @@ def check_new(name: str) -> None:
             raise UserError(f"soteacher itself has a {kind} of that name; choose another name")
 
 
+def clear() -> None:
+    """Look again for files and installed packages, where some were added or removed."""
+    for cached in (shipped, names, installed):
+        cached.cache_clear()
+
+
 def outside(part: type) -> Outside | None:
     """Where a class of a loss term comes from, if it is not this package's own."""
     return _outside.get(part)

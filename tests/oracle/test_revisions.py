@@ -75,7 +75,7 @@ STUDY = {
 
 def parts():
     """Kind, name and settings of everything that has a revision."""
-    registered = [(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
+    registered = [(kind, name) for kind in registry.PACKAGES for name in registry.shipped(kind)]
     families = [("network family", name) for name in FAMILIES]
     study = [("study", name) for name in ("stream", "true labels", "loop")]
     return [

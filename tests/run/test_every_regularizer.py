@@ -15,7 +15,7 @@ from soteacher.regularizers.base import ImageChange
 from soteacher.training import learner as learner_module
 from soteacher.training.learner import Learner
 
-NAMES = registry.names("regularizer")
+NAMES = registry.shipped("regularizer")
 CHANGING = [n for n in NAMES if issubclass(registry.get("regularizer", n), ImageChange)]
 METHODS = {name: {name: {}} for name in NAMES} | {
     "standard": {},

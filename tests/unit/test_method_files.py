@@ -228,10 +228,6 @@ def install(folder, monkeypatch):
     """A function that puts a package with entry points on the path: as pip would install it."""
     monkeypatch.syspath_prepend(str(folder))
 
-    def clear():
-        registry.installed.cache_clear()
-        registry.names.cache_clear()
-
     def add(entries, distribution="their_package", **modules):
         package = folder / distribution
         package.mkdir()
@@ -243,11 +239,11 @@ def install(folder, monkeypatch):
         (info / "METADATA").write_text(f"Name: {distribution}\nVersion: 1.2\n")
         lines = [f"{name} = {module}" for name, module in entries.items()]
         (info / "entry_points.txt").write_text("\n".join(["[soteacher.methods]", *lines]))
-        clear()
+        registry.clear()
 
     yield add
     monkeypatch.undo()
-    clear()
+    registry.clear()
     for module in [name for name in sys.modules if name.partition(".")[0].startswith("their_")]:
         registry.take(module)
         del sys.modules[module]
