@@ -2,6 +2,7 @@
 #   make demo PIP_FLAGS="--extra-index-url URL"   looks for packages there too, say for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                the paper's whole study, on a few generated images
+#   make test-documented                          tests with the methods of docs/add-a-method.md added
 #   make test-slurm                               on a Slurm of one node, which it sets up; Debian, root
 #   make test-conda                               with a conda and a channel, which it sets up; Linux
 
@@ -16,7 +17,7 @@ CONDA := .venv-conda
 SLURM := .venv-slurm
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo rehearsal test test-conda test-slurm lint format clean
+.PHONY: demo rehearsal test test-documented test-conda test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -37,6 +38,9 @@ test-conda: $(CONDA)/installed
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-documented: $(INSTALLED)
+	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
