@@ -65,7 +65,10 @@ class Copy:
         if not step.path:
             for line in step.text.splitlines():
                 if not line.startswith(LEFT_OUT):
-                    self.run(*shlex.split(line))
+                    words = shlex.split(line)
+                    # the installed command may be that of another clone
+                    named = [sys.executable, "-m", "soteacher"] if words[0] == "soteacher" else []
+                    self.run(*named or words[:1], *words[1:])
             return
         path = self.path / step.path
         path.parent.mkdir(parents=True, exist_ok=True)

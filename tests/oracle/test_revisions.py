@@ -435,7 +435,7 @@ def loop_result(folder):
     expanded = expand(read(STUDY))
     random = np.random.default_rng(1)
     train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    data = small_data(folder, expanded.data_spec("images"), train_images)
+    data = small_data(folder, expanded.data_spec("images").to_json(), train_images)
     how = JobOptions(folder / "store", "cpu", torch.get_num_threads(), False, 600.0)
     trained, found = {}, {}
     for role in ("teacher", "student"):
