@@ -2,6 +2,7 @@
 #   make demo PIP_FLAGS="--extra-index-url URL"   also uses this package index, for example for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                one seed of the paper's study, on a few generated images
+#   make test-documented                          tests with the methods of docs/add-a-method.md added
 #   make readme-picture                           picture of the demo's page for the README; Chromium
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
 #   make test-conda                               tests with a conda and a channel that it sets up; Linux
@@ -17,7 +18,7 @@ CONDA := .venv-conda
 SLURM := .venv-slurm
 export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
 
-.PHONY: demo readme-picture rehearsal test test-conda test-slurm lint format clean
+.PHONY: demo readme-picture rehearsal test test-documented test-conda test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -42,11 +43,15 @@ test-conda: $(CONDA)/installed
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+test-documented: $(INSTALLED)
+	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/python tests/unit/shipped_methods.py
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 format: $(INSTALLED)

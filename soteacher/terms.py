@@ -79,6 +79,11 @@ class LossTerm(Settings):
 
     _prepared: dict[str, nn.Module] = PrivateAttr(default_factory=dict)
     """Modules of a teacher-side preparation: trained, frozen, in eval mode."""
+    in_paper: ClassVar[bool] = False
+    """Whether the SoTeacher paper has results of it, with the settings that are the defaults here.
+    A subclass does not inherit it."""
+    display_name: ClassVar[str] = ""
+    """How tables and figures print the name; empty: as study files do. Not inherited either."""
     revision: ClassVar[int] = 1
     """Part of every spec that uses the term: a new number where its numerical result changes."""
     turns: ClassVar[int] = 1

@@ -49,6 +49,9 @@ def add_output(command: argparse.ArgumentParser) -> None:
 def add_training(command: argparse.ArgumentParser) -> None:
     """Add where and how networks are trained or timed."""
     command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
+    command.add_argument(
+        "--methods", type=Path, nargs="*", default=[], help="method files that the runs use"
+    )
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--threads", type=int, default=1, help="CPU threads")
     command.add_argument("--nondeterministic", action="store_true", help="allow any kernel")

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from pathlib import Path
+
+from soteacher.core import registry
+from soteacher.core.registry import Outside
 
 HELP = "List the data sources, networks, regularizers, distillers and kinds of blocks."
+DESCRIPTION = (
+    f"{HELP} Methods of installed packages are listed too; with study files, also those of their "
+    "method files."
+)
 
 METHODS = {
     "data source": "Data sources (`source` of a data set)",
@@ -16,25 +24,38 @@ BLOCKS = {"kind of table": "Kinds of tables", "kind of figure": "Kinds of figure
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Add no argument: the command has none."""
+    """Add the command's arguments."""
+    command.add_argument(
+        "study", type=Path, nargs="*", help="study files: also list the methods of their files"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the names, with the first sentence of what each says about itself."""
     from soteacher.models import catalogue
+    from soteacher.study.load import methods_of
 
-    _print_parts(METHODS)
+    installed = registry.installed().values()
+    outside = [method for method in installed if isinstance(method, Outside)]
+    if options.study:
+        outside += methods_of(*options.study).values()
+    _print_parts(METHODS, outside)
     families = [(", ".join(f.examples), f.description) for f in catalogue.FAMILIES]
     _print("Networks (in `pairs`)", families)
-    _print_parts(BLOCKS)
+    _print_parts(BLOCKS, [])
+    for method in installed:
+        if not isinstance(method, Outside):
+            print(f"Not listed: {method}")
 
 
-def _print_parts(headings: dict[str, str]) -> None:
-    from soteacher.core import registry
-
+def _print_parts(headings: dict[str, str], outside: list[Outside]) -> None:
     for kind, heading in headings.items():
-        rows = [(name, _first_line(registry.get(kind, name))) for name in registry.names(kind)]
-        _print(heading, rows)
+        rows = [
+            (name, _first_line(registry.shipped_part(kind, name)))
+            for name in registry.shipped(kind)
+        ]
+        rows += [(m.name, f"{_first_line(m.part)} [{m.source}]") for m in outside if m.kind == kind]
+        _print(heading, sorted(rows))
 
 
 def _first_line(part: type) -> str:

@@ -55,7 +55,15 @@ def run_prune(options: argparse.Namespace) -> None:
             f"left alone, results/{study} links to them: {n} of the runs that are not asked for; "
             f"name that study's file, too, or delete results/{study}"
         )
-    going = {run.path: run for run in unasked(runs, plans, links)}
+    missing = {run.path.name: run.methods_missing[0] for run in runs if run.methods_missing}
+    for run in unasked(runs, plans, links):
+        if name := missing.get(run.path.name):
+            print(
+                f"left alone, its method '{name}' is not at hand: {run.id}; name a study that "
+                f"lists the method's file, or delete the run with `soteacher forget "
+                f"{run.path.name[:12]} --store {store} --yes`"
+            )
+    going = {run.path: run for run in unasked(runs, plans, [*links, *missing])}
     for path in list(going):
         if holder := held_by(path):
             print(f"left alone, in use by {holder}: {going.pop(path).id}")

@@ -27,11 +27,13 @@ def run(options: argparse.Namespace) -> None:
 
     from soteacher.core import files
     from soteacher.data.prepared import open_prepared
+    from soteacher.study.method_files import load_methods
 
     of_job = job_options(options, save_every=math.inf)
     of_job.choose_gpu()  # before torch is imported
     from soteacher.training.step_timing import time_steps
 
+    load_methods(options.methods)
     request = files.read_json(options.block, "what to time")
     data = {path.stem: open_prepared(path, options.store) for path in options.data}
     steps, methods = time_steps(request, data, of_job)

@@ -31,8 +31,10 @@ def run(options: argparse.Namespace) -> None:
     """Train what the store does not have, then write the manifest and the links."""
     from soteacher.core import files
     from soteacher.data.prepared import open_prepared
+    from soteacher.study.method_files import load_methods
     from soteacher.training.job import publish, run_job
 
+    load_methods(options.methods)
     teachers: dict[str, Any] = {}
     for path in options.teachers:
         teachers |= files.read_json(path, "the teachers' manifest")["runs"]

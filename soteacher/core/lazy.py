@@ -1,4 +1,4 @@
-"""`from soteacher.lazy import torch`: torch, imported when it is first used; NumPy likewise.
+"""`from soteacher.core.lazy import torch`: torch, imported when it is first used; NumPy likewise.
 
 The settings of every regularizer and distiller stand beside their losses, and the study layer
 reads those settings without paying two seconds for torch (or having it at all).

@@ -11,15 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from soteacher.core.hashing import canonical_json
 from soteacher.core.lazy import numpy as np
 from soteacher.core.lazy import torch
 
-if TYPE_CHECKING:
-    Random = Callable[[str], np.random.Generator]
-    """Purpose to the generator of that draw, where the rest of its key is settled already."""
+Random = Callable[[str], "np.random.Generator"]
+"""Purpose to the generator of that draw, where the rest of its key is settled already."""
 
 
 def key(seed: int, role: str, purpose: str, stage: str = "", epoch: int = 0, step: int = 0) -> int:

@@ -41,7 +41,8 @@ SCALE = 3 / 1000
 class AB(Distiller):
     """A first stage that matches activation boundaries; cross-entropy and KD afterwards."""
 
-    label: ClassVar[str] = "AB"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "AB"
     remark: ClassVar[str] = (
         "this weight has no effect, here as in the authors' code: the method's loss is that of a "
         "first stage alone, unweighted"

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class AT(FeatureDistiller):
     """Mean squared error between attention maps of all stages."""
 
-    label: ClassVar[str] = "AT"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "AT"
 
     weight: Weight = Table5(standard=1000.0, soteacher=500.0)
     """Of the squared error (beta of Table 5)."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from soteacher.core.errors import UserError
 from soteacher.core.lazy import torch
+from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
 from soteacher.terms import LossTerm, RunContext, cross_entropy
 
@@ -88,8 +89,6 @@ class Distiller(LossTerm):
     temperature: float = Field(4.0, gt=0)
     """Temperature of both predictions in the divergence."""
 
-    label: ClassVar[str] = ""
-    """The method as the paper's tables print it; empty where they do not have it."""
     remark: ClassVar[str] = ""
     """What a reader of its weight in a table must know, if anything."""
 
@@ -148,8 +147,9 @@ class FeatureDistiller(Distiller):
     ) -> dict[str, Tensor]:
         """Return the method's own loss, weighted, under the name of its file."""
         assert isinstance(self.weight, float), "a distiller is used after for_teacher"
-        name = type(self).__module__.rpartition(".")[2]
-        return {name: self.weight * self.feature_loss(batch, output.features, teacher.features)}
+        return {
+            name_of(self): self.weight * self.feature_loss(batch, output.features, teacher.features)
+        }
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """The method's loss between features, unweighted, (); no gradient to the teacher's."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class CC(FeatureDistiller):
     """Products of consecutive images' differences between embedded features."""
 
-    label: ClassVar[str] = "CC"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "CC"
 
     weight: Weight = Table5(standard=0.02, soteacher=0.01)
     """Of the products (beta of Table 5)."""

@@ -43,7 +43,8 @@ EPSILON = 1e-7
 class CRD(FeatureDistiller):
     """Contrast of an image's embeddings by both networks with those of other images."""
 
-    label: ClassVar[str] = "CRD"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "CRD"
 
     weight: Weight = Table5(standard=0.8, soteacher=0.5)
     """Of the contrast (beta of Table 5)."""
@@ -56,7 +57,7 @@ class CRD(FeatureDistiller):
     dimensions: int = Field(128, ge=1)
     """Of the embeddings (d)."""
 
-    _site: Any = PrivateAttr()
+    _context: Any = PrivateAttr()
     _student: Any = PrivateAttr()
     _teacher: Any = PrivateAttr()
     _kept: dict[str, Any] = PrivateAttr()

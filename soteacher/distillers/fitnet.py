@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class FitNet(FeatureDistiller):
     """Mean squared error between the teacher's map of stage 2 and a regression of the student's."""
 
-    label: ClassVar[str] = "FitNets"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "FitNets"
 
     weight: Weight = Table5(standard=100.0, soteacher=50.0)
     """Of the squared error (beta of Table 5)."""

@@ -43,7 +43,8 @@ SLOPE = 0.1
 class FT(FeatureDistiller):
     """Difference between the factors of student and teacher, in where they are large."""
 
-    label: ClassVar[str] = "FT"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "FT"
 
     weight: Weight = Table5(standard=200.0, soteacher=100.0)
     """Of the difference (beta of Table 5)."""

@@ -16,7 +16,8 @@ from soteacher.distillers.base import Distiller
 class KD(Distiller):
     """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, and nothing more."""
 
-    label: ClassVar[str] = "KD"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "KD"
 
     ce: float = Field(0.5, ge=0)
     """Weight of the cross-entropy with the labels (alpha of Appendix D.2)."""

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class NST(FeatureDistiller):
     """Discrepancy between the distributions of channels, of all stages."""
 
-    label: ClassVar[str] = "NST"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "NST"
 
     weight: Weight = Table5(standard=50.0, soteacher=25.0)
     """Of the discrepancy (beta of Table 5)."""

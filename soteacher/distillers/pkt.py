@@ -30,7 +30,8 @@ EPSILON = 1e-7
 class PKT(FeatureDistiller):
     """Divergence between the probabilities of a batch's images to be neighbours."""
 
-    label: ClassVar[str] = "PKT"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "PKT"
 
     weight: Weight = Table5(standard=30000.0, soteacher=15000.0)
     """Of the divergence (beta of Table 5)."""

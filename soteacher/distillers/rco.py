@@ -23,7 +23,8 @@ from soteacher.distillers.base import Distiller
 class RCO(Distiller):
     """KD from one earlier state of the teacher after the other, and at last from the final one."""
 
-    label: ClassVar[str] = "RCO"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "RCO"
 
     ce: float = Field(0.5, ge=0)
     """Weight of the cross-entropy with the labels."""

@@ -32,7 +32,8 @@ TINY = 1e-12
 class RKD(FeatureDistiller):
     """Smooth l1 differences of distances and of angles between a batch's pooled features."""
 
-    label: ClassVar[str] = "RKD"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "RKD"
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Of the two together (beta of Table 5)."""

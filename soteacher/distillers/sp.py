@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class SP(FeatureDistiller):
     """Mean squared error between the similarities of a batch's images."""
 
-    label: ClassVar[str] = "SP"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "SP"
 
     weight: Weight = Table5(standard=3000.0, soteacher=1500.0)
     """Of the squared error (beta of Table 5)."""

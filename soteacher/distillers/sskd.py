@@ -46,7 +46,8 @@ RATE = 0.05
 class SSKD(Distiller):
     """KD of upright and turned images, and of their similarities under a self-supervised head."""
 
-    label: ClassVar[str] = "SSKD"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "SSKD"
     turns: ClassVar[int] = 4
 
     transformed_weight: Weight = Table5(standard=2.7, soteacher=1.0)

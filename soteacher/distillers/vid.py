@@ -37,7 +37,8 @@ LEAST, FIRST = 1e-5, 5.0
 class VID(FeatureDistiller):
     """Negative log-likelihood of the teacher's maps, given the student's, of all stages."""
 
-    label: ClassVar[str] = "VID"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "VID"
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Of the negative log-likelihood (beta of Table 5)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Features = dict[str, Tensor]
+Features = dict[str, "Tensor"]
 """By name: `stem`, `stage1`, ... (B, C, H, W) with `_pre` before a ReLU, `pooled` (B, C)."""
 
 

@@ -132,7 +132,8 @@ class AugMix(ImageChange):
     Beta(alpha, alpha) for each image, after crop and flip.
     """
 
-    label: ClassVar[str] = "AugMix"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "AugMix"
     table7: ClassVar[bool] = True
 
     alpha: float = Field(1.0, gt=0)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class Regularizer(LossTerm):
     """A loss term of a teacher. Its file's name is its key in a study's `teachers`."""
 
-    label: ClassVar[str] = ""
-    """What a teacher method of the regularizer's name is called in print, if not that."""
     table7: ClassVar[bool] = False
     """Whether Table 7 of the paper has a row of it alone, with the settings that are defaults."""
     remembers_images: ClassVar[bool] = False

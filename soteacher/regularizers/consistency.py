@@ -37,6 +37,7 @@ class Consistency(Regularizer):
     """`official`, the authors' code: the first prediction counts twice in the mean, and the
     1-based epoch e >= 2 has weight ramp(e/T). `paper`, the text: plain mean, ramp((e-1)/T)."""
 
+    in_paper: ClassVar[bool] = True
     remembers_images: ClassVar[bool] = True
 
     _penalty: ConsistencyPenalty = PrivateAttr()

@@ -33,7 +33,8 @@ class CRL(Regularizer):
     first epoch has no history and no term.
     """
 
-    label: ClassVar[str] = "CRL"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "CRL"
     table7: ClassVar[bool] = True
     remembers_images: ClassVar[bool] = True
 

@@ -42,7 +42,8 @@ class CutMix(ImageChange):
     Targets are blended in the exact shares of pixels.
     """
 
-    label: ClassVar[str] = "CutMix"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "CutMix"
     table7: ClassVar[bool] = True
     blends: ClassVar[bool] = True
 

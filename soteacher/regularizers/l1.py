@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class L1(Regularizer):
     """`weight` * `l1_sum` of the network, once a step, beside the recipe's weight decay."""
 
-    label: ClassVar[str] = "ℓ1"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "ℓ1"
     table7: ClassVar[bool] = True
 
     weight: float = Field(1e-5, ge=0)

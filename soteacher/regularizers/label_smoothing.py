@@ -34,7 +34,7 @@ def smoothed(targets: Tensor, epsilon: float) -> Tensor:
 class LabelSmoothing(Regularizer):
     """Targets moved towards the uniform distribution; images stay as they are."""
 
-    label: ClassVar[str] = "Label smoothing (added)"
+    display_name: ClassVar[str] = "Label smoothing (added)"
 
     epsilon: float = Field(0.1, ge=0, le=1)
     """Share of the uniform distribution in the target."""

@@ -5,7 +5,7 @@ The formula is `soteacher.penalties.lipschitz.lipschitz_sum`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ Weight = Annotated[float, Field(ge=0)]
 @register
 class Lipschitz(Regularizer):
     """`weight` * `lipschitz_sum` of the network, once a step, after the forward pass."""
+
+    in_paper: ClassVar[bool] = True
 
     weight: Weight | dict[str, Weight] = 1e-5
     """lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet); may be a map by data set."""

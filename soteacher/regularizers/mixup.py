@@ -46,7 +46,8 @@ class Mixup(ImageChange):
     Cross-entropy with the blended target is the same share of either label's: the authors' loss.
     """
 
-    label: ClassVar[str] = "Mixup"
+    in_paper: ClassVar[bool] = True
+    display_name: ClassVar[str] = "Mixup"
     table7: ClassVar[bool] = True
     blends: ClassVar[bool] = True
 

@@ -56,5 +56,5 @@ def _word(word: str) -> str:
         return f"ResNet{residual[1]}"
     for kind in ("distiller", "regularizer"):
         if word in registry.names(kind):
-            return registry.get(kind, word).label or word
+            return vars(registry.get(kind, word)).get("display_name") or word
     return LABELS.get(word, word)

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from soteacher.core import files
+from soteacher.core import files, registry
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
 from soteacher.data.prepared import Prepared
@@ -78,10 +78,25 @@ class Stored:
         if self.description is None or "teacher" not in self.description:
             return set()
         needed = {self.description["teacher"]["fingerprint"]}
-        if self.role == "student":
+        if "preparation" in self.description:
+            needed.add(self.description["preparation"]["fingerprint"])
+        elif self.role == "student":
             spec = PreparationSpec(RunSpec.from_json(self.description["spec"]))
-            needed.add(fingerprint(spec, self.description["data_sha256"]))
+            with suppress(UserError):  # a method that this version no longer has
+                needed.add(fingerprint(spec, self.description["data_sha256"]))
         return {_name(own) for own in needed}
+
+    @property
+    def methods_missing(self) -> list[str]:
+        """Names of its methods of which neither a file nor a package is at hand, in any version."""
+        if self.description is None:
+            return []
+        kind = "regularizer" if self.role == "teacher" else "distiller"
+        return [
+            name
+            for name in self.description["spec"]["terms"]
+            if name not in registry.names(kind) and not registry.files_of(name)
+        ]
 
 
 def _name(own: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -48,9 +48,13 @@ def _texts(settings: type[Settings]) -> dict[str, str]:
     return found
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of study files, for editors that complete and check them."""
+def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """The JSON schema of study files, for editors that complete and check them.
+
+    methods : names of the regularizers and distillers in it, by kind; None: all that there are.
+    """
     definitions: dict[str, Any] = {}
+    named = methods or {kind: registry.names(kind) for kind in registry.BASES}
 
     def schema(settings: type[Settings]) -> dict[str, Any]:
         made = settings.model_json_schema(
@@ -73,14 +77,14 @@ def json_schema() -> dict[str, Any]:
         sources.append(source)
     regularizers = {
         name: {"anyOf": [schema(registry.get("regularizer", name)), {"type": "null"}]}
-        for name in registry.names("regularizer")
+        for name in named["regularizer"]
     }
     methods = TeacherMethod.model_json_schema(schema_generator=_Described)
     table5 = methods["properties"]["table5"]
     distillers = {}
-    for name in registry.names("distiller"):
+    for name in named["distiller"]:
         distillers[name] = schema(registry.get("distiller", name))
-        distillers[name]["properties"]["method"] = {"enum": list(registry.names("distiller"))}
+        distillers[name]["properties"]["method"] = {"enum": list(named["distiller"])}
     top["properties"] |= {
         "tables": {"type": "object", "additionalProperties": {"anyOf": _kinds("table", schema)}},
         "figures": {

@@ -16,6 +16,7 @@ from soteacher.data.settings import Augment, TrueLabels
 from soteacher.models import catalogue
 from soteacher.regularizers.base import check_together
 from soteacher.study.kinds.base import Block
+from soteacher.study.method_files import load_methods
 from soteacher.study.schema import (
     NAME,
     PARTS,
@@ -27,6 +28,7 @@ from soteacher.study.schema import (
 )
 from soteacher.study.study import Study
 
+Methods = Mapping[str, registry.Outside]
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
 """What no table or figure may be called: each is a target beside the workflow's rules."""
 
@@ -52,10 +54,22 @@ def load(path: Path, *over: Path) -> Study:
     Files given `over` it change and add keys, one after the other, at any depth: as Snakemake does
     with several of `--configfile`.
     """
+    return read(_merged(path, *over), " + ".join(map(str, (path, *over))))
+
+
+def methods_of(path: Path, *over: Path) -> Methods:
+    """Name to loss term of the method files that a study lists, whether it uses them or not."""
+    listed = _merged(path, *over).get("methods") or []
+    if not isinstance(listed, list) or not all(isinstance(file, str) for file in listed):
+        raise UserError(f"{path}.methods: expected a list of Python files; got {listed!r}")
+    return load_methods(listed, f"{path}.methods")
+
+
+def _merged(path: Path, *over: Path) -> dict[str, Any]:
     values = values_of(path)
     for other in over:
         values = _over(values, values_of(other))
-    return read(values, " + ".join(map(str, (path, *over))))
+    return values
 
 
 def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,12 +109,16 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         for name in values[part]:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
+    own = load_methods(head.methods, f"{where}.methods")
     study = Study.model_construct(
         **dict(head),
         data={k: _data(v, f"{where}.data.{k}") for k, v in values["data"].items()},
-        teachers={k: _teacher(v, f"{where}.teachers.{k}") for k, v in values["teachers"].items()},
+        teachers={
+            k: _teacher(v, f"{where}.teachers.{k}", own) for k, v in values["teachers"].items()
+        },
         distillers={
-            k: _student(k, v, f"{where}.distillers.{k}") for k, v in values["distillers"].items()
+            k: _student(k, v, f"{where}.distillers.{k}", own)
+            for k, v in values["distillers"].items()
         },
         tables={k: _block("table", v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
         figures={
@@ -137,11 +155,11 @@ def _data(values: Any, where: str) -> DataSet:
     )
 
 
-def _teacher(values: Any, where: str) -> TeacherMethod:
+def _teacher(values: Any, where: str, own: Methods) -> TeacherMethod:
     values = _mapping(values, where)
     stated = {key: values.pop(key) for key in ("table5",) if key in values}
     regularizers = {
-        name: parse(_part("regularizer", name, where), settings, f"{where}.{name}")
+        name: parse(_part("regularizer", name, where, own), settings, f"{where}.{name}")
         for name, settings in values.items()
     }
     try:
@@ -152,10 +170,10 @@ def _teacher(values: Any, where: str) -> TeacherMethod:
     return method.model_copy(update={"regularizers": regularizers})
 
 
-def _student(name: str, values: Any, where: str) -> Student:
+def _student(name: str, values: Any, where: str, own: Methods) -> Student:
     values = _mapping(values, where)
     method = values.pop("method", name)
-    part = _part("distiller", method, where)
+    part = _part("distiller", method, where, own)
     _check_keys(values, [*part.model_fields, "method"], where)
     return Student.model_construct(method=method, distiller=parse(part, values, where))
 
@@ -180,9 +198,13 @@ def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None
             raise UserError(f"{where}: {unknown('key', key, known)}")
 
 
-def _part(kind: str, name: str, where: str) -> Any:
+def _part(kind: str, name: str, where: str, own: Methods | None = None) -> Any:
+    """The class of a registered part, or of a method file of the study."""
+    files = {n: method.part for n, method in (own or {}).items() if method.kind == kind}
     try:
-        return registry.get(kind, name)
+        if name not in files and name not in registry.names(kind) and files:
+            raise UserError(unknown(kind, name, [*registry.names(kind), *files]))
+        return files.get(name) or registry.get(kind, name)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

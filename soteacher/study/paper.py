@@ -86,7 +86,10 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     found += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
     expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
-    if expected is None:
+    unknown = [] if teacher else [name for name in spec.terms if not _in_paper(kind, name)]
+    if unknown:
+        found.append(f"distiller {unknown[0]} (not in the paper)")
+    elif expected is None:
         found.append(f"method {method} (not in the paper)")
     elif spec.terms.keys() != expected.keys():
         used = " + ".join(sorted(spec.terms)) or "nothing"
@@ -107,17 +110,24 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
 
 def _teacher(method: str) -> dict[str, dict[str, Any]] | None:
     """The settings of a teacher method of the paper; a row of Table 7 is its file's defaults."""
-    if method in registry.names("regularizer") and registry.get("regularizer", method).table7:
+    if _in_paper("regularizer", method) and registry.get("regularizer", method).table7:
         return {method: {}}
     return TEACHERS.get(method)
 
 
 def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:
     """The settings of a distiller of the paper, for students of one teacher method of it."""
-    if method not in registry.names("distiller") or not registry.get("distiller", method).label:
+    if not _in_paper("distiller", method):
         return None
     column = "soteacher" if taught_by == "soteacher" else "standard"
     return {method: registry.get("distiller", method)().for_teacher(column).spec()}
+
+
+def _in_paper(kind: str, name: str) -> bool:
+    """Whether a name is a method of the paper: its own class says so, not one it derives from."""
+    if name not in registry.names(kind):
+        return False
+    return bool(vars(registry.get(kind, name)).get("in_paper", False))
 
 
 def _data_of(network: str) -> str:

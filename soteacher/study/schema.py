@@ -40,6 +40,9 @@ class Head(Settings):
     study: Name
     """The study's name: its results lie in results/<name>."""
     seeds: Seeds
+    methods: tuple[str, ...] = ()
+    """Python files of your own distillers and regularizers, by their paths from the working
+    directory. Each registers one, named after the file; its content is part of what a run is."""
     store: str = "results/store"
     """Folder of trained runs, shared by studies. No part of what a run is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -81,20 +81,29 @@ class TermSpec:
 
     revision: int
     settings: dict[str, Any] = field(default_factory=dict)
+    code_sha256: str | None = None
+    """Of the file that the term comes from; None where it comes from an installed package."""
 
     @classmethod
     def of(cls, term: LossTerm) -> Self:
         """Return the spec of a term with its settings."""
-        return cls(term.revision, term.spec())
+        outside = registry.outside(type(term))
+        return cls(term.revision, term.spec(), outside.code_sha256 if outside else None)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return what `to_json` wrote."""
-        return cls(values["revision"], {k: v for k, v in values.items() if k != "revision"})
+        settings = dict(values)
+        return cls(settings.pop("revision"), settings, settings.pop("code_sha256", None))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"revision": self.revision, **self.settings}
+        code = {} if self.code_sha256 is None else {"code_sha256": self.code_sha256}
+        return {"revision": self.revision, **code, **self.settings}
+
+    def part(self, kind: str, name: str) -> Any:
+        """Return the class of the term; `UserError` if it is not at hand."""
+        return registry.get(kind, name, self.code_sha256)
 
 
 @dataclass(frozen=True)
@@ -175,11 +184,16 @@ class RunSpec:
         """Return what a student's spec says of it: which epochs are kept changes no student."""
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
 
+    def check_methods(self) -> None:
+        """Raise `UserError` if a loss term is not at hand, or its file is not the planned one."""
+        for name, term in self.terms.items():
+            term.part(KINDS[self.role], name)
+
     def loss_terms(self) -> list[LossTerm]:
         """Return new loss terms, by name: each run needs its own."""
         terms: list[LossTerm] = []
         for name, spec in sorted(self.terms.items()):
-            part = registry.get(KINDS[self.role], name)
+            part = spec.part(KINDS[self.role], name)
             check_revision(part, spec.revision, name)
             terms.append(parse(part, spec.settings, name))
         return terms
@@ -220,7 +234,7 @@ class RunSpec:
             shared["images"] = {
                 name: term.to_json()
                 for name, term in self.terms.items()
-                if issubclass(registry.get("regularizer", name), ImageChange)
+                if issubclass(term.part("regularizer", name), ImageChange)
             }
         if self.teacher is not None:
             shared |= {"teacher": self.teacher.to_json()}
@@ -247,9 +261,9 @@ class PreparationSpec:
         recipe = {k: v for k, v in student["recipe"].items() if k not in main}
         terms = {}
         for name, term in self.student.terms.items():
-            weights = (*Distiller.model_fields, *registry.get("distiller", name).weights())
+            weights = (*Distiller.model_fields, *term.part("distiller", name).weights())
             settings = {k: v for k, v in term.settings.items() if k not in weights}
-            terms[name] = TermSpec(term.revision, settings).to_json()
+            terms[name] = TermSpec(term.revision, settings, term.code_sha256).to_json()
         return spec | {"role": self.role, "recipe": recipe, "terms": terms}
 
     @cached_property

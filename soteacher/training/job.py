@@ -50,6 +50,8 @@ def run_job(
                 locks.enter_context(member.folder.lock())
             pending = [member for member in pending if not member.folder.finished()]
             if pending:
+                for member in pending:
+                    member.spec.check_methods()
                 options.choose_gpu()
                 from soteacher.training.passes import train_passes
 

@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from soteacher.core import registry
 from soteacher.core.errors import UserError
 from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
-from soteacher.study.specs import PreparationSpec, RunSpec
+from soteacher.study.specs import KINDS, PreparationSpec, RunSpec, fingerprint
 from soteacher.training import device as devices
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.members import Member
@@ -26,7 +27,14 @@ def describe(
 ) -> None:
     """Write what a folder is for, before its run is trained."""
     facts = {"id": folder.id, "spec": spec.to_json(), "data_sha256": data.sha256}
+    if isinstance(spec, RunSpec) and spec.role == "student" and _packages_or_files(spec):
+        # which preparation the run may need is known without the method, which may be gone later
+        facts["preparation"] = {"fingerprint": fingerprint(PreparationSpec(spec), data.sha256)}
     folder.describe(facts | member.taught_by)
+
+
+def _packages_or_files(spec: RunSpec) -> bool:
+    return any(name not in registry.shipped(KINDS[spec.role]) for name in spec.terms)
 
 
 def finish(
@@ -43,6 +51,10 @@ def finish(
         "code_sha256": code_sha256(),
         "soteacher": VERSION,
     }
+    outside = [registry.outside(type(term)) for term in learner.terms]
+    packages = {one.name: one.source for one in outside if one and one.code_sha256 is None}
+    if packages:
+        facts["method_packages"] = packages
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}

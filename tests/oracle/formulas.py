@@ -1,7 +1,12 @@
 """The loss of each distiller in plain NumPy, float64, image by image and pair by pair.
 
-Written from the formulas, not from the package: one function a method, of (the started method, the
-batch, the student's features, the teacher's features), all arrays.
+Written from the formulas, not from the package. The function of a method has the method's name, by
+which tests find it, and `@reads` says which outputs of the student it takes. Its arguments are the
+started method, the batch, and the outputs of student and teacher: dicts of arrays, with the
+features by their names and the `logits`. It returns
+
+- the method's own loss without its weight, for a `FeatureDistiller`;
+- the whole loss, cross-entropy included, for a method that reads the logits alone.
 """
 
 from __future__ import annotations
@@ -11,10 +16,21 @@ import math
 
 import numpy as np
 
-from soteacher.core import registry
-from soteacher.distillers.base import FeatureDistiller
-
+FORMULAS = {}
+"""Method name to its formula."""
+READS = {}
+"""Method name to the outputs of the student that the formula takes."""
 STAGES = ("stage1", "stage2", "stage3")
+
+
+def reads(*outputs):
+    """Function decorator: the formula of the method of that name, which takes these outputs."""
+
+    def noted(formula):
+        FORMULAS[formula.__name__], READS[formula.__name__] = formula, outputs
+        return formula
+
+    return noted
 
 
 def array(tensor):
@@ -70,6 +86,7 @@ def batch_normed(maps, norm):
     return scaled * array(norm.weight)[:, None, None] + array(norm.bias)[:, None, None]
 
 
+@reads("stage2")
 def fitnet(method, batch, student, teacher):
     conv, norm, _ = method.modules["regressor"]
     maps, weight, bias = student["stage2"], array(conv.weight), array(conv.bias)
@@ -83,6 +100,7 @@ def attention_of(image):
     return unit(np.mean([channel**2 for channel in image], axis=0).ravel())
 
 
+@reads(*STAGES)
 def at(method, batch, student, teacher):
     total = 0.0
     for stage in STAGES:
@@ -91,6 +109,7 @@ def at(method, batch, student, teacher):
     return total
 
 
+@reads("stage3")
 def sp(method, batch, student, teacher):
     def rows(maps):
         flat = [image.ravel() for image in maps]
@@ -110,12 +129,14 @@ def embedded(method, student, teacher):
     return ours, linear(modules["teacher_embedding"], teacher["pooled"])
 
 
+@reads("pooled")
 def cc(method, batch, student, teacher):
     ours, theirs = embedded(method, student, teacher)
     apart = [np.abs(s - t) for s, t in zip(ours, theirs, strict=True)]
     return np.mean([one @ following for one, following in itertools.pairwise(apart)])
 
 
+@reads(*STAGES)
 def vid(method, batch, student, teacher):
     total = 0.0
     for stage in STAGES:
@@ -135,6 +156,7 @@ def smooth_l1(differences):
     return np.where(size < 1, 0.5 * size**2, size - 0.5).mean()
 
 
+@reads("pooled")
 def rkd(method, batch, student, teacher):
     def distances(rows):
         apart = np.array([[np.linalg.norm(a - b) for b in rows] for a in rows])
@@ -148,6 +170,7 @@ def rkd(method, batch, student, teacher):
     return 25 * distance + 50 * smooth_l1(angles(ours) - angles(theirs))
 
 
+@reads("pooled")
 def pkt(method, batch, student, teacher):
     def probabilities(rows):
         likeness = np.array([[(unit(a) @ unit(b) + 1) / 2 for b in rows] for a in rows])
@@ -161,6 +184,7 @@ def pkt(method, batch, student, teacher):
     return total / len(student["pooled"]) ** 2
 
 
+@reads(*STAGES)
 def nst(method, batch, student, teacher):
     def kernel(first, second):
         pairs = itertools.product(first, second)
@@ -178,6 +202,7 @@ def leaky(maps):
     return np.where(maps > 0, maps, 0.1 * maps)
 
 
+@reads("stage3")
 def ft(method, batch, student, teacher):
     maps = student["stage3"]
     layers = list(method.modules["translator"])
@@ -191,6 +216,7 @@ def ft(method, batch, student, teacher):
     return np.mean([np.abs(attention_of(s) - attention_of(t)) for s, t in pairs])
 
 
+@reads("pooled")
 def crd(method, batch, student, teacher):
     term = method.term
     ours, theirs = ([unit(row) for row in rows] for rows in embedded(method, student, teacher))
@@ -215,9 +241,29 @@ def crd(method, batch, student, teacher):
     return total / len(ours)
 
 
-FORMULAS = {
-    name: globals()[name]
-    for name in registry.names("distiller")
-    if issubclass(registry.get("distiller", name), FeatureDistiller) and name in globals()
-}
-"""Of the methods with one weighted loss between features, by their names."""
+def softmax(logits):
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(batch, logits):
+    """Of the upright images: all but the first B rows of logits are turned ones."""
+    pairs = zip(softmax(logits), array(batch.labels), strict=False)
+    return np.mean([-math.log(shares[label]) for shares, label in pairs])
+
+
+def divergences(student, teacher, temperature):
+    """T^2 KL(teacher || student) of softened predictions, of each image."""
+    pairs = zip(softmax(student / temperature), softmax(teacher / temperature), strict=True)
+    return [temperature**2 * sum(q * (np.log(q) - np.log(p))) for p, q in pairs]
+
+
+@reads("logits")
+def kd(method, batch, student, teacher):
+    found = np.mean(divergences(student["logits"], teacher["logits"], 4))
+    return 0.5 * cross_entropy(batch, student["logits"]) + 0.5 * found
+
+
+@reads("logits")
+def rco(method, batch, student, teacher):
+    return kd(method, batch, student, teacher)

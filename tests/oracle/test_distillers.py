@@ -1,8 +1,12 @@
-"""Every method with a loss between features against `formulas`: value, gradients, properties."""
+"""Every method against `formulas`: value, gradients, properties.
+
+Methods with a loss between features come first, then those that read the logits alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,31 +24,24 @@ from distilling import (
     started,
     with_feature,
 )
-from formulas import FORMULAS
+from formulas import FORMULAS, READS
 
 from soteacher.core import registry
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.core.random import seeded
 from soteacher.distillers.base import FeatureDistiller
 from soteacher.models.output import Output
 
-NAMES = [
-    n
-    for n in registry.names("distiller")
-    if issubclass(registry.get("distiller", n), FeatureDistiller)
-]
+ALL = registry.shipped("distiller")
+NAMES = [n for n in ALL if issubclass(registry.get("distiller", n), FeatureDistiller)]
+OF_LOGITS = [n for n in ALL if READS.get(n) == ("logits",)]
 FEW = {"crd": {"negatives": 4}, "cc": {"dimensions": 4}}
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 2)
 B = 4
 WITH_MINIMUM = ("at", "sp", "rkd", "pkt", "nst")
 """Those that are at their least, 0 with no gradient, where the student's features are the
 teacher's; the others compare what passed through layers."""
-READS = {
-    **dict.fromkeys(("fitnet",), ("stage2",)),
-    **dict.fromkeys(("at", "vid", "nst"), ("stage1", "stage2", "stage3")),
-    **dict.fromkeys(("sp", "ft"), ("stage3",)),
-    **dict.fromkeys(("cc", "rkd", "pkt", "crd"), ("pooled",)),
-}
 
 
 def method_of(name, teacher, student=STUDENT, **settings) -> Method:
@@ -64,8 +61,10 @@ def own_loss(method, name, student, teacher, n=B):
     return method.losses(batch_of(n), student, teacher)[name]
 
 
-def arrays(features):
-    return {name: value.detach().numpy() for name, value in features.items()}
+def arrays(output):
+    """An output as `formulas` take it: features and logits, by name."""
+    values = output.features | {"logits": output.logits}
+    return {name: value.detach().numpy() for name, value in values.items()}
 
 
 def again(method, beginning):
@@ -78,8 +77,16 @@ def weight_of(method):
     return method.term.weight
 
 
-def test_every_method_with_a_loss_between_features_has_its_formula_here():
-    assert set(NAMES) == set(FORMULAS) == set(READS)
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_has_its_formula_or_a_test_file_of_its_own(name):
+    """A file of its own is for what a formula of one step cannot say, as a first stage."""
+    assert name in FORMULAS or Path(__file__).with_name(f"test_{name}.py").is_file()
+    assert name in FORMULAS or name not in NAMES
+    assert READS.get(name) != ("logits",) or name not in NAMES
+
+
+def test_every_formula_is_of_a_method():
+    assert {*FORMULAS} <= {*ALL}
 
 
 @pytest.mark.parametrize("size", TEACHERS)
@@ -87,9 +94,7 @@ def test_every_method_with_a_loss_between_features_has_its_formula_here():
 def test_the_loss_is_the_formula_s_times_the_weight(name, size):
     method = method_of(name, TEACHERS[size])
     student, teacher = outputs(TEACHERS[size], n=B)
-    expected = FORMULAS[name](
-        method, batch_of(B), arrays(student.features), arrays(teacher.features)
-    )
+    expected = FORMULAS[name](method, batch_of(B), arrays(student), arrays(teacher))
     found = own_loss(method, name, student, teacher)
     assert found.shape == ()
     assert found.item() == pytest.approx(weight_of(method) * expected, rel=1e-9)
@@ -112,10 +117,10 @@ def test_the_gradient_to_each_feature_is_that_of_the_formula(name, size):
         for place in places:
             sides = []
             for shift in (1e-6, -1e-6):
-                moved = arrays(student.features)
+                moved = arrays(student)
                 moved[key] = moved[key].copy()
                 moved[key][place] += shift
-                sides.append(FORMULAS[name](method, batch_of(B), moved, arrays(teacher.features)))
+                sides.append(FORMULAS[name](method, batch_of(B), moved, arrays(teacher)))
             expected = weight_of(method) * (sides[0] - sides[1]) / 2e-6
             scale = value.grad.abs().max().item()
             assert value.grad[place].item() == pytest.approx(expected, rel=1e-4, abs=1e-5 * scale)
@@ -161,7 +166,7 @@ def test_the_losses_are_ce_kd_and_the_method_s_own_scaled_by_its_weight(name):
     assert once[name].item() != 0
 
 
-@pytest.mark.parametrize("name", registry.names("distiller"))
+@pytest.mark.parametrize("name", ALL)
 def test_the_teacher_gets_no_gradient(name):
     part = registry.get("distiller", name)
     method = method_of(name, SAME_SIZE)
@@ -256,6 +261,31 @@ def test_what_cannot_be_matched_is_refused_in_one_line(name):
     with pytest.raises(UserError) as refused:
         method_of(name, SAME_SIZE, without)
     assert "stage" in str(refused.value) and "\n" not in str(refused.value)
+
+
+# methods that read the logits alone
+
+
+@pytest.mark.parametrize("epoch", range(4))
+@pytest.mark.parametrize("name", OF_LOGITS)
+def test_the_whole_loss_of_logits_is_the_formula_s_and_so_is_its_gradient(name, epoch):
+    """In each of four epochs, for what grows or falls over them; nothing else gets a gradient."""
+    method = started(name, replace(site_of(SAME_SIZE, labels=LABELS), epochs=4))
+    batch = batch_of(B, Cursor(Stage.MAIN, epoch, 0))
+    student, teacher = outputs(SAME_SIZE, n=B * method.term.turns)
+    student.logits.requires_grad_()
+    total = sum(method.losses(batch, student, teacher).values())
+    ours, theirs = arrays(student), arrays(teacher)
+    assert total.item() == pytest.approx(FORMULAS[name](method, batch, ours, theirs), rel=1e-9)
+    total.backward()
+    assert all(value.grad is None for value in student.features.values())
+
+    def moved(logits):
+        values = ours | {"logits": logits.numpy()}
+        return torch.tensor(FORMULAS[name](method, batch, values, theirs))
+
+    expected = central_differences(moved, student.logits.detach())
+    torch.testing.assert_close(student.logits.grad, expected, rtol=1e-5, atol=1e-8)
 
 
 # hand-worked

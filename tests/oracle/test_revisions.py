@@ -82,7 +82,7 @@ STUDY = {
 def parts():
     """Kind, name and settings of everything that has a revision."""
     kinds = ("data source", "regularizer", "distiller")
-    registered = [(kind, name) for kind in kinds for name in registry.names(kind)]
+    registered = [(kind, name) for kind in kinds for name in registry.shipped(kind)]
     families = [("network family", name) for name in FAMILIES]
     study = [("study", name) for name in ("stream", "true labels", "loop")]
     return [
@@ -470,7 +470,7 @@ def trained_result(folder):
     expanded = expand(read(STUDY))
     random = np.random.default_rng(1)
     train_images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    data = small_data(folder, expanded.data_spec("images"), train_images)
+    data = small_data(folder, expanded.data_spec("images").to_json(), train_images)
     how = JobOptions(folder / "store", "cpu", torch.get_num_threads(), False, 600.0)
     trained, found = {}, {}
     for role in ("teacher", "student"):

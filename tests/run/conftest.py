@@ -190,7 +190,7 @@ def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType
     (place / f"{name}.py").write_text(code)
     package.__path__.append(str(place))
     importlib.invalidate_caches()
-    registry.names.cache_clear()
+    registry.clear()
     module = f"{package.__name__}.{name}"
     try:
         yield importlib.import_module(module)
@@ -198,7 +198,7 @@ def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType
         package.__path__.remove(str(place))
         sys.modules.pop(module, None)  # another test may add another part of that name
         registry._parts.pop(module, None)
-        registry.names.cache_clear()
+        registry.clear()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from soteacher.training.learner import Learner
 from soteacher.training.setup import PassSetup
 from soteacher.training.teacher import FrozenTeacher
 
-NAMES = registry.names("distiller")
+NAMES = registry.shipped("distiller")
 SHORT = {
     "ab": {"prepare_epochs": 2},
     "crd": {"negatives": 8},

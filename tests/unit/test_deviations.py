@@ -141,6 +141,8 @@ OTHER_STUDENTS = [
     ("kd", {"at": {"revision": 1}}, "kd is at (paper: kd)"),
     ("kd", {}, "kd is nothing (paper: kd)"),
     ("kd_hot", {"kd": {"revision": 1}}, "method kd_hot (not in the paper)"),
+    ("ours", {"ours": {"revision": 1}}, "distiller ours (not in the paper)"),
+    ("kd", {"ours": {"revision": 1}}, "distiller ours (not in the paper)"),
 ]
 
 

@@ -166,7 +166,7 @@ def tools(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(registry.PACKAGES, "tool", "toolbox")
     monkeypatch.setattr(registry, "_parts", {})
-    registry.names.cache_clear()
+    registry.clear()
 
     def add(name, *classes):
         lines = ["from soteacher.core.registry import register", "from toolbox.base import Tool"]
@@ -174,7 +174,7 @@ def tools(tmp_path, monkeypatch):
         (package / f"{name}.py").write_text("\n".join(lines) + "\n")
 
     yield add
-    registry.names.cache_clear()
+    registry.clear()
     for module in [name for name in sys.modules if name.partition(".")[0] == "toolbox"]:
         del sys.modules[module]
 
@@ -223,6 +223,6 @@ def test_a_file_without_a_part_is_refused(tools):
 
 @pytest.mark.parametrize("kind", registry.PACKAGES)
 def test_every_part_of_the_package_is_found_under_its_file_s_name(kind):
-    assert registry.names(kind)
-    for name in registry.names(kind):
+    assert registry.shipped(kind)
+    for name in registry.shipped(kind):
         assert registry.get(kind, name).__module__ == f"{registry.PACKAGES[kind]}.{name}"

@@ -14,7 +14,7 @@ from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.study.paper import deviations
 
-NAMES = registry.names("regularizer")
+NAMES = registry.shipped("regularizer")
 OUTLINE = Outline(n_train=100, n_test=10, height=8, width=8, n_classes=10)
 
 

@@ -73,6 +73,13 @@ class Workplace:
 
     def soteacher(self, *arguments: str, code: int = 0) -> str:
         """Run one of our own commands here; return what it said on stderr."""
+        return self._run(arguments, code).stderr
+
+    def printed(self, *arguments: str) -> str:
+        """Run one of our own commands here; return what it printed."""
+        return self._run(arguments, 0).stdout
+
+    def _run(self, arguments: tuple[str, ...], code: int) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [sys.executable, "-m", "soteacher", *arguments],
             cwd=self.path,
@@ -81,7 +88,7 @@ class Workplace:
         )
         assert done.returncode == code, done.stderr
         assert code != 2 or "Traceback" not in done.stderr
-        return done.stderr
+        return done
 
     def asked(self, said: Any) -> str:
         """Path of a file that says what a command is asked for."""

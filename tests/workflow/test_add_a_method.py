@@ -1,8 +1,10 @@
-"""The method of docs/add-a-method.md, added as the document says, to a copy of the project."""
+"""The methods of docs/add-a-method.md, added as the document says, to a copy of the project.
+
+This is the short form: only the tests of these methods are run. `make test-documented` runs all.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,40 +15,38 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from documented_methods import DOCUMENT, Copy, steps  # noqa: E402
+
+STEPS = steps((ROOT / DOCUMENT).read_text())
+NEW = ("direction", "confident")
 SMALL = {
     "recipes": {"demo": {"epochs": 2, "batch": 256, "decay_at": [1], "keep_every": 1}},
     "figures": {"figure1": {"every": 1}},
     "tables": {"table6": {"distillers": ["kd"]}},
 }
 """Lies over the demo so that it takes seconds."""
+FILES = ("--configfile", "config/demo.yaml", "small.yaml")
 
 
-def blocks(language):
-    text = (ROOT / "docs/add-a-method.md").read_text()
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-class Copy:
-    """The project as a newcomer has it, with the document's file in it."""
+class Project(Copy):
+    """The project as a newcomer has it, with a smaller demo."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         for name in ("soteacher", "workflow", "config", "tests"):
             left_out = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, path / name, ignore=left_out)
         for name in ("Snakefile", "pyproject.toml", "environment.yml"):
             shutil.copy(ROOT / name, path / name)
         (path / "small.yaml").write_text(yaml.safe_dump(SMALL))
-        (path / "mine.yaml").write_text(*blocks("yaml"))
-        (path / "soteacher/distillers/direction.py").write_text(blocks("python")[0])
 
-    def run(self, *command: str) -> str:
-        binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": binaries, "PYTHONPATH": str(self.path)}
+    def say(self, *command: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.path,
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=600,
@@ -60,36 +60,37 @@ class Copy:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Copy:
-    return Copy(tmp_path_factory.mktemp("project"))
+def project(tmp_path_factory) -> Project:
+    """With the document's files, and nothing else of it done."""
+    made = Project(tmp_path_factory.mktemp("project"))
+    for step in STEPS:
+        if step.path and not step.append:
+            made.follow(step)
+    return made
 
 
 def test_the_documents_study_trains_the_new_students_alone(project):
-    files = ("--configfile", "config/demo.yaml", "small.yaml")
-    project.run("snakemake", "table6", "--cores", "2", *files)
+    project.say("snakemake", "table6", "--cores", "2", *FILES)
     before = project.trained()
-    said = project.run("soteacher", "plan", "config/demo.yaml", "small.yaml", "mine.yaml")
+    said = project.say("soteacher", "plan", "config/demo.yaml", "small.yaml", "mine.yaml")
     assert "Study mine" in said
-    project.run("snakemake", "table6", "--cores", "2", *files, "mine.yaml")
-    methods = ("standard", "soteacher")
-    new = {f"digits/wrn_10_2/{method}/seed0/wrn_10_1/direction" for method in methods}
+    project.say("snakemake", "table6", "--cores", "2", *FILES, "mine.yaml")
+    teachers = ("standard", "soteacher")
+    new = {f"digits/wrn_10_2/{t}/seed0/wrn_10_1/{name}" for t in teachers for name in NEW}
     assert len(before) == 4 and project.trained() - before == new
     table = (project.path / "results/mine/tables/table6.md").read_text()
-    assert re.search(r"\| KD +\| +\d", table) and re.search(r"\| direction +\| +\d", table)
-    assert "method direction (not in the paper)" in table
+    assert re.search(r"\| KD +\| +\d", table)
+    for name in NEW:
+        assert re.search(rf"\| {name} +\| +\d", table)
+        assert f"distiller {name} (not in the paper)" in table
+        assert not re.search(rf"[^\n;:]*\b{name}\b[^\n;.]*\(paper", table)
 
 
-def test_the_suite_takes_the_new_method_up(project):
-    """Its formula and its result are added as the document says; then its tests are run."""
-    oracle = project.path / "tests/oracle"
-    path = oracle / "formulas.py"
-    formula = blocks("python")[1]
-    found = "\n\nFORMULAS = {"
-    path.write_text(path.read_text().replace(found, f"\n\n{formula}{found}"))
-    path = oracle / "test_distillers.py"
-    path.write_text(
-        path.read_text().replace("READS = {", 'READS = {\n    "direction": ("pooled",),')
-    )
-    project.run("pytest", "-q", "-p", "no:cacheprovider", "-k", "direction", str(path))
-    trained = project.path / "tests/run/test_every_distiller.py"
-    project.run("pytest", "-q", "-p", "no:cacheprovider", "-k", "direction", str(trained))
+def test_the_suite_takes_the_new_methods_up(project):
+    """Moved, with their formulas, as the document says; then their tests are run."""
+    for step in STEPS:
+        if step.append or step.text.startswith("mv "):
+            project.follow(step)
+    for file in ("oracle/test_distillers.py", "run/test_every_distiller.py"):
+        tests = ("-q", "-p", "no:cacheprovider", "-k", " or ".join(NEW), f"tests/{file}")
+        project.say("pytest", *tests)

@@ -1,3 +1,4 @@
+import shlex
 import shutil
 
 import soteacher
@@ -52,6 +53,8 @@ HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
 HOW += "" if STUDY.deterministic else " --nondeterministic"
 ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
 SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
+if STUDY.methods:  # where method files are; what they say is in the runs' specs
+    SHARED += f" --methods {shlex.join(STUDY.methods)}"
 
 
 def requested(request):
