@@ -16,7 +16,7 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """The next training step: a stage, a 0-based epoch of the stage and a 0-based step of the epoch.
+    """The next training step: a stage, a 0-based epoch in it and a 0-based step in the epoch.
 
     Cursors are ordered. A learner trains on a batch only if its cursor equals that of the batch.
     This rule covers resuming within an epoch, learners that join late, and two-stage methods.

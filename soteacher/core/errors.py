@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """A request cannot be carried out; the text says what happened, what was expected, what to do."""
+    """A request fails; the text says what happened, what was expected and what to do."""
 
 
 class RunsFailed(UserError):
@@ -18,7 +18,7 @@ class RunsFailed(UserError):
 
 
 class Stopped(Exception):
-    """A signal stopped the process: all states are saved, and the same command resumes from them."""
+    """A signal stopped the process; all states are saved, and the same command resumes."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """A frozen set of named settings. An unknown name is an error that suggests the nearest name."""
+    """A frozen set of named settings; the error for an unknown name suggests the nearest one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

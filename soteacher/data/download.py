@@ -62,8 +62,9 @@ def fetch(archive: Archive, url: str, folder: Path) -> Path:
         if (unlike := archive.unlike(part)) is not None:
             part.unlink()
             raise UserError(
-                f"{url} sent a file that is not {archive.name}: {unlike}; the download was deleted: "
-                "try again, set `url` to a mirror of the same file, or set `path` to a local copy"
+                f"{url} sent a file that is not {archive.name}: {unlike}; the download was "
+                "deleted: try again, set `url` to a mirror of the same file, or set `path` to a "
+                "local copy"
             )
         files.into_place(part, path)
     return path

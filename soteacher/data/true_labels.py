@@ -1,4 +1,4 @@
-"""Known true label distributions: with them, a teacher's distance from p*(x), Eq. (2), is measurable.
+"""Known true label distributions: they make a teacher's distance from p*(x), Eq. (2), measurable.
 
 The labels of a data set are drawn from a given confusion between look-alike classes, so the true
 distribution of every image is known.
@@ -10,7 +10,7 @@ from soteacher.core.lazy import numpy as np
 
 
 def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:
-    """Return the `n` nearest other classes of each class, by distance of mean images; (K, n) int64."""
+    """Return the `n` nearest other classes of each class by mean images; (K, n) int64."""
     flat = images.reshape(len(images), -1)
     means = np.stack(
         [flat[labels == k].mean(axis=0, dtype=np.float64) for k in range(n_classes)]

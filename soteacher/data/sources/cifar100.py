@@ -61,7 +61,7 @@ class Cifar100(PublishedSource):
         return SIZES
 
     def read(self) -> ImageSet:
-        """Return all images, in the order of the official files, or of the names in class folders."""
+        """Return all images, in the order of the official files or of names in class folders."""
         folders = self._class_folders()
         if folders is not None:
             return _whole(folders)
@@ -154,7 +154,7 @@ def _unpickled(data: bytes) -> dict[str, Any]:
 
 
 class _Restricted(pickle.Unpickler):
-    """Unpickles the objects of the official files, numpy arrays among them, and calls nothing else."""
+    """Unpickles the objects of the official files (also numpy arrays), and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the equivalent of a name of an old numpy; raise `UserError` for other names."""

@@ -158,7 +158,7 @@ def _listing(tree: Tree) -> Listing:
 
 
 def _classes(tree: Tree) -> tuple[str, ...]:
-    """Return the classes that `wnids.txt` lists, sorted; `train` must have exactly these folders."""
+    """Return the sorted classes of `wnids.txt`; `train` must have exactly these folders."""
     listed = _lines(tree, "wnids.txt")
     where = tree.where("wnids.txt")
     twice = {wnid for wnid, n in Counter(listed).items() if n > 1}
