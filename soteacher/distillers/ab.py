@@ -80,7 +80,10 @@ class AB(Distiller):
         """Return the loss of the first stage."""
         losses = []
         for level, (stage, connector) in enumerate(reversed(self._connectors.items())):
-            student_map, teacher_map = connector(output.features[stage]), teacher.features[stage].detach()
+            student_map, teacher_map = (
+                connector(output.features[stage]),
+                teacher.features[stage].detach(),
+            )
             losses.append(0.5**level * boundary_loss(student_map, teacher_map, self.margin))
         return {"boundaries": SCALE / len(batch.labels) * torch.stack(losses).sum()}
 

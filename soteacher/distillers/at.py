@@ -51,7 +51,9 @@ class AT(FeatureDistiller):
         losses = []
         for stage in self._stages:
             student_map, teacher_map = same_size(student[stage], teacher[stage])
-            losses.append(torch.nn.functional.mse_loss(attention(student_map), attention(teacher_map)))
+            losses.append(
+                torch.nn.functional.mse_loss(attention(student_map), attention(teacher_map))
+            )
         return torch.stack(losses).sum()
 
 

@@ -44,7 +44,10 @@ class CC(FeatureDistiller):
 
     def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return both embeddings."""
-        [student_size], [teacher_size] = context.student_features["pooled"], context.teacher_features["pooled"]
+        [student_size], [teacher_size] = (
+            context.student_features["pooled"],
+            context.teacher_features["pooled"],
+        )
         self._student = torch.nn.Linear(student_size, self.dimensions)
         self._teacher = torch.nn.Linear(teacher_size, self.dimensions)
         return {"student_embedding": self._student, "teacher_embedding": self._teacher}

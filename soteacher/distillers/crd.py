@@ -81,7 +81,10 @@ class CRD(FeatureDistiller):
 
     def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return both embeddings."""
-        [student_size], [teacher_size] = context.student_features["pooled"], context.teacher_features["pooled"]
+        [student_size], [teacher_size] = (
+            context.student_features["pooled"],
+            context.teacher_features["pooled"],
+        )
         self._student = torch.nn.Linear(student_size, self.dimensions)
         self._teacher = torch.nn.Linear(teacher_size, self.dimensions)
         return {"student_embedding": self._student, "teacher_embedding": self._teacher}
@@ -104,7 +107,10 @@ class CRD(FeatureDistiller):
             first = self._context.n_images * torch.stack([side.mean() for side in scores])
             # nothing is changed in place: the backward pass needs the inputs of the losses
             self._kept["constants"] = torch.where(known > 0, known, first.to(known.dtype))
-            for embedded, name in ((student_rows, "student_memory"), (teacher_rows, "teacher_memory")):
+            for embedded, name in (
+                (student_rows, "student_memory"),
+                (teacher_rows, "teacher_memory"),
+            ):
                 memory = self._kept[name]
                 moved = self.momentum * memory[batch.indices] + (1 - self.momentum) * embedded
                 rows = directions(moved).to(memory.dtype)

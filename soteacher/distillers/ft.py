@@ -60,8 +60,8 @@ class FT(FeatureDistiller):
         self._stage = last_stage(context.teacher_features)
         if last_stage(context.student_features) != self._stage:
             raise UserError(
-                "FT matches the maps of the last stage, so student and teacher need the same number "
-                f"of stages: the teacher ends with {self._stage}, the student ends with "
+                "FT matches the maps of the last stage, so student and teacher need the same "
+                f"number of stages: the teacher ends with {self._stage}, the student ends with "
                 f"{last_stage(context.student_features)}"
             )
         into, wide = (
@@ -105,7 +105,9 @@ class FT(FeatureDistiller):
         from soteacher.models.adapters import same_size
 
         factor = self._prepared["encoder"](teacher[self._stage])
-        student_factor, teacher_factor = map(large, same_size(self._translator(student[self._stage]), factor))
+        student_factor, teacher_factor = map(
+            large, same_size(self._translator(student[self._stage]), factor)
+        )
         return torch.nn.functional.l1_loss(student_factor, teacher_factor)
 
     def _channels(self, wide: int) -> int:

@@ -51,8 +51,14 @@ class NST(FeatureDistiller):
 
         losses = []
         for stage in self._stages:
-            student_channels, teacher_channels = map(channels, same_size(student[stage], teacher[stage]))
-            losses.append(kernel(teacher_channels, teacher_channels) + kernel(student_channels, student_channels) - 2 * kernel(student_channels, teacher_channels))
+            student_channels, teacher_channels = map(
+                channels, same_size(student[stage], teacher[stage])
+            )
+            losses.append(
+                kernel(teacher_channels, teacher_channels)
+                + kernel(student_channels, student_channels)
+                - 2 * kernel(student_channels, teacher_channels)
+            )
         return torch.stack(losses).sum()
 
 

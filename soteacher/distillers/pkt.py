@@ -37,8 +37,14 @@ class PKT(FeatureDistiller):
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean over all pairs of images."""
-        student_neighbours, teacher_neighbours = neighbours(student["pooled"]), neighbours(teacher["pooled"])
-        return (teacher_neighbours * ((teacher_neighbours + EPSILON) / (student_neighbours + EPSILON)).log()).mean()
+        student_neighbours, teacher_neighbours = (
+            neighbours(student["pooled"]),
+            neighbours(teacher["pooled"]),
+        )
+        return (
+            teacher_neighbours
+            * ((teacher_neighbours + EPSILON) / (student_neighbours + EPSILON)).log()
+        ).mean()
 
 
 def neighbours(features: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from soteacher.distillers.base import Distiller
 
 @register
 class RCO(Distiller):
-    """KD from earlier checkpoints of the teacher, one after the other, and finally from the last."""
+    """KD from earlier checkpoints of the teacher, one after the other, then from the last one."""
 
     label: ClassVar[str] = "RCO"
 

@@ -44,7 +44,10 @@ class SP(FeatureDistiller):
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean squared difference of similarities."""
-        student_rows, teacher_rows = similarities(student[self._stage]), similarities(teacher[self._stage])
+        student_rows, teacher_rows = (
+            similarities(student[self._stage]),
+            similarities(teacher[self._stage]),
+        )
         return torch.nn.functional.mse_loss(student_rows, teacher_rows)
 
 

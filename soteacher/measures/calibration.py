@@ -49,8 +49,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) ->
 
 
 def ece(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> float:
-    """Return the expected calibration error: mean over images of |confidence - accuracy| per bin.
-    """
+    """Return the expected calibration error: the mean of |confidence - accuracy| over images."""
     counts, confidence, accuracy = reliability(logits, labels, n_bins).T
     return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
 

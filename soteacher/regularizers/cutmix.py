@@ -1,7 +1,7 @@
 """CutMix: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", ICCV 2019.
 
-`torchvision.transforms.v2.CutMix` differs: an image's partner is its neighbour in the batch, here it
-is drawn by a random permutation, as in the authors' code; and torchvision changes every batch.
+`torchvision.transforms.v2.CutMix` differs: an image's partner is its neighbour in the batch, and
+every batch is changed. Here, as in the authors' code, a random permutation gives the partner.
 """
 
 from __future__ import annotations

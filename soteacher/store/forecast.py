@@ -154,7 +154,7 @@ def _kind(spec: RunSpec, outline: Outline) -> Kind:
 
 
 def _finished(plan: Plan) -> dict[str, str]:
-    """Return id to fingerprint of the plan's finished runs; runs on unprepared data are left out."""
+    """Return id to fingerprint of the plan's finished runs; unprepared data have none."""
     finished = {}
     data = prepared_of(plan)
     for run in plan.runs.values():

@@ -157,7 +157,9 @@ def linked(plans: list[Plan]) -> dict[str, str]:
     return study_of
 
 
-def unasked(runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()) -> list[Stored]:
+def unneeded_runs(
+    runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()
+) -> list[Stored]:
     """Return the runs that no plan contains, that are not kept, and that no other run needs.
 
     A run is also left out if a kept run or a run in use needs it.

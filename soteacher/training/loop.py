@@ -103,8 +103,7 @@ def _save(learner: Learner, final: bool) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[Callable[[], str]]:
-    """Catch SIGTERM and Ctrl-C; the yielded function returns the signal's name, or an empty text.
-    """
+    """Catch SIGTERM and Ctrl-C; the yielded function returns the signal's name, or "" if none."""
     received = ""
 
     def note(number: int, _: object) -> None:

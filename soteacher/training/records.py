@@ -69,7 +69,7 @@ def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:
 
 
 def report_failure(folders: list[RunFolder], error: Exception) -> None:
-    """Log why runs failed, with a traceback unless it is a `UserError`; record it in each folder."""
+    """Log why runs failed, with a traceback unless it is a `UserError`; note it in each folder."""
     unexpected = not isinstance(error, UserError)
     text = f"{type(error).__name__}: {error}" if unexpected else str(error)
     names = ", ".join(folder.id for folder in folders)
