@@ -1,8 +1,8 @@
-"""What adds to the loss: the base of every regularizer (teacher side) and distiller (student side).
+"""Loss terms: the base class of all regularizers (of teachers) and distillers (of students).
 
-A term is a frozen set of settings (its fields, given in the study file) plus what it keeps while a
-network trains (private attributes). It is made anew for every run, in this order: `start` once,
-then `retarget` and `losses` once a training step, `end_epoch` once an epoch.
+A loss term is a frozen set of settings (its fields, given in the study file) plus its state during
+training (private attributes). Every run creates a new instance and calls `start` once, `retarget`
+and `losses` in each training step, and `end_epoch` after each epoch.
 """
 
 from __future__ import annotations
@@ -34,111 +34,117 @@ class RunContext:
     n_images: int
     n_classes: int
     epochs: int
-    """Of the main stage; 0 for a preparation that depends on the teacher alone."""
+    """Number of epochs of the main stage; 0 for a preparation that depends on the teacher alone."""
     device: str
     student_features: FeatureShapes | None
-    """Feature name to shape without the batch dimension; None where no student is trained."""
+    """Feature name to shape without the batch dimension; None if no student is trained."""
     teacher_features: FeatureShapes | None
     seed: int
     role: str
     labels: Tensor
-    """int64, (n_images,), on the device: what the training images are labelled."""
+    """int64, (n_images,), on the device: the labels of the training images."""
 
-    def random(self, purpose: str, at: Cursor) -> torch.Generator:
-        """A generator on the device for one draw of a term; never draw from the global one.
+    def random(self, purpose: str, cursor: Cursor) -> torch.Generator:
+        """Return a generator on the device for one draw; never draw from the global generator.
 
-        It depends on the run's seed and role, the purpose and the moment: a resumed run, or one in
-        company, draws the same.
+        The draw depends on the run's seed and role, the purpose and the cursor. So a resumed run,
+        or a run that shares its job with others, draws the same numbers.
         """
-        number = key(self.seed, self.role, purpose, at.stage.name, at.epoch, at.step)
+        number = key(self.seed, self.role, purpose, cursor.stage.name, cursor.epoch, cursor.step)
         return generator(number, self.device)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """A first stage of `epochs` epochs that trains `modules` before the main stage begins.
+    """A first stage of `epochs` epochs that trains `modules` before the main stage.
 
-    With `student` the modules are (parts of) the student and its term, and the stage belongs to
-    the student's run. Without it, they depend on the teacher alone: they are trained once, kept in
-    the store, and come to every student of that teacher through `LossTerm.receive`, frozen.
+    If `student` is true, the modules are (parts of) the student and its loss term, and the stage
+    belongs to the student's run. If it is false, they depend on the teacher alone: they are trained
+    once, kept in the store, and passed, frozen, to every student of that teacher through
+    `LossTerm.receive`.
     """
 
     epochs: int
     lr: Callable[[int], float] | None
-    """Learning rate of a 0-based epoch of this stage; None: the one that the student's recipe
-    begins with, which a stage that depends on the teacher alone cannot have."""
+    """Learning rate of a 0-based epoch of this stage. None: the initial learning rate of the
+    student's recipe; a stage that depends on the teacher alone must not use None."""
     modules: dict[str, nn.Module]
-    """In train mode and optimised; everything else stays in eval mode."""
+    """The modules that are trained, in train mode; everything else stays in eval mode."""
     loss: Callable[[Batch, Output | None, Output | None], dict[str, Tensor]]
-    """(batch, student's output or None, teacher's output) to named, weighted losses."""
+    """Function from (batch, student's output or None, teacher's output) to named, weighted
+    losses."""
     student: bool
 
 
 class LossTerm(Settings):
-    """Adds named, weighted losses to the sum that a network is trained on."""
+    """A loss term: named, weighted losses that are added to the training loss of a network."""
 
     _prepared: dict[str, nn.Module] = PrivateAttr(default_factory=dict)
-    """Modules of a teacher-side preparation: trained, frozen, in eval mode."""
+    """Modules of a preparation that depends on the teacher alone: trained, frozen, in eval mode."""
     in_paper: ClassVar[bool] = False
     """Whether the SoTeacher paper has results of it, with the settings that are the defaults here.
     A subclass does not inherit it."""
     display_name: ClassVar[str] = ""
     """How tables and figures print the name; empty: as study files do. Not inherited either."""
     revision: ClassVar[int] = 1
-    """Part of every spec that uses the term: a new number where its numerical result changes."""
+    """Part of every spec that uses the term. Increase it if the numerical result changes."""
     turns: ClassVar[int] = 1
-    """Views of each image to train on, turned by 0, 90, ... degrees: 1, or all 4. The images of a
-    batch of B are then (turns * B, 3, H, W), and outputs of networks likewise: row v * B + i is
-    view v of image i, the first B are upright. Part of the spec, and of what a pass shares."""
+    """Number of views of each image, turned by 0, 90, ... degrees: 1 or 4. The images of a batch
+    are (turns * B, 3, H, W), and so are the rows of outputs: row v * B + i is view v of image i,
+    and the first B rows are upright. `turns` is part of the spec; only runs with the same `turns`
+    share a pass over the data."""
 
     def start(self, context: RunContext) -> None:
-        """Make what is kept while training: buffers, on `context.device`."""
+        """Create the state that is kept during training: buffers, on `context.device`."""
 
     def build(self, context: RunContext) -> dict[str, nn.Module]:
-        """Extra modules, made from torch's (seeded) global generator, trained with the network."""
+        """Return extra modules that are trained with the network.
+
+        They are initialised from torch's global generator, which is seeded for this call.
+        """
         return {}
 
     def preparation(
         self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation | None:
-        """The stage that comes before the main one, if the method has one.
+        """Return the stage before the main stage, or None if the method has none.
 
-        Called with `network=None` where only the teacher is at hand: a preparation with
-        `student=False` must then be returned as well.
+        `network` is None if only the teacher is available; a preparation with `student=False` must
+        be returned in that case, too.
         """
         return None
 
     def receive(self, prepared: dict[str, nn.Module]) -> None:
-        """Take the modules that a teacher-side preparation has trained."""
+        """Receive the trained modules of a preparation that depends on the teacher alone."""
         self._prepared = prepared
 
     def retarget(self, batch: Batch) -> Batch:
-        """The batch with other `targets`, for the losses of this network alone."""
+        """Return the batch with changed `targets`, for the losses of this network alone."""
         return batch
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Named scalar losses of one training step, each already weighted; may update buffers."""
+        """Return the named, weighted scalar losses of one training step; may update buffers."""
         raise NotImplementedError
 
     def end_epoch(self, epoch: int) -> None:
-        """Called after the last step of each 0-based epoch of the main stage."""
+        """Do what is due after the last step of a 0-based epoch of the main stage."""
 
     def buffers(self) -> dict[str, Tensor]:
-        """What must be saved, by name, for an exact resume; restored in place."""
+        """Return the tensors, by name, that a checkpoint must hold; a resume restores them."""
         return {}
 
 
 def soft_targets(batch: Batch, n_classes: int) -> Tensor:
-    """A batch's targets, or its labels as such: (B, K), in the images' dtype."""
+    """Return the batch's targets, or its labels as one-hot rows: (B, K), in the images' dtype."""
     if batch.targets is not None:
         return batch.targets
     return torch.nn.functional.one_hot(batch.labels, n_classes).to(batch.images.dtype)
 
 
 def cross_entropy(batch: Batch, output: Output) -> Tensor:
-    """Cross-entropy of the first view of each image with its label, or its soft target.
+    """Return the cross-entropy of the first view of each image with its label or soft target.
 
     Returns Tensor, (): mean over B of - sum over K of target * log softmax(logits).
     """
@@ -147,7 +153,7 @@ def cross_entropy(batch: Batch, output: Output) -> Tensor:
 
 
 class CrossEntropy(LossTerm):
-    """Cross-entropy with the training labels, or a batch's targets: Eq. (1) of the paper."""
+    """Cross-entropy with the training labels, or with the batch's targets: Eq. (1) of the paper."""
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module

@@ -1,4 +1,4 @@
-"""The command line: one file per command. No torch is imported before a command needs it."""
+"""The command line: one file per command. torch is imported only by commands that need it."""
 
 from soteacher.cli.entry_point import main
 

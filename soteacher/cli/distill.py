@@ -6,4 +6,4 @@ from soteacher.cli.training import add_arguments, run
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "Train the students of a job, or publish those that the store has."
+HELP = "Train the students of a job; students that are finished in the store are only published."

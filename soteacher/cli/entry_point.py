@@ -1,7 +1,8 @@
 """The command line: `soteacher COMMAND`; each command is one file of this folder.
 
-Exit codes: 0 done; 1 unexpected error, or some runs failed; 2 the request cannot be carried out,
-and one line says why; 141 nobody reads the output any more; 143 stopped by a signal, states saved.
+Exit codes: 0 success; 1 unexpected error, or some runs failed; 2 the request cannot be carried out,
+and one line gives the reason; 141 the reader closed the output; 143 stopped by a signal, states
+are saved.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from soteacher.core.version import VERSION
 log = logging.getLogger("soteacher")
 
 COMMANDS = ("plan", "status", "tables", "verify", "forget", "store", "methods", "schema")
-"""Commands for people, in the order of `--help`."""
+"""Commands for users, in the order of `--help`."""
 WORKFLOW_COMMANDS = (
     *("prepare", "teach", "distill", "measure"),
     *("table", "figure", "page", "time-steps"),
 )
-"""Commands that the workflow's rules run; `--help` names them in one line."""
+"""Commands that the workflow's rules run; `--help` lists them in one line."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(_parser().parse_args(arguments))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the output, for example `head`, has read enough
+    except BrokenPipeError:  # the reader of the output, for example `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
 
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
     except BrokenPipeError:
         raise
     except Exception:
-        log.exception("soteacher: unexpected error")  # into the job's log, too
+        log.exception("soteacher: unexpected error")  # this also writes to the job's log
         sys.exit(1)
 
 
@@ -63,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "soteacher",
         description="Student-oriented teacher training for knowledge distillation.",
-        epilog="`soteacher COMMAND --help` describes a command. The workflow's rules run these "
-        f"commands, too: {', '.join(WORKFLOW_COMMANDS)}.",
+        epilog="`soteacher COMMAND --help` describes a command. The rules of the workflow also run "
+        f"these commands: {', '.join(WORKFLOW_COMMANDS)}.",
     )
     parser.add_argument("--version", action="version", version=f"soteacher {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

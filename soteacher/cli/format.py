@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers in a form that is easy to read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def amount(value: float, unit: str) -> str:
-    """Three digits and a decimal prefix: 1,234,567 B are `1.23 MB`."""
+    """Return a value with three digits and a decimal prefix: 1,234,567 B is `1.23 MB`."""
     power = 0
     while value >= 999.5 and power + 1 < len(PREFIXES):
         value, power = value / 1000, power + 1
@@ -14,7 +14,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds below two minutes, minutes below two hours, then hours."""
+    """Return a duration as text: seconds below two minutes, minutes below two hours, else hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:

@@ -1,4 +1,4 @@
-"""What the store holds, one line per run."""
+"""The list of the store's runs, one line per run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from soteacher.store.prune import Stored, bytes_in
 
 
 def listing(runs: list[Stored]) -> str:
-    """One line per run: id, role, state, size, fingerprint, when it finished; then the sum."""
+    """Return one line per run (id, role, state, size, fingerprint, time of its end), and a sum."""
     rows = [
         (
             run.id,
@@ -30,12 +30,12 @@ def listing(runs: list[Stored]) -> str:
 
 
 def of_data(folder: Path) -> str:
-    """The line of a folder of prepared data."""
+    """Return the line of a folder of prepared data."""
     return f"{folder.name}  prepared data  {amount(bytes_in(folder), 'B')}"
 
 
 def confirmed(runs: list[Stored], data: list[Path], yes: bool) -> bool:
-    """List what would be deleted; return whether it is to be."""
+    """Print the runs and data to delete; return whether they are to be deleted."""
     print(listing(runs))
     for path in data:
         print(of_data(path))

@@ -9,16 +9,20 @@ from pathlib import Path
 
 from soteacher.cli.arguments import add_output
 
-HELP = "Measure the runs of a job."
+HELP = "Measure the runs of a job and write the measures to CSV files."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("--runs", type=Path, required=True, help="the runs of the job, JSON")
-    command.add_argument("--manifest", type=Path, required=True, help="what the job left")
+    command.add_argument("--runs", type=Path, required=True, help="JSON file with the job's runs")
+    command.add_argument("--manifest", type=Path, required=True, help="manifest of the job")
     command.add_argument("--data", type=Path, required=True, help="manifest of the prepared data")
-    command.add_argument("--epochs", type=Path, required=True, help="CSV to make: all epochs")
-    command.add_argument("--reliability", type=Path, required=True, help="CSV to make: all bins")
+    command.add_argument(
+        "--epochs", type=Path, required=True, help="CSV file to write, one line per epoch"
+    )
+    command.add_argument(
+        "--reliability", type=Path, required=True, help="CSV file to write, one line per bin"
+    )
     command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
     add_output(command)
 

@@ -1,4 +1,4 @@
-"""`soteacher plan`: check a study, and say what it would train and cost."""
+"""`soteacher plan`: check a study, and show what it would train and cost."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ HEADINGS = ("", *COUNTS, "arithmetic", "disk", "time")
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_study(command)
-    command.add_argument("--rate", type=float, help="TFLOP/s that one training process sustains")
-    command.add_argument("--parallel", type=int, default=1, help="training processes at once")
-    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--rate", type=float, help="TFLOP/s of one training process")
+    command.add_argument(
+        "--parallel", type=int, default=1, help="number of training processes at once"
+    )
+    command.add_argument("--json", action="store_true", help="print the costs as JSON")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,14 +32,17 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.store.forecast import Forecast
 
     if options.parallel < 1 or (options.rate is not None and not 0 < options.rate < math.inf):
-        raise UserError("--rate must be a number above 0 and --parallel a whole number above 0")
+        raise UserError(
+            f"got --rate {options.rate} and --parallel {options.parallel}: expected a number above "
+            "0 for --rate and a whole number above 0 for --parallel"
+        )
     rate = None if options.rate is None else options.rate * 1e12
     facts = Forecast(plan_of(options.study), rate, options.parallel).facts()
     print(json.dumps(facts, indent=1) if options.json else to_text(facts))
 
 
 def to_text(facts: dict[str, Any]) -> str:
-    """One line per block, the most expensive first; then sums, and where the times come from."""
+    """Return one line per block, the most expensive first; then sums and the rates' sources."""
     rows: list[tuple[str, ...]] = [HEADINGS]
     for block in facts["blocks"]:
         shared = block["teachers"] + block["students"] - block["only"]
@@ -45,11 +50,11 @@ def to_text(facts: dict[str, Any]) -> str:
     rows.append(_row("all", facts["all"]))
     rows.append(_row("to train", facts["to_train"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = [f"Study {facts['study']}, by what its tables and figures ask for:", ""]
+    lines = [f"Study {facts['study']}, the runs that each table and figure needs:", ""]
     for name, *numbers in rows:
         cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
-    lines += ["", f"Prepared images take another {amount(facts['data_bytes'], 'B')}."]
+    lines += ["", f"Prepared images need another {amount(facts['data_bytes'], 'B')} of disk."]
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
@@ -72,29 +77,29 @@ def _row(name: str, costs: dict[str, Any], only: str = "", shared: str = "") -> 
 
 
 def _rates(facts: dict[str, Any]) -> list[str]:
-    """Where the times come from, and how to get those that nobody can tell yet."""
+    """Return where the times come from, and how to get the missing ones."""
     rates, n = facts["rates"], facts["parallel"]
     processes = "one training process" if n == 1 else f"{n} training processes at once"
     lines = []
     if facts["stated_flop_per_second"]:
         stated = amount(facts["stated_flop_per_second"], "FLOP/s")
-        lines.append(f"Time: {processes}, at the stated {stated} each.")
+        lines.append(f"Time: {processes}, at the given {stated} each.")
     elif rates:
         lines.append(f"Time: {processes}, at rates measured on finished runs:")
         for rate in rates:
-            source = f"as other {rate['role']}s"
+            source = f"median of the other {rate['role']}s"
             if rate["passes"]:
                 source = f"median of {rate['passes']} measured, on {', '.join(rate['devices'])}"
-            reached = amount(rate["flop_per_second"], "FLOP/s")
+            speed = amount(rate["flop_per_second"], "FLOP/s")
             lines.append(
                 f"  {rate['role']} {rate['network']}, {rate['height']}x{rate['width']}: "
-                f"{reached} ({source})"
+                f"{speed} ({source})"
             )
     known = {rate["role"] for rate in rates}
     unknown = [r for r in ("teacher", "student") if facts["all"][f"{r}s"] and r not in known]
     if unknown:
         lines.append(
-            f"No finished run tells how long {'s and '.join(unknown)}s take: train one first, or "
-            "state what one training process sustains with --rate TFLOP/s."
+            f"The time of {'s and '.join(unknown)}s is unknown, because the store has no finished "
+            "one: train one first, or give the rate of one training process with --rate TFLOP/s."
         )
     return lines

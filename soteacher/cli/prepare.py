@@ -8,13 +8,17 @@ from pathlib import Path
 
 from soteacher.cli.arguments import add_output
 
-HELP = "Prepare the arrays of a data set in the store."
+HELP = "Prepare the arrays of a data set and write them to the store."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("--spec", type=json.loads, required=True, help="spec of the data, JSON")
-    command.add_argument("--location", type=json.loads, default={}, help="where its images are")
+    command.add_argument(
+        "--spec", type=json.loads, required=True, help="spec of the data set, as JSON"
+    )
+    command.add_argument(
+        "--location", type=json.loads, default={}, help="location of the images, as JSON"
+    )
     command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
     add_output(command)
 

@@ -1,4 +1,4 @@
-"""`soteacher status`: which runs of a study are done, and how far the others are."""
+"""`soteacher status`: which runs of a study are done, and the progress of the others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HELP = "Show which runs are done, running, waiting or failed."
 
 WATCH_SECONDS = 5.0
 CLEAR = "\033[2J\033[H"
-"""Empties a terminal's screen."""
+"""Control characters that clear a terminal's screen."""
 SHOWN = ("running", "failed", "damaged", "stopped", "diverged")
-"""States of runs that get a line each unless all do."""
+"""States of the runs that are listed without `--all`."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_study(command)
     command.add_argument("--watch", action="store_true", help="repeat until all runs are done")
-    command.add_argument("--all", action="store_true", help="one line per run")
+    command.add_argument("--all", action="store_true", help="list all runs, one line per run")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,22 +53,22 @@ def to_text(
     everything: bool = False,
     left: float | None = None,
 ) -> str:
-    """Counts by role and state, then one line per run: of those in `SHOWN`, or of all.
+    """Return counts by role and state, then one line per run: of those in `SHOWN`, or of all.
 
-    left : seconds until all is trained, with as many processes as there are now; None: unknown.
+    left : seconds until all runs are trained, with the present processes; None: unknown.
     """
     lines = []
     for role in ("teacher", "student"):
         of_role = [states[run.id].name for run in plan.runs.values() if run.role == role]
         counts = Counter(of_role)
         parts = [f"{counts[name]} {name}" for name in STATES if counts[name]]
-        lines.append(f"{role}s ({len(of_role)}): {', '.join(parts) or 'none asked for'}")
-    again = [state.attempts - 1 for state in states.values() if state.attempts > 1]
-    if again:
-        lines.append(f"attempts that resumed a run: {sum(again)}, runs resumed: {len(again)}")
+        lines.append(f"{role}s ({len(of_role)}): {', '.join(parts) or 'none planned'}")
+    resumes = [state.attempts - 1 for state in states.values() if state.attempts > 1]
+    if resumes:
+        lines.append(f"attempts that resumed a run: {sum(resumes)}, runs resumed: {len(resumes)}")
     if left:
         at_once = processes(states)
-        pace = f"with {at_once} training at once, as now" if at_once > 1 else "in one process"
+        pace = f"in {at_once} processes, as at present" if at_once > 1 else "in one process"
         lines.append(f"time left: about {duration(left)} {pace}")
     names = [name for name in STATES if everything or name in SHOWN]
     shown = [
@@ -90,7 +90,7 @@ def _more(state: State) -> str:
     facts = state.facts
     if state.name == "running":
         if facts["images_per_second"] is None:
-            return f"{_at(facts['at'])}, its rate is known at the end of its first epoch"
+            return f"{_at(facts['at'])}, the rate is known after the first epoch"
         left = duration(facts["seconds_left"])
         return f"{_at(facts['at'])}, {facts['images_per_second']:.0f} images/s, about {left} left"
     if state.name == "failed":
@@ -99,7 +99,7 @@ def _more(state: State) -> str:
     if state.name == "damaged":
         return str(facts["why"])
     if state.name == "stopped":
-        return f"stopped at {_at(facts['at'])}, goes on when the same command is run"
+        return f"stopped at {_at(facts['at'])}, rerun the same command to resume"
     if state.name == "diverged":
         where = facts["where"]
         terms = ", ".join(f"{name} {value}" for name, value in where["terms"].items())
@@ -110,17 +110,17 @@ def _more(state: State) -> str:
 
 
 def _on(state: State) -> str:
-    """Where it was trained, and how often it was resumed."""
+    """Return where a run was trained, and how often it was resumed."""
     if not state.facts.get("host"):
         return ""
     job = f", Slurm job {state.facts['slurm_job']}" if state.facts["slurm_job"] else ""
     times = "once" if state.attempts == 2 else f"{state.attempts - 1} times"
-    again = f", resumed {times}" if state.attempts > 1 else ""
-    return f"[{state.facts['host']}{job}{again}]"
+    resumed = f", resumed {times}" if state.attempts > 1 else ""
+    return f"[{state.facts['host']}{job}{resumed}]"
 
 
 def _at(at: dict[str, Any] | None) -> str:
     if at is None:
-        return "its beginning"
+        return "its start"
     stage = "preparation, " if at["stage"] == "prepare" else ""
     return f"{stage}epoch {at['epoch']}/{at['epochs']}"

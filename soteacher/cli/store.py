@@ -1,4 +1,4 @@
-"""`soteacher store list` and `store prune`: what the store holds, and what no study needs."""
+"""`soteacher store list` and `soteacher store prune`: list the runs, delete unneeded ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from soteacher.cli.arguments import add_store, add_yes, plan_of
 from soteacher.core.errors import UserError
 from soteacher.core.files import held_by
 
-HELP = "List the runs of the store, or delete those that no study asks for."
+HELP = "List the runs of the store, or delete those that no study needs."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -19,15 +19,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="print one line per run")
     listed.set_defaults(run=run_list)
     add_store(listed)
-    prune = actions.add_parser("prune", help="delete what none of these studies asks for")
+    prune = actions.add_parser("prune", help="delete the runs that none of these studies needs")
     prune.set_defaults(run=run_prune)
-    prune.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    prune.add_argument("--store", type=Path, help="default: the store that the studies name")
+    prune.add_argument("studies", nargs="+", type=Path, metavar="STUDY", help="study files")
+    prune.add_argument(
+        "--store", type=Path, help="folder of the trained runs (default: the studies' `store`)"
+    )
     add_yes(prune)
 
 
 def run_list(options: argparse.Namespace) -> None:
-    """Print what the store holds."""
+    """Print the runs of the store."""
     from soteacher.cli.listing import listing
     from soteacher.store.prune import stored
 
@@ -35,41 +37,49 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def run_prune(options: argparse.Namespace) -> None:
-    """List what no study asks for; with --yes, delete it."""
+    """List the runs and data that no study needs; with --yes, delete them."""
     from soteacher.cli.listing import confirmed
-    from soteacher.store.prune import delete, delete_runs, linked, stored, unasked, unused_data
+    from soteacher.store.prune import (
+        delete,
+        delete_runs,
+        linked,
+        stored,
+        unneeded_runs,
+        unused_data,
+    )
 
     plans = [plan_of([study]) for study in options.studies]
     stores = {options.store} if options.store else {Path(plan.study.store) for plan in plans}
     if len(stores) > 1:
         raise UserError(
-            f"the studies have different stores, {', '.join(sorted(map(str, stores)))}: "
-            "prune each store with the studies that use it"
+            f"the studies have different stores ({', '.join(sorted(map(str, stores)))}); expected "
+            "one store: prune each store with the studies that use it"
         )
     [store] = stores
     runs = stored(store)
     links = linked(plans)
-    linked_from = (links.get(run.path.name) for run in unasked(runs, plans))
+    linked_from = (links.get(run.path.name) for run in unneeded_runs(runs, plans))
     for study, n in Counter(filter(None, linked_from)).items():
         print(
-            f"left alone, results/{study} links to them: {n} of the runs that are not asked for; "
-            f"name that study's file, too, or delete results/{study}"
+            f"kept {n} unneeded runs, because results/{study} links to them; to delete them, also "
+            f"give that study's file, or delete results/{study}"
         )
     missing = {run.path.name: run.methods_missing[0] for run in runs if run.methods_missing}
-    for run in unasked(runs, plans, links):
+    for run in unneeded_runs(runs, plans, links):
         if name := missing.get(run.path.name):
             print(
-                f"left alone, its method '{name}' is not at hand: {run.id}; name a study that "
-                f"lists the method's file, or delete the run with `soteacher forget "
+                f"kept {run.id}, because its method '{name}' is not available; name a study that "
+                "lists the method's file, or delete the run with `soteacher forget "
                 f"{run.path.name[:12]} --store {store} --yes`"
             )
-    going = {run.path: run for run in unasked(runs, plans, [*links, *missing])}
-    for path in list(going):
+    kept = [*links, *missing]
+    to_delete = {run.path: run for run in unneeded_runs(runs, plans, kept)}
+    for path in list(to_delete):
         if holder := held_by(path):
-            print(f"left alone, in use by {holder}: {going.pop(path).id}")
-    data = unused_data(store, [run for run in runs if run.path not in going], plans)
-    if confirmed([*going.values()], data, options.yes):
-        delete_runs([*going.values()])
+            print(f"kept {to_delete.pop(path).id}, because it is in use by {holder}")
+    data = unused_data(store, [run for run in runs if run.path not in to_delete], plans)
+    if confirmed([*to_delete.values()], data, options.yes):
+        delete_runs([*to_delete.values()])
         for path in data:
             delete(path)
         print("deleted")

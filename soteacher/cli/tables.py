@@ -1,4 +1,4 @@
-"""`soteacher tables`: the tables of a study while it still runs."""
+"""`soteacher tables`: the tables of a study that is not finished."""
 
 from __future__ import annotations
 

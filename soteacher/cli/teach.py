@@ -6,4 +6,4 @@ from soteacher.cli.training import add_arguments, run
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "Train the teachers of a job, or publish those that the store has."
+HELP = "Train the teachers of a job; teachers that are finished in the store are only published."

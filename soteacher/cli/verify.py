@@ -1,4 +1,4 @@
-"""`soteacher verify`: compare a study's results with what its stored runs give."""
+"""`soteacher verify`: recompute a study's results from its stored runs, and compare."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger("soteacher")
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("results", type=Path, help="results/<study>")
+    command.add_argument("results", type=Path, help="folder of the results, results/<study>")
     add_store(command)
     command.add_argument(
         "--study",
         type=Path,
         nargs="+",
-        help=f"{STUDY_HELP}; with it, check that the results are the ones that the study asks for",
+        help=f"{STUDY_HELP}; with it, also check that the results are those of the study",
     )
 
 
@@ -35,15 +35,17 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.results.verify import verify
 
     plan = plan_of(options.study) if options.study else None
-    differing = verify(options.results, options.store, plan)
-    for line in differing:
+    lines = verify(options.results, options.store, plan)
+    for line in lines:
         log.error("%s", line)
-    if differing:
-        differences = "difference" if len(differing) == 1 else "differences"
-        raise UserError(f"{len(differing)} {differences} from what the records of the runs give")
-    log.info("all values are what the records of their runs give")
+    if lines:
+        differences = "difference" if len(lines) == 1 else "differences"
+        raise UserError(
+            f"{len(lines)} {differences} between the results and the records of the runs"
+        )
+    log.info("all results agree with the records of their runs")
     if plan is None:
         log.info(
-            "without --study, it was not checked whether the study still asks for these tables "
-            "and figures"
+            "not checked: whether these are the tables and figures of the study; add --study to "
+            "check it"
         )

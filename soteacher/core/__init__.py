@@ -1,1 +1,1 @@
-"""What all other rooms use: errors, files, settings, the registry, random numbers, the cursor."""
+"""The base of all other packages: errors, files, settings, registry, random numbers, cursor."""

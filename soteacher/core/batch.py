@@ -1,4 +1,4 @@
-"""What one training step sees."""
+"""The batch of one training step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one training step, and what to predict for them."""
+    """The images of one training step, and their labels or targets."""
 
     images: Tensor
-    """float32, (B, 3, H, W), augmented and normalised. (turns * B, 3, H, W) where a method asks for
-    turned views: first all upright ones, then all turned by 90 degrees, and so on. (views * B, ...)
-    likewise where a regularizer makes several views of each image."""
+    """float32, (B, 3, H, W), augmented and normalised. The shape is (turns * B, 3, H, W) if a
+    method uses turned views: first all upright ones, then all turned by 90 degrees, and so on. It
+    is (views * B, 3, H, W) in the same order if a regularizer makes several views of each image."""
     labels: Tensor
     """int64, (B,)"""
     indices: Tensor
@@ -26,4 +26,5 @@ class Batch:
     cursor: Cursor
     """The stage, the 0-based epoch and the 0-based step of this batch."""
     targets: Tensor | None = None
-    """float32, (B, K): what to predict, where that is not the labels. Rows sum to 1."""
+    """float32, (B, K): the target distributions, or None if the labels are the targets. Each row
+    sums to 1."""

@@ -1,4 +1,4 @@
-"""How far a network is in its training."""
+"""The position of a network in its training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Stage(IntEnum):
-    """What is trained: `PREPARE` comes first, for the methods that have it."""
+    """The stages of a run. Only methods with a preparation have `PREPARE`."""
 
     PREPARE = 0
     MAIN = 1
@@ -16,10 +16,10 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """A stage, a 0-based epoch in it and a 0-based step in that: the next step to be taken.
+    """The next training step: a stage, a 0-based epoch in it and a 0-based step in the epoch.
 
-    Cursors are ordered. A learner takes a batch only if its cursor equals the batch's. This rule
-    serves resuming within an epoch, learners that join late, and two-stage methods.
+    Cursors are ordered. A learner trains on a batch only if its cursor equals that of the batch.
+    This rule covers resuming within an epoch, learners that join late, and two-stage methods.
     """
 
     stage: Stage

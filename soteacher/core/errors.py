@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear sentence each, shown without a traceback."""
+"""Errors that a user can fix: each is one clear sentence, shown without a traceback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """Something asked for cannot be done; the text says what was asked, expected and what to do."""
+    """A request fails; the text says what happened, what was expected and what to do."""
 
 
 class RunsFailed(UserError):
@@ -18,11 +18,11 @@ class RunsFailed(UserError):
 
 
 class Stopped(Exception):
-    """A signal asked the process to end: all states are saved, the same command goes on there."""
+    """A signal stopped the process; all states are saved, and the same command resumes."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that nobody knows: the known ones, and the nearest of them."""
+    """Return the message for an unknown name: it lists the known names and suggests the nearest."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -30,14 +30,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def one_of(what: str, name: T, literal: Any) -> T:
-    """A name that a `Literal` has; `UserError` if it has not."""
+    """Return the name if the `Literal` allows it; raise `UserError` otherwise."""
     if name not in get_args(literal):
         raise UserError(unknown(what, str(name), get_args(literal)))
     return name
 
 
 def few(names: Iterable[str]) -> str:
-    """Names for a sentence, not too many of them."""
+    """Return up to five names as a text, followed by the number of the others."""
     shown = sorted(names)
     more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
     return ", ".join(shown[:5]) + more if shown else "none"

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and the hashes that prove it."""
+"""Files that are either complete or absent, and the hashes that prove it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from soteacher.core.errors import UserError
 
 log = logging.getLogger("soteacher")
 
-AGAIN = "the same snakemake command with `--forcerun prepare teach distill` makes what is missing"
+AGAIN = "rerun the same snakemake command with `--forcerun prepare teach distill` to recreate it"
+"""What to do if a file of the store is missing; every message about that ends with it."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name only once all of it is on the disk.
+    """Open a file for writing; it gets its name only when all of it is on the disk.
 
-    A full disk, or any other failure to write, is a `UserError`; whatever had the name stays.
+    A full disk, or any other failure to write, raises `UserError`; an existing file with that name
+    is kept.
     """
     path = Path(path)
     temporary = None
@@ -40,8 +42,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         into_place(temporary, path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; make room or allow it and run the "
-            "same command again: nothing finished is lost"
+            f"cannot write {path}: {error.strerror or error}; free disk space or fix the folder's "
+            "permissions, then rerun the same command: finished results are kept"
         ) from error
     finally:
         if temporary is not None:
@@ -50,22 +52,23 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
-    """Own a folder. If another process does, say which, and wait until it has ended.
+    """Lock a folder. If another process holds the lock, log which one, and wait until it ends.
 
-    The lock is the kernel's: it ends with its process, however that ends. Parts of files that a
-    killed owner left behind are removed. `UserError` instead of a wait if `wait` is False.
+    The kernel releases the lock when the process ends, in whatever way it ends. Partly written
+    files that a killed process left behind are removed. If `wait` is False, raise `UserError`
+    instead of waiting.
     """
     with _lock(folder, what, wait) as file:
         file.truncate(0)
         file.write(process())
         file.flush()
-        for left in folder.rglob(".part-*"):
-            left.unlink(missing_ok=True)
+        for partial in folder.rglob(".part-*"):
+            partial.unlink(missing_ok=True)
         yield
 
 
 def _lock(folder: Path, what: str, wait: bool) -> TextIO:
-    """The folder's lock file, open and owned: whoever closes it gives the lock back."""
+    """Return the folder's lock file, open and locked; closing it releases the lock."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,25 +82,25 @@ def _lock(folder: Path, what: str, wait: bool) -> TextIO:
         except BlockingIOError:
             if wait:
                 file.seek(0)
-                log.info("%s: waiting for %s, which makes it", what, file.read() or "a process")
+                log.info("%s: waiting for %s, which is using it", what, file.read() or "a process")
                 fcntl.flock(file, fcntl.LOCK_EX)
             else:
                 file.close()
                 if holder := held_by(folder):
                     raise UserError(f"{what} is in use by {holder}") from None
-                continue  # it was only asked for, see `held_by`
+                continue  # another process only checked the lock, see `held_by`
         with suppress(FileNotFoundError):
-            # who waited may own the lock of a folder that was deleted, and made anew by others
+            # during the wait, the folder may have been deleted and created again by others
             if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
                 return file
         file.close()
 
 
 def held_by(folder: Path) -> str | None:
-    """Who owns a folder at this moment, as `locked` noted it, or None.
+    """Return the process that holds the lock of a folder, as `locked` wrote it down, or None.
 
-    Whoever asks holds a shared lock for an instant, and no longer. That harms nobody: askers do
-    not hinder each other, and an owner-to-be that meets one waits that instant out.
+    The check holds a shared lock for an instant. Several checks do not block each other, and a
+    process that wants the lock in that instant tries again.
     """
     try:
         file = (folder / "lock").open()
@@ -112,12 +115,12 @@ def held_by(folder: Path) -> str | None:
 
 
 def process(pid: int | None = None, host: str | None = None) -> str:
-    """What locks and notes call a process: this one, or the one with these two facts."""
+    """Return the name of a process in lock files and notes; by default, of this process."""
     return f"process {pid or os.getpid()} on {host or socket.gethostname()}"
 
 
 def into_place(part: Path, path: Path) -> None:
-    """Give a file that is on the disk its name in the same folder; whatever had the name goes."""
+    """Rename a file within its folder, durably; an existing file with that name is replaced."""
     os.replace(part, path)
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
@@ -127,7 +130,7 @@ def into_place(part: Path, path: Path) -> None:
 
 
 def write(path: Path, data: bytes | str | Callable[[BinaryIO], object]) -> None:
-    """Write bytes, text, or what a function writes into a binary file; whole or not at all."""
+    """Write bytes, text, or what a function writes into a binary file: all of it or nothing."""
     with writing(path) as file:
         if callable(data):
             data(file)
@@ -141,32 +144,34 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, what: str, missing_ok: bool = False) -> Any:
-    """Read JSON; a missing or broken file is a `UserError` that names it and says what it is.
+    """Read JSON. A missing or broken file raises a `UserError` that names the file and its purpose.
 
-    With `missing_ok`, None where there is no such file.
+    With `missing_ok`, return None if there is no such file.
     """
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         if missing_ok and isinstance(error, FileNotFoundError):
             return None
-        raise UserError(f"cannot read {what} {path}: {error}; make it anew") from None
+        raise UserError(
+            f"cannot read {what} {path}: {error}; rerun the command that writes it"
+        ) from None
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checked(path: Path, sha256: str, what: str) -> Path:
-    """The path, if the file's hash is the recorded one; otherwise a `UserError`."""
+    """Return the path if the file has the recorded hash; raise `UserError` otherwise."""
     if not path.is_file():
         raise UserError(f"{what} is missing: {path}; {AGAIN}")
-    found = sha256_of(path)
-    if found != sha256:
+    actual = sha256_of(path)
+    if actual != sha256:
         raise UserError(
-            f"{what} has changed since it was recorded: {path} has sha256 {found[:16]}..., "
+            f"{what} has changed since it was recorded: {path} has sha256 {actual[:16]}..., "
             f"expected {sha256[:16]}...; delete it, then {AGAIN}"
         )
     return path

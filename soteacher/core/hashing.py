@@ -1,4 +1,4 @@
-"""The one JSON text of a value, and its hash: what specs and fingerprints are made of."""
+"""The canonical JSON text of a value, and its hash: the basis of specs and fingerprints."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def json_sha256(value: Any) -> str:
-    """sha256 of a value's canonical JSON, in hexadecimal."""
+    """Return the sha256 of a value's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()

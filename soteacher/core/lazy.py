@@ -1,7 +1,7 @@
-"""`from soteacher.core.lazy import torch`: torch, imported when it is first used; NumPy likewise.
+"""`from soteacher.core.lazy import torch` imports torch when it is first used; the same for NumPy.
 
-The settings of every regularizer and distiller stand beside their losses, and the study layer
-reads those settings without paying two seconds for torch (or having it at all).
+Each file of a regularizer or distiller holds both its settings and its losses. The study layer
+reads the settings without the two seconds that torch takes to import (torch may even be absent).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The base of everything that a study file can set: frozen, strict about names, with defaults.
+"""The base class of all settings of a study file: frozen, strict about names, with defaults.
 
-A default is part of what a run *is*: specs leave out what equals its default, so a default may
-never change without a new `revision` of the part that holds it.
+Specs leave out the settings that equal their defaults, so a default is part of a run's identity: a
+default may change only together with the `revision` of the part that holds it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from soteacher.core.errors import UserError, unknown
 _BRANCH = re.compile(
     r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal|function-after)\[.*|Table5"
 )
-"""What pydantic adds to a key's path to say which branch of a union it tried."""
+"""Parts that pydantic adds to a key's path to name the branch of a union that it tried."""
 _KIND = re.compile(r"_type$|_parsing$|^literal_error$")
-"""Errors of values that are not even of the kind that was tried."""
+"""Types of errors of values that do not have the type of the branch."""
 
 EXPECTED = {
     "bool_parsing": "true or false",
@@ -35,13 +35,13 @@ EXPECTED = {
     "string_type": "a text",
     "tuple_type": "a list",
 }
-"""Words for what pydantic says in its own."""
+"""Type of a pydantic error to our text of what was expected."""
 
 S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """A frozen set of named settings; an unknown name is an error that names the nearest one."""
+    """A frozen set of named settings; the error for an unknown name suggests the nearest one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -61,12 +61,12 @@ class Settings(BaseModel):
         return values
 
     def spec(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, as plain JSON values."""
+        """Return the settings that differ from their defaults, as plain JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def parse(settings: type[S], values: Any, where: str) -> S:
-    """`settings` made from plain values, or a `UserError` whose one line starts with `where`."""
+    """Build `settings` from plain values; the one line of a `UserError` starts with `where`."""
     try:
         return settings.model_validate(values)
     except ValidationError as error:
@@ -74,18 +74,18 @@ def parse(settings: type[S], values: Any, where: str) -> S:
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """The first thing wrong, in one line: key, what is wrong or expected, what was given."""
-    found = [(_key(one, where), one) for one in error.errors(include_url=False)]
-    key, first = found[0]
+    """Return the first error in one line: the key, what was expected and what was given."""
+    keyed_errors = [(_key(one, where), one) for one in error.errors(include_url=False)]
+    key, first = keyed_errors[0]
     if first["type"] == "unknown_setting":
         return f"{key}: {first['msg']}"
     if first["type"] == "missing":
         return f"{key}: missing; it must be given"
-    # a value that may be of several kinds has an error a kind: if it is of one of them, or at
-    # least its inner values are read as of one, that one counts
+    # a value of a union type has one error for each branch: show the error of the branch that
+    # accepts the value's type, or whose inner values were read
     if "[key]" not in first["loc"]:
-        key = next((inner for inner, _ in found if inner.startswith(f"{key}.")), key)
-    errors = [one for other, one in found if other == key]
+        key = next((inner for inner, _ in keyed_errors if inner.startswith(f"{key}.")), key)
+    errors = [one for other, one in keyed_errors if other == key]
     errors = [one for one in errors if not _KIND.search(one["type"])] or errors
     messages = dict.fromkeys(_message(one) for one in errors)
     given = json.dumps(errors[0]["input"], default=str)

@@ -1,1 +1,1 @@
-"""Image sets, prepared once, and the stream of batches made of them."""
+"""Data sets, which are prepared once, and the stream of training batches."""

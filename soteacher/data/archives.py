@@ -1,4 +1,4 @@
-"""Published archives: how to know them, and their files read where they lie, nothing extracted."""
+"""Published archives: how they are verified and read without being extracted."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from typing import Any, Protocol
 from soteacher.core.errors import UserError
 
 ADDRESS = r"(https?|file)://\S+"
-"""Where an archive may be downloaded from."""
+"""Pattern of the addresses that an archive may be downloaded from."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file, and how to know it."""
+    """A published file, with the size and md5 that identify it."""
 
     name: str
     url: str
-    """Its official address."""
+    """The official address."""
     size: int
     """bytes"""
     md5: str
 
     def unlike(self, path: Path) -> str | None:
-        """What shows that a file is not this one, or None if it is."""
+        """Return how a file differs from this archive, or None if it is this archive."""
         try:
             size = path.stat().st_size
             if size != self.size:
                 return f"it has {size} bytes, expected {self.size}"
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, _md5).hexdigest()
+                md5 = hashlib.file_digest(file, _md5).hexdigest()
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
-        return None if found == self.md5 else f"its md5 is {found}, expected {self.md5}"
+        return None if md5 == self.md5 else f"its md5 is {md5}, expected {self.md5}"
 
 
 def md5_of(data: bytes) -> str:
-    """md5 of bytes, in hexadecimal: what data sets are published with."""
+    """Return the md5 of bytes, in hexadecimal; data sets are published with it."""
     return _md5(data).hexdigest()
 
 
@@ -51,32 +51,32 @@ def _md5(data: bytes = b"") -> Any:
 
 
 def read_tar(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Some files of a tar archive, by name: those of the names that are there."""
-    found = {}
+    """Return the files of a tar archive that have one of the names; missing ones are left out."""
+    contents = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 _check(member.name, not (member.isfile() or member.isdir()), path)
                 if member.name in names and (file := archive.extractfile(member)) is not None:
-                    found[member.name] = file.read()
+                    contents[member.name] = file.read()
     except UserError:
         raise
     except Exception as error:  # a decoder may raise anything on broken bytes
         raise _broken(path, error) from error
-    return found
+    return contents
 
 
 class Tree(Protocol):
-    """The files below a folder, on the disk or in an archive; names have slashes between them."""
+    """The files below a folder, on the disk or in an archive; names are separated by slashes."""
 
     def names(self, folder: str, folders: bool = False) -> list[str]:
-        """What files, or folders, are in one of its folders, sorted; hidden ones are left out."""
+        """Return the sorted names of the files, or folders, in a folder, without hidden ones."""
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; `UserError` where there is none."""
+        """Return a file's bytes; raise `UserError` if there is no such file."""
 
     def where(self, name: str) -> str:
-        """What messages call a file or folder."""
+        """Return the path of a file or folder, for messages."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Folder:
     path: Path
 
     def names(self, folder: str, folders: bool = False) -> list[str]:
-        """What files, or folders, are in a folder, sorted; none in one that is not there."""
+        """Return the sorted names in a folder; an empty list if the folder does not exist."""
         place = self.path / folder
         if not place.is_dir():
             return []
@@ -100,14 +100,14 @@ class Folder:
             raise _unreadable(place, error) from None
 
     def read(self, name: str) -> bytes:
-        """A file's bytes."""
+        """Return a file's bytes."""
         try:
             return (self.path / name).read_bytes()
         except OSError as error:
             raise _unreadable(self.path / name, error) from None
 
     def where(self, name: str) -> str:
-        """Its path."""
+        """Return the path of a file or folder."""
         return str(self.path / name)
 
 
@@ -116,7 +116,8 @@ class Zip:
 
     def __init__(self, path: Path, root: str) -> None:
         self._path, self._root = path, root
-        self._found: dict[tuple[str, bool], set[str]] = {}
+        self._entries: dict[tuple[str, bool], set[str]] = {}
+        """(folder, whether the entries are folders) to the names of its entries."""
         try:
             self._archive = zipfile.ZipFile(path)
         except Exception as error:  # as above
@@ -126,44 +127,46 @@ class Zip:
             self._add(member.filename.rstrip("/"), member.is_dir())
 
     def _add(self, name: str, is_folder: bool) -> None:
-        folder, _, own = name.rpartition("/")
-        known = self._found.setdefault((folder, is_folder), set())
-        if own not in known:
-            known.add(own)
-            if folder:  # an archive need not list its folders
+        folder, _, base_name = name.rpartition("/")
+        known = self._entries.setdefault((folder, is_folder), set())
+        if base_name not in known:
+            known.add(base_name)
+            if folder:  # archives may leave out the entries of folders
                 self._add(folder, True)
 
     def names(self, folder: str, folders: bool = False) -> list[str]:
-        """What files, or folders, are in a folder, sorted; none in one that is not there."""
-        found = self._found.get((f"{self._root}/{folder}", folders), ())
-        return sorted(name for name in found if not name.startswith("."))
+        """Return the sorted names in a folder; an empty list if the folder does not exist."""
+        entries = self._entries.get((f"{self._root}/{folder}", folders), ())
+        return sorted(name for name in entries if not name.startswith("."))
 
     def read(self, name: str) -> bytes:
-        """A file's bytes."""
+        """Return a file's bytes."""
         try:
             return self._archive.read(f"{self._root}/{name}")
         except KeyError:
-            raise UserError(f"{self._path} has no {self._root}/{name}; take another copy") from None
+            raise UserError(f"{self._path} has no {self._root}/{name}; use another copy") from None
         except Exception as error:  # as above
             raise _broken(self._path, error) from error
 
     def where(self, name: str) -> str:
-        """Its path, as if the archive were a folder."""
+        """Return the path of a file or folder, as if the archive were a folder."""
         return f"{self._path}/{self._root}/{name}"
 
 
 def _check(name: str, is_link: bool, path: Path) -> None:
-    """Refuse an archive with members that could make a file anywhere if it were unpacked."""
+    """Refuse an archive with members that could write files anywhere when it is unpacked."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if is_link or ".." in parts or parts[:1] == ("/",):
-        what = "a link or device" if is_link else "a file that would lie outside its folder"
-        raise UserError(f"{path} is refused: it holds {what} ({name}); take another copy")
+        what = "a link or device" if is_link else "a file outside its folder"
+        raise UserError(f"{path} is refused: it contains {what} ({name}); use another copy")
 
 
 def _broken(path: Path, error: Exception) -> UserError:
     why = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"the archive {path} is damaged or cut short ({why}); take another copy")
+    return UserError(f"the archive {path} is damaged or truncated ({why}); use another copy")
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot read {path}: {error.strerror}; put it there, or allow it")
+    return UserError(
+        f"cannot read {path}: {error.strerror}; check that the file exists and its permissions"
+    )

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches of uint8 images, on the device they lie on.
+"""Augmentation of whole batches of uint8 images, on the device that holds them.
 
-Each function gives exactly what torchvision's transform of one image gives for the same offsets
-and flips; what is drawn at random is drawn by the stream, not here.
+Each function gives exactly the result of torchvision's transform of one image for the same offsets
+and flips. Nothing is random here: the stream draws the offsets and flips.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def turned(angles: np.ndarray | list[float], height: int, width: int) -> np.ndarray:
-    """What `transform` needs to turn images of that size about their centre.
+    """Return the matrices with which `transform` turns images of this size about their centre.
 
     angles : degrees, counter-clockwise.   Returns float64, (B, 6): rows a..f. Cosines and their
     rounding are those of Pillow, operation by operation.
@@ -29,24 +29,26 @@ def turned(angles: np.ndarray | list[float], height: int, width: int) -> np.ndar
 
 
 def rotations(angles: list[float], height: int, width: int) -> Tensor:
-    """What `rotate` needs to turn images of that size about their centre, computed on the CPU.
+    """Return the maps with which `rotate` turns images of this size about their centre.
+
+    They are computed on the CPU.
 
     angles : degrees, counter-clockwise.   Returns int64, (B, 6): rows a..f of the map from a pixel
     (x, y) of the view to (a x + b y + c, d x + e y + f) in the image, in units of 2^-16 pixels, the
     fixed point of Pillow.
     """
     a, b, c, d, e, f = turned(angles, height, width).T
-    # the view's pixels are met at their middles: half a pixel to the right and down
+    # a pixel's coordinates are those of its centre: half a pixel to the right and down
     rows = [a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5]
     return torch.from_numpy(np.floor(np.stack(rows, axis=1) * 65536 + 0.5).astype(np.int64))
 
 
 def transform(images: Tensor, matrices: Tensor) -> Tensor:
-    """Move the pixels of each image by an affine map of its own, with bilinear interpolation.
+    """Move the pixels of each image by a separate affine map, with bilinear interpolation.
 
-    images : uint8, (B, H, W, 3).   matrices : float64, (B, 6), rows a..f: the middle (x, y) of a
+    images : uint8, (B, H, W, 3).   matrices : float64, (B, 6), rows a..f: the centre (x, y) of a
     pixel is looked up at (a x + b y + c, d x + e y + f) in the image, and is 0 outside it.
-    Returns uint8, (B, H, W, 3): what Pillow's `transform` makes of it, operation by operation.
+    Returns uint8, (B, H, W, 3): the result of Pillow's `transform`, operation by operation.
     """
     _, height, width, _ = images.shape
     a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)  # each (B, 1, 1)
@@ -68,10 +70,10 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, rotations: Tensor) -> Tensor:
-    """Turn each image about its centre: nearest pixel, same size, zeros where it has none.
+    """Turn each image about its centre: nearest pixel, same size, zeros outside the image.
 
-    images : uint8, (B, H, W, 3).   rotations : int64, (B, 6), of `rotations`.
-    Returns uint8, (B, H, W, 3): what torchvision's `rotate` makes of a PIL image.
+    images : uint8, (B, H, W, 3).   rotations : int64, (B, 6), from the function `rotations`.
+    Returns uint8, (B, H, W, 3): the result of torchvision's `rotate` of a PIL image.
     """
     _, height, width, _ = images.shape
     a, b, c, d, e, f = rotations[:, :, None, None].unbind(1)  # each (B, 1, 1)
@@ -79,12 +81,12 @@ def rotate(images: Tensor, rotations: Tensor) -> Tensor:
     y = torch.arange(height, device=images.device)[:, None]
     columns = (a * x + (b * y + c)) >> 16  # (B, H, W)
     rows = (d * x + (e * y + f)) >> 16
-    padded = torch.nn.functional.pad(images, (0, 0, 1, 1, 1, 1))  # zeros for all that is outside
+    padded = torch.nn.functional.pad(images, (0, 0, 1, 1, 1, 1))  # zeros outside the image
     return _picked(padded, rows.clamp_(-1, height).add_(1), columns.clamp_(-1, width).add_(1))
 
 
 def crop_and_flip(images: Tensor, padding: int, offsets: Tensor, flips: Tensor) -> Tensor:
-    """Zero-pad, crop each image at its offset to its own size, mirror where `flips` says so.
+    """Zero-pad each image, crop it at its offset to the original size, and flip it if requested.
 
     images : uint8, (B, H, W, 3).   offsets : int64, (B, 2), rows and columns in 0..2*padding.
     flips : bool, (B,).   Returns uint8, (B, H, W, 3).
@@ -98,7 +100,10 @@ def crop_and_flip(images: Tensor, padding: int, offsets: Tensor, flips: Tensor) 
 
 
 def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The pixels at rows and columns that broadcast to (B, H, W); faster than by three indices."""
+    """Return the pixels at rows and columns that broadcast to (B, H, W).
+
+    This is faster than indexing with three tensors.
+    """
     n, height, width, channels = images.shape
     first = torch.arange(n, device=images.device)[:, None, None] * (height * width)
     places = torch.add(first + columns, rows, alpha=width)
@@ -107,7 +112,7 @@ def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Pixels to [0, 1], less the mean, over the standard deviation, channel by channel.
+    """Scale pixels to [0, 1], subtract the mean and divide by the standard deviation, per channel.
 
     images : uint8, or float32 from 0 to 255, (B, H, W, 3).   mean, std : float32, (3,).
     Returns float32, (B, 3, H, W), in channels_last memory format.

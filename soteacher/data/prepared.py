@@ -1,4 +1,4 @@
-"""Images as training reads them: arrays in the store, and a manifest with their hashes."""
+"""Prepared data sets: arrays in the store, and a manifest with their hashes."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Make the arrays of a data spec in the store, unless they are there; return the manifest.
+    """Write the arrays of a data spec to the store if they are missing; return the manifest.
 
-    The manifest tells shapes, classes, normalisation and the sha256 of every array; no time, host
-    or path, so that equal data have equal manifests. `location` has the settings that say where
-    the images are found; what is found there is looked at every time. Downloads are kept in the
-    store, for other data of the same source.
+    The manifest holds shapes, classes, normalisation and the sha256 of every array. It holds no
+    time, host or path, so equal data have equal manifests. `location` holds the settings that say
+    where the images are; the content of that place is checked in every call. Downloads are kept in
+    the store, for other data sets of the same source.
     """
     source = spec.open_source(location)
     content = source.content_key()
     folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
-            if not _whole(folder):  # another process may have made it meanwhile
+            if not _whole(folder):  # another process may have written it meanwhile
                 downloads = Path(store) / "downloads" / spec.source
-                _make(spec, source.fetched(downloads), content, folder)
+                _write_arrays(spec, source.fetched(downloads), content, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     Prepared(folder, manifest).check()
     return manifest
 
 
 def folder_of(spec: DataSpec, store: Path, content: str | None = None) -> Path:
-    """Where the store keeps the arrays of a data spec, and of its content where it may vary."""
+    """Return the store's folder for a data spec and, if the content may vary, its content."""
     name = f"{spec.source}-{spec.sha256[:16]}"
     return Path(store) / "data" / (name if content is None else f"{name}-{content[:16]}")
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the manifest, which is written last, is there, and every array that it names."""
+    """Whether the folder has a manifest, which is written last, and every array that it lists."""
     if not (folder / "manifest.json").is_file():
         return False
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
     return all((folder / f"{name}.npy").is_file() for name in manifest["arrays"])
 
 
-def _make(spec: DataSpec, source: Source, content: str | None, folder: Path) -> None:
+def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: Path) -> None:
     images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
@@ -75,8 +75,8 @@ def _make(spec: DataSpec, source: Source, content: str | None, folder: Path) -> 
     if (known := spec.true_labels) is not None:
         if len(known.split) >= n_classes:
             raise UserError(
-                f"true_labels.split has {len(known.split)} shares, but a class of {n_classes} has "
-                f"only {n_classes - 1} others to be taken for"
+                f"true_labels.split has {len(known.split)} shares, but with {n_classes} classes a "
+                f"class has only {n_classes - 1} look-alikes: give at most {n_classes - 1} shares"
             )
         near = truth.look_alikes(
             images.train_images, images.train_labels, n_classes, len(known.split)
@@ -100,7 +100,10 @@ def _make(spec: DataSpec, source: Source, content: str | None, folder: Path) -> 
 
 
 def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each channel, pixels in [0, 1], without a copy of the images as floats."""
+    """Return mean and standard deviation per channel, of pixels in [0, 1].
+
+    No copy of the images as floats is created.
+    """
     n = images.size // 3
     mean = np.einsum("nhwc->c", images, dtype=np.float64) / n
     square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.float64) / n  # sums are exact
@@ -113,16 +116,16 @@ def _save(file: BinaryIO, array: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: its manifest, and its arrays, read when they are used."""
+    """A prepared data set: its manifest, and its arrays, which are read when they are used."""
 
     folder: Path
     manifest: dict[str, Any]
 
     @property
     def sha256(self) -> str:
-        """What the fingerprints of runs on these data contain: all that training reads.
+        """Hash of all that training reads; the fingerprints of runs on these data contain it.
 
-        Whatever else a manifest tells, now or later, changes no fingerprint.
+        Other entries of the manifest, present or future, do not change it.
         """
         arrays = {name: facts["sha256"] for name, facts in self.manifest["arrays"].items()}
         return json_sha256(
@@ -131,7 +134,7 @@ class Prepared:
 
     @property
     def n_classes(self) -> int:
-        """K"""
+        """The number of classes, K."""
         return len(self.manifest["classes"])
 
     @property
@@ -152,27 +155,27 @@ class Prepared:
             files.checked(self.folder / f"{name}.npy", facts["sha256"], f"prepared array {name}")
 
     def array(self, name: str) -> np.ndarray:
-        """One array, memory-mapped: what is written to it reaches no file, and no other process."""
+        """Return one array, memory-mapped copy-on-write: changes stay in this process."""
         if name not in self.manifest["arrays"]:
             raise UserError(unknown("array", name, self.manifest["arrays"]))
         return np.load(self.folder / f"{name}.npy", mmap_mode="c")
 
     def train_labels(self, seed: int) -> np.ndarray:
-        """Training labels, (N,): with known true distributions, drawn from them for the seed."""
+        """Return the training labels, (N,); if p* is known, they are drawn from it for the seed."""
         if not self.has_truth:
             return self.array("train_labels")
         return truth.draw(self.array("train_truth"), key(seed, "data", "train labels"))
 
     @cached_property
     def test_classes(self) -> np.ndarray:
-        """What test accuracy counts against, (M,): the labels, or argmax p* where it is known."""
+        """The classes that test accuracy is measured against, (M,): argmax p*, or the labels."""
         if not self.has_truth:
             return np.asarray(self.array("test_labels"))
         return np.asarray(self.array("test_truth")).argmax(axis=1)
 
 
 def open_prepared(manifest_path: Path, store: Path) -> Prepared:
-    """The data set that a manifest describes; its arrays must be in the store."""
+    """Open the data set that a manifest describes; its arrays must be in the store."""
     manifest = files.read_json(manifest_path, "the data manifest")
     folder = folder_of(DataSpec.from_json(manifest["spec"]), store, manifest.get("content"))
     prepared = Prepared(folder, manifest)

@@ -1,4 +1,4 @@
-"""What a study says of its images: their augmentation, and true label distributions."""
+"""The settings of a data set in a study file: augmentation and true label distributions."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from soteacher.core.settings import Settings
 STREAM = 1
 """Revision of the stream of batches (order, crops, flips, drawn labels)."""
 TRUE_LABELS = 1
-"""Revision of how true label distributions are made."""
+"""Revision of the true label distributions."""
 
 
 class Augment(Settings):
-    """What is done to each training image, in this order."""
+    """The augmentation of each training image; the operations are applied in this order."""
 
     rotation: float = Field(0.0, ge=0, le=180)
-    """Degrees, at most, of a rotation about the centre, to either side, with zeros outside the
-    image (the paper: 20 on Tiny-ImageNet)."""
+    """Largest angle, in degrees, of a random rotation about the centre, to either side, with zeros
+    outside the image (the paper: 20 on Tiny-ImageNet)."""
     crop_padding: int = Field(0, ge=0)
-    """Zeros around the image, in pixels, before a crop of its own size is taken at random."""
+    """Width, in pixels, of the border of zeros that is added to the image before a random crop of
+    the original size is taken."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
 
 
 class TrueLabels(Settings):
-    """Known true label distributions: labels drawn from a stated confusion of look-alike classes.
+    """Known true label distributions: labels are drawn from a given confusion of similar classes.
 
-    An image of class c gets p*(c) = 1 - confusion, and its class's nearest look-alikes (by the
+    An image of class c has p*(c) = 1 - confusion, and the look-alikes nearest to class c (by the
     distance of the classes' mean training images) share the rest. Training labels are drawn from
-    p* anew for each seed; test labels once.
+    p* once for each seed; test labels are drawn once.
     """
 
     confusion: float = Field(gt=0, lt=0.5)
-    """Probability that a label is not the image's own class; below 0.5, so that argmax p* is."""
+    """Probability that a label is not the image's true class. It is below 0.5, so that argmax p*
+    is the true class."""
     split: tuple[float, ...] = (0.7, 0.3)
-    """Shares of the confusion that go to the nearest look-alike, the second nearest, ..."""
+    """Shares of the confusion for the nearest look-alike class, the second nearest, and so on; they
+    sum to 1."""
 
     @model_validator(mode="after")
     def _shares(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the prepared images of a data set are: their source, its settings, and their labels."""
+"""The spec of a data set: its source, the settings of the source, and its labels."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from soteacher.data.sources.base import Source
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The source and settings that decide what the prepared arrays of a data set hold."""
+    """The source and settings that determine the prepared arrays of a data set."""
 
     source: str
     """The registered name of the source."""
     revision: int
-    """Of the source."""
+    """The revision of the source."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of the source that differ from their defaults. Where images are found is not one."""
+    """Settings of the source that differ from their defaults, without the images' location."""
     true_labels: TrueLabels | None = None
     true_labels_revision: int = TRUE_LABELS
 
     @classmethod
     def of(cls, name: str, source: Source, true_labels: TrueLabels | None) -> Self:
-        """Return the spec of a registered source with these settings."""
+        """Return the spec of a registered source."""
         return cls(name, source.revision, source.spec(), true_labels)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the spec that `to_json` wrote; `UserError` if these values are not one."""
+        """Return the spec that `to_json` wrote; raise `UserError` if the values are no spec."""
         try:
             rest = dict(values)
             source, revision = rest.pop("source"), rest.pop("revision")
@@ -43,8 +43,9 @@ class DataSpec:
             if known is None:
                 return cls(source, revision, rest)
             known = dict(known)
-            of_labels = known.pop("revision")
-            return cls(source, revision, rest, parse(TrueLabels, known, "true_labels"), of_labels)
+            labels_revision = known.pop("revision")
+            labels = parse(TrueLabels, known, "true_labels")
+            return cls(source, revision, rest, labels, labels_revision)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"expected the spec of a data set; got {values!r} ({error})") from None
 
@@ -65,14 +66,14 @@ class DataSpec:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the canonical JSON."""
+        """The sha256 of the canonical JSON."""
         return json_sha256(self.to_json())
 
     def open_source(self, location: dict[str, Any] | None = None) -> Source:
         """Return the source with these settings.
 
-        location : settings that say where the images are found.   Raises `UserError` if the source
-        is unknown, or installed in another revision.
+        location : the settings that say where the images are.   Raises `UserError` if the source is
+        unknown, or if another revision of it is installed.
         """
         part = registry.get("data source", self.source)
         check_revision(part, self.revision, self.source)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ImageChange(Protocol):
-    """What changes the training images; `soteacher.regularizers.base.ImageChange` describes it."""
+    """A change of the training images; `soteacher.regularizers.base.ImageChange` describes it."""
 
     def augment(self, images: Tensor, random: Random) -> Tensor:
         """Change uint8 images, (B, H, W, 3), before they are normalised."""
@@ -36,21 +36,22 @@ class ImageChange(Protocol):
 class _Epoch:
     order: Tensor
     offsets: list[Tensor]
-    """Of the upright view, and of those turned by 90, 180 and 270 degrees."""
+    """Crop offsets of the upright view, and of the views turned by 90, 180 and 270 degrees."""
     flips: Tensor
     rotations: Tensor | None
 
 
 class Stream:
-    """Batches of one data set, batch size, augmentation, seed and role, made on the device.
+    """Batches of one data set, batch size, augmentation, seed and role, computed on the device.
 
-    All draws of an epoch are made at once on the CPU, then moved: the same numbers on every
-    device, and no wait inside a step. A regularizer that changes the images draws its few numbers
-    on the CPU, too, in each step.
+    All random numbers of an epoch are drawn at once on the CPU and then moved: the numbers are the
+    same on every device, and no step waits for them. A regularizer that changes the images draws
+    its few numbers on the CPU, too, in each step.
 
-    turns : views of each image (`terms.LossTerm.turns`). An image is flipped first, then turned,
-    and each view has a crop of its own: SSKD's way. The upright views are those of `turns` 1.
-    change : the regularizer that changes the images of a teacher, if one does.
+    turns : number of views of each image (`terms.LossTerm.turns`). As in SSKD, an image is first
+    flipped, then turned, and each view has a separate crop. The upright views equal those of
+    `turns` 1.
+    change : the regularizer that changes the images of a teacher, or None.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Stream:
         if turns > 1 and height != width:
             raise UserError(
                 f"images of {height}x{width} pixels cannot be turned by 90 degrees, as the method "
-                "asks: expected square ones"
+                "requires: expected square images"
             )
         self.steps = -(-self.n_images // batch)  # the last, short batch is kept
         self._drawn: dict[tuple[Stage, int], _Epoch] = {}
@@ -109,10 +110,10 @@ class Stream:
             turned,
         )
 
-    def batch(self, at: Cursor) -> Batch:
-        """The batch of a moment; each draw belongs to a place in the epoch's order."""
-        epoch = self._epoch(at.stage, at.epoch)
-        part = slice(at.step * self.batch_size, (at.step + 1) * self.batch_size)
+    def batch(self, cursor: Cursor) -> Batch:
+        """Return the batch of a cursor; each draw belongs to a position in the epoch's order."""
+        epoch = self._epoch(cursor.stage, cursor.epoch)
+        part = slice(cursor.step * self.batch_size, (cursor.step + 1) * self.batch_size)
         indices = epoch.order[part]
         images = self._images[indices]
         if epoch.rotations is not None:
@@ -128,14 +129,15 @@ class Stream:
             others = [crop_and_flip(view, padding, offset, unflipped) for view, offset in crops]
             views = torch.cat([views, *others])
         if self._change is None:
-            return self._batch(views, indices, at)
-        random = partial(self._random, at)
-        batch = self._batch(self._change.augment(views, random), indices, at)
+            return self._batch(views, indices, cursor)
+        random = partial(self._random, cursor)
+        batch = self._batch(self._change.augment(views, random), indices, cursor)
         return self._change.mix(batch, self._data.n_classes, random)
 
-    def _batch(self, views: Tensor, indices: Tensor, at: Cursor) -> Batch:
-        return Batch(normalise(views, self._mean, self._std), self.labels[indices], indices, at)
+    def _batch(self, views: Tensor, indices: Tensor, cursor: Cursor) -> Batch:
+        images = normalise(views, self._mean, self._std)
+        return Batch(images, self.labels[indices], indices, cursor)
 
-    def _random(self, at: Cursor, purpose: str) -> np.random.Generator:
-        number = key(self.seed, self.role, purpose, at.stage.name, at.epoch, at.step)
+    def _random(self, cursor: Cursor, purpose: str) -> np.random.Generator:
+        number = key(self.seed, self.role, purpose, cursor.stage.name, cursor.epoch, cursor.step)
         return numpy_generator(number)

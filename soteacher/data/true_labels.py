@@ -1,6 +1,6 @@
-"""Known true label distributions: how far a teacher is from p*(x), Eq. (2), becomes measurable.
+"""Known true label distributions: they make a teacher's distance from p*(x), Eq. (2), measurable.
 
-Labels of a data set are drawn from a stated confusion between look-alike classes, so the true
+The labels of a data set are drawn from a given confusion between look-alike classes, so the true
 distribution of every image is known.
 """
 
@@ -10,7 +10,7 @@ from soteacher.core.lazy import numpy as np
 
 
 def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:
-    """The `n` nearest other classes of each class, by distance of mean images; (K, n) int64."""
+    """Return the `n` nearest other classes of each class by mean images; (K, n) int64."""
     flat = images.reshape(len(images), -1)
     means = np.stack(
         [flat[labels == k].mean(axis=0, dtype=np.float64) for k in range(n_classes)]
@@ -23,7 +23,7 @@ def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) 
 def distributions(
     labels: np.ndarray, neighbours: np.ndarray, confusion: float, split: tuple[float, ...]
 ) -> np.ndarray:
-    """p* of images with these true classes: 1 - confusion, and its shares; (N, K) float64."""
+    """Return p* of images with these true classes; (N, K) float64."""
     n_classes = len(neighbours)
     by_class = np.eye(n_classes) * (1 - confusion)
     for shares, near in zip(by_class, neighbours, strict=True):
@@ -32,7 +32,7 @@ def distributions(
 
 
 def draw(truth: np.ndarray, number: int) -> np.ndarray:
-    """One label an image, drawn from its distribution under a key; (N,) int64."""
+    """Draw one label per image from its distribution; `number` is a key; (N,) int64."""
     uniform = np.random.Generator(np.random.PCG64(number)).random(len(truth))
     labels = (np.cumsum(truth, axis=1) <= uniform[:, None]).sum(axis=1)
     return np.minimum(labels, truth.shape[1] - 1).astype(np.int64)  # sums may round below 1

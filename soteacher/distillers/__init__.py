@@ -1,1 +1,1 @@
-"""How a student learns from a teacher: one file a method."""
+"""Distillers: the methods by which a student learns from a teacher, one file per method."""

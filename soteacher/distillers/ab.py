@@ -1,19 +1,19 @@
 """Activation boundaries (AB): Heo et al., Knowledge Transfer via Distillation of Activation
 Boundaries Formed by Hidden Neurons, 2019.
 
-Before it is distilled, the student learns which of the teacher's neurons are active: with t the
-teacher's map before its ReLU, s a connector's output for the student's, and margin 1,
+In a first stage, the student learns which of the teacher's neurons are active. With t the teacher's
+map before its ReLU, s the output of a connector for the student's map, and margin 1, the loss is
 
     sum over stages l = 1, ..., L of 2^(l - L) * 0.003 / B * sum over entries of
         (s + 1)^2 where t <= 0 and s > -1,   (s - 1)^2 where t > 0 and s <= 1
 
-for 30 epochs, in which the connectors and what makes the student's maps are trained, at the rate
-that the student's recipe begins with; the rest of the student is in eval mode. Then the student is
-trained with cross-entropy and KD alone.
+for 30 epochs. This stage trains the connectors and the layers that compute the student's maps, at
+the initial learning rate of the student's recipe; the rest of the student is in eval mode. In the
+main stage, the student is trained with cross-entropy and KD alone.
 
-As SoTeacher ran it (RepDistiller). So the weight of Table 5 has no effect: the first stage takes no
-weight, and the second has no loss of the method's own. A connector is the identity where the maps
-have one shape, else a convolution and a batch norm.
+This follows the code that SoTeacher's authors ran (RepDistiller). The weight of Table 5 therefore
+has no effect: the first stage has no weight, and the main stage has no loss of AB. A connector is
+the identity if both maps have the same shape, otherwise a convolution and a batch norm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SCALE = 3 / 1000
 
 @register
 class AB(Distiller):
-    """A first stage that matches activation boundaries; cross-entropy and KD afterwards."""
+    """A first stage matches activation boundaries; cross-entropy and KD follow."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "AB"
@@ -49,11 +49,11 @@ class AB(Distiller):
     )
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)
-    """Has no effect, as in the authors' code; Table 5 gives it."""
+    """Weight of AB in Table 5; it has no effect, as in the authors' code."""
     prepare_epochs: int = Field(30, ge=1)
-    """Of the first stage."""
+    """Number of epochs of the first stage."""
     margin: float = Field(1.0, ge=0)
-    """How far beyond its boundary a neuron is pushed."""
+    """Distance beyond its activation boundary to which a neuron is pushed."""
 
     _connectors: dict[str, Any] = PrivateAttr()
 
@@ -61,7 +61,7 @@ class AB(Distiller):
         self, context: RunContext, network: nn.Module | None, modules: dict[str, nn.Module]
     ) -> Preparation | None:
         """Return the stage that trains the student's trunk and the connectors."""
-        if network is None:  # there is nothing to learn of the teacher alone
+        if network is None:  # the stage needs the student
             return None
         from soteacher.models.adapters import regressor
 
@@ -78,16 +78,19 @@ class AB(Distiller):
     def _boundaries(
         self, batch: Batch, output: Output | None, teacher: Output | None
     ) -> dict[str, Tensor]:
-        """The loss of the first stage."""
+        """Return the loss of the first stage."""
         losses = []
         for level, (stage, connector) in enumerate(reversed(self._connectors.items())):
-            ours, theirs = connector(output.features[stage]), teacher.features[stage].detach()
-            losses.append(0.5**level * boundary_loss(ours, theirs, self.margin))
+            student_map, teacher_map = (
+                connector(output.features[stage]),
+                teacher.features[stage].detach(),
+            )
+            losses.append(0.5**level * boundary_loss(student_map, teacher_map, self.margin))
         return {"boundaries": SCALE / len(batch.labels) * torch.stack(losses).sum()}
 
 
 def boundary_loss(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
-    """Squared distances of wrongly active or inactive neurons from beyond the boundary: their sum.
+    """Return the sum of squared distances of wrongly active or inactive neurons from the margin.
 
     student, teacher : (B, C, H, W), before the ReLU.
     """

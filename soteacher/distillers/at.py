@@ -1,13 +1,14 @@
 """Attention transfer (AT): Zagoruyko and Komodakis, Paying More Attention to Attention, 2017.
 
-A map's attention is where its channels are large: A = n(mean over channels of F^2), a vector over
-pixels that n scales to length 1. The student's is made to equal the teacher's, stage by stage:
+The attention of a map shows where its channels are large: A = n(mean over channels of F^2), a
+vector over pixels that n scales to length 1. The student's attention is trained to equal the
+teacher's in each stage:
 
     sum over stages of mean over images and pixels of (A_s - A_t)^2
 
-The larger of two maps is averaged down to the smaller one's size. Eq. 2 of Zagoruyko and Komodakis
-takes the norm of the difference; its authors' code and SoTeacher (RepDistiller) take this mean,
-hence the large weight.
+The larger of two maps is averaged down to the size of the smaller. Eq. 2 of Zagoruyko and
+Komodakis uses the norm of the difference; their code and SoTeacher (RepDistiller) use this mean,
+which explains the large weight.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ class AT(FeatureDistiller):
     display_name: ClassVar[str] = "AT"
 
     weight: Weight = Table5(standard=1000.0, soteacher=500.0)
-    """Of the squared error (beta of Table 5)."""
+    """Weight of the mean squared error (beta of Table 5)."""
 
     _stages: tuple[str, ...] = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Find the stages that both networks have."""
+        """Store the stages that both networks have."""
         self._stages = stages(context)
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
@@ -50,11 +51,13 @@ class AT(FeatureDistiller):
 
         losses = []
         for stage in self._stages:
-            ours, theirs = same_size(student[stage], teacher[stage])
-            losses.append(torch.nn.functional.mse_loss(attention(ours), attention(theirs)))
+            student_map, teacher_map = same_size(student[stage], teacher[stage])
+            losses.append(
+                torch.nn.functional.mse_loss(attention(student_map), attention(teacher_map))
+            )
         return torch.stack(losses).sum()
 
 
 def attention(features: Tensor) -> Tensor:
-    """Where a map (B, C, H, W) is large: (B, H * W), each row of length 1, or 0 for a map of 0."""
+    """Return the attention of maps (B, C, H, W): (B, H * W), rows of length 1, or 0 for zeros."""
     return directions(features.square().mean(dim=1).flatten(1))

@@ -5,9 +5,9 @@ With e_s and e_t linear embeddings of both networks' pooled features, and D = e_
 
     mean over i < B of sum over d of |D_i| * |D_(i+1)|
 
-for the consecutive images of a batch. That is the code that the method's authors gave to
-RepDistiller, and SoTeacher ran; the paper's loss compares matrices of kernel values between images
-instead. Both embeddings are trained with the student.
+for the consecutive images of a batch. This follows the code that the authors of CC contributed to
+RepDistiller and that SoTeacher's authors ran; the loss in the CC paper compares matrices of kernel
+values between images instead. Both embeddings are trained with the student.
 """
 
 from __future__ import annotations
@@ -36,18 +36,21 @@ class CC(FeatureDistiller):
     display_name: ClassVar[str] = "CC"
 
     weight: Weight = Table5(standard=0.02, soteacher=0.01)
-    """Of the products (beta of Table 5)."""
+    """Weight of the products (beta of Table 5)."""
     dimensions: int = Field(128, ge=1)
-    """Of the embeddings."""
+    """Number of dimensions of the embeddings."""
 
     _student: Any = PrivateAttr()
     _teacher: Any = PrivateAttr()
 
     def build(self, context: RunContext) -> dict[str, nn.Module]:
         """Return both embeddings."""
-        [ours], [theirs] = context.student_features["pooled"], context.teacher_features["pooled"]
-        self._student = torch.nn.Linear(ours, self.dimensions)
-        self._teacher = torch.nn.Linear(theirs, self.dimensions)
+        [student_size], [teacher_size] = (
+            context.student_features["pooled"],
+            context.teacher_features["pooled"],
+        )
+        self._student = torch.nn.Linear(student_size, self.dimensions)
+        self._teacher = torch.nn.Linear(teacher_size, self.dimensions)
         return {"student_embedding": self._student, "teacher_embedding": self._teacher}
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:

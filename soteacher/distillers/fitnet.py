@@ -1,12 +1,12 @@
 """FitNets: Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
 
-The student's map of a middle stage is made to equal the teacher's:
+The student's map of a middle stage is trained to equal the teacher's:
 
     mean over all entries of (r(F_s) - F_t)^2,   r = ReLU(BN(conv(F_s)))
 
 with the maps of stage 2, and a trained regressor r that gives the student's map the teacher's
-shape. As SoTeacher ran it (RepDistiller) the loss goes along with the others all through training;
-Romero et al. train the student up to that stage first, and distill it afterwards.
+shape. As in the code that SoTeacher's authors ran (RepDistiller), the loss is added throughout
+training; Romero et al. first train the student up to that stage, and then distill.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @register
 class FitNet(FeatureDistiller):
-    """Mean squared error between the teacher's map of stage 2 and a regression of the student's."""
+    """Mean squared error between the teacher's map of stage 2 and the regressed student's map."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "FitNets"
 
     weight: Weight = Table5(standard=100.0, soteacher=50.0)
-    """Of the squared error (beta of Table 5)."""
+    """Weight of the mean squared error (beta of Table 5)."""
 
     _stage: str = PrivateAttr()
     _regressor: Any = PrivateAttr()
@@ -52,5 +52,5 @@ class FitNet(FeatureDistiller):
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean over all entries of the squared difference."""
-        found = self._regressor(student[self._stage])
-        return torch.nn.functional.mse_loss(found, teacher[self._stage])
+        regressed = self._regressor(student[self._stage])
+        return torch.nn.functional.mse_loss(regressed, teacher[self._stage])

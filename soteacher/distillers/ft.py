@@ -1,16 +1,16 @@
 """Factor transfer (FT): Kim, Park and Kwak, Paraphrasing Complex Network: Network Compression via
 Factor Transfer, 2018.
 
-A paraphraser, an autoencoder of the teacher's last map, is trained first, for 30 epochs at rate
-0.01, by the mean squared error of what it restores. Its code, the factor F_t, has half as many
-channels as the map. Then a translator is trained with the student, whose output F_s for the
-student's map is to match it:
+In a first stage, a paraphraser (an autoencoder of the teacher's last map) is trained for 30 epochs
+at learning rate 0.01 by its mean squared reconstruction error. Its code, the factor F_t, has half
+as many channels as the map. In the main stage, a translator is trained with the student; its output
+for the student's map, F_s, is trained to match F_t:
 
     mean over images and pixels of |A(F_s) - A(F_t)|
 
 with A(F) the mean over channels of F^2, scaled to length 1 over the pixels; the larger factor is
-averaged down to the smaller one's size. As SoTeacher ran it (RepDistiller); Kim et al. compare the
-whole scaled factors, and so all their channels.
+averaged down to the size of the smaller. This follows the code that SoTeacher's authors ran
+(RepDistiller); Kim et al. compare the whole scaled factors, with all their channels.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     from soteacher.terms import FeatureShapes, RunContext
 
 RATE = 0.01
-"""Of the paraphraser's training, whatever the student's recipe."""
+"""Learning rate of the paraphraser, for every recipe of the student."""
 SLOPE = 0.1
-"""Of the leaky ReLUs."""
+"""Negative slope of the leaky ReLUs."""
 
 
 @register
 class FT(FeatureDistiller):
-    """Difference between the factors of student and teacher, in where they are large."""
+    """Mean absolute difference between the attention of the student's and the teacher's factor."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "FT"
 
     weight: Weight = Table5(standard=200.0, soteacher=100.0)
-    """Of the difference (beta of Table 5)."""
+    """Weight of the mean absolute difference (beta of Table 5)."""
     prepare_epochs: int = Field(30, ge=1)
-    """Of the paraphraser's training, which is done once a teacher."""
+    """Number of epochs of the first stage, which trains the paraphraser once per teacher."""
     factor: float = Field(0.5, gt=0)
-    """Channels of the factor, over those of the teacher's map."""
+    """Number of channels of the factor, relative to the teacher's map."""
 
     _stage: str = PrivateAttr()
     _translator: Any = PrivateAttr()
@@ -61,8 +61,8 @@ class FT(FeatureDistiller):
         self._stage = last_stage(context.teacher_features)
         if last_stage(context.student_features) != self._stage:
             raise UserError(
-                "FT matches the maps of the last stage: expected as many stages of the student as "
-                f"of the teacher, which ends with {self._stage}; the student ends with "
+                "FT matches the maps of the last stage, so student and teacher need the same "
+                f"number of stages: the teacher ends with {self._stage}, the student ends with "
                 f"{last_stage(context.student_features)}"
             )
         into, wide = (
@@ -85,45 +85,47 @@ class FT(FeatureDistiller):
         narrow = self._channels(wide)
 
         def layers(kind: type[nn.Module], *sizes: int) -> nn.Sequential:
-            made: list[nn.Module] = []
+            stack: list[nn.Module] = []
             for before, after in pairwise(sizes):
-                made += [kind(before, after, 3, padding=1), torch.nn.LeakyReLU(SLOPE)]
-            return torch.nn.Sequential(*made)
+                stack += [kind(before, after, 3, padding=1), torch.nn.LeakyReLU(SLOPE)]
+            return torch.nn.Sequential(*stack)
 
         encoder = layers(torch.nn.Conv2d, wide, wide, narrow, narrow)
         decoder = layers(torch.nn.ConvTranspose2d, narrow, narrow, wide, wide)
 
         def loss(batch: Batch, output: Output | None, teacher: Output | None) -> dict[str, Tensor]:
-            wanted = teacher.features[stage]
-            restored = decoder(encoder(wanted))
-            return {"paraphrased": torch.nn.functional.mse_loss(restored, wanted)}
+            teacher_map = teacher.features[stage]
+            restored = decoder(encoder(teacher_map))
+            return {"paraphrased": torch.nn.functional.mse_loss(restored, teacher_map)}
 
         trained = {"encoder": encoder, "decoder": decoder}
         return Preparation(self.prepare_epochs, lambda epoch: RATE, trained, loss, student=False)
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
-        """Return the mean difference of both factors."""
+        """Return the mean absolute difference between the attention of both factors."""
         from soteacher.models.adapters import same_size
 
         factor = self._prepared["encoder"](teacher[self._stage])
-        ours, theirs = map(large, same_size(self._translator(student[self._stage]), factor))
-        return torch.nn.functional.l1_loss(ours, theirs)
+        student_factor, teacher_factor = map(
+            large, same_size(self._translator(student[self._stage]), factor)
+        )
+        return torch.nn.functional.l1_loss(student_factor, teacher_factor)
 
     def _channels(self, wide: int) -> int:
         return max(int(wide * self.factor), 1)
 
 
 def last_stage(features: FeatureShapes) -> str:
-    """The name of the last stage's map of a network."""
+    """Return the name of a network's map of the last stage."""
     maps = sorted(name for name in features if name.startswith("stage") and "_" not in name)
     if not maps:
         raise UserError(
-            "FT matches the maps of the last stage, but there is no feature 'stage1': there are "
-            f"{', '.join(features)}"
+            "FT matches the maps of the last stage, but the network has no feature 'stage1': it "
+            f"has {', '.join(features)}"
         )
     return maps[-1]
 
 
 def large(factor: Tensor) -> Tensor:
-    """Where a factor (B, C, H, W) is large: (B, H * W), each row of length 1."""
+    """Return the attention of factors (B, C, H, W): (B, H * W), each row of length 1."""
     return directions(factor.square().mean(dim=1).flatten(1))

@@ -14,7 +14,7 @@ from soteacher.distillers.base import Distiller
 
 @register
 class KD(Distiller):
-    """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, and nothing more."""
+    """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, without other losses."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "KD"

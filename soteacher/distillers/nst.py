@@ -1,14 +1,15 @@
 """Neuron selectivity transfer (NST): Huang and Wang, Like What You Like: Knowledge Distill via
 Neuron Selectivity Transfer, 2017.
 
-A map's channels, each scaled to length 1 over its pixels, are taken as draws from a distribution;
-the squared maximum mean discrepancy between student's and teacher's is the loss, stage by stage:
+The channels of a map, each scaled to length 1 over its pixels, are treated as samples of a
+distribution. The loss is the squared maximum mean discrepancy between the student's and the
+teacher's distribution in each stage:
 
     sum over stages of E k(t, t') + E k(s, s') - 2 E k(s, t),   k(a, b) = (a . b)^2
 
-with means over images and pairs of channels. The larger of two maps is averaged down to the smaller
-one's size. Of Huang and Wang's kernels this is the polynomial one of degree 2, without constant, as
-SoTeacher (RepDistiller) ran it.
+with means over images and pairs of channels. The larger of two maps is averaged down to the size of
+the smaller. The kernel is Huang and Wang's polynomial kernel of degree 2 without constant, as in
+the code that SoTeacher's authors ran (RepDistiller).
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class NST(FeatureDistiller):
     display_name: ClassVar[str] = "NST"
 
     weight: Weight = Table5(standard=50.0, soteacher=25.0)
-    """Of the discrepancy (beta of Table 5)."""
+    """Weight of the discrepancy (beta of Table 5)."""
 
     _stages: tuple[str, ...] = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Find the stages that both networks have."""
+        """Store the stages that both networks have."""
         self._stages = stages(context)
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
@@ -51,16 +52,22 @@ class NST(FeatureDistiller):
 
         losses = []
         for stage in self._stages:
-            ours, theirs = map(channels, same_size(student[stage], teacher[stage]))
-            losses.append(kernel(theirs, theirs) + kernel(ours, ours) - 2 * kernel(ours, theirs))
+            student_channels, teacher_channels = map(
+                channels, same_size(student[stage], teacher[stage])
+            )
+            losses.append(
+                kernel(teacher_channels, teacher_channels)
+                + kernel(student_channels, student_channels)
+                - 2 * kernel(student_channels, teacher_channels)
+            )
         return torch.stack(losses).sum()
 
 
 def channels(features: Tensor) -> Tensor:
-    """The channels of (B, C, H, W) as vectors over pixels: (B, C, H * W), each of length 1."""
+    """Return the channels of (B, C, H, W) as vectors of length 1 over pixels: (B, C, H * W)."""
     return directions(features.flatten(2))
 
 
 def kernel(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of (a . b)^2 over images and all pairs of channels of (B, C, N) and (B, D, N): ()."""
+    """Return the mean of (a . b)^2 over images and pairs of channels, (B, C, N) and (B, D, N)."""
     return (first @ second.transpose(1, 2)).square().mean()

@@ -1,12 +1,12 @@
 """Similarity-preserving distillation (SP): Tung and Mori, Similarity-Preserving Knowledge
 Distillation, 2019.
 
-Images that are alike to the teacher are to be alike to the student. With Q the maps of a batch as
-rows, (B, C * H * W), and G = Q Q^T with each row scaled to length 1:
+Images that are similar for the teacher are trained to be similar for the student. With Q the maps
+of a batch as rows, (B, C * H * W), and G = Q Q^T with each row scaled to length 1:
 
     sum over all B x B entries of (G_s - G_t)^2, over B^2
 
-SoTeacher (RepDistiller) takes the maps of the last stage alone.
+SoTeacher (RepDistiller) uses only the maps of the last stage.
 """
 
 from __future__ import annotations
@@ -35,21 +35,24 @@ class SP(FeatureDistiller):
     display_name: ClassVar[str] = "SP"
 
     weight: Weight = Table5(standard=3000.0, soteacher=1500.0)
-    """Of the squared error (beta of Table 5)."""
+    """Weight of the mean squared error (beta of Table 5)."""
 
     _stage: str = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Find the last stage that both networks have."""
+        """Store the last stage that both networks have."""
         self._stage = stages(context)[-1]
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean squared difference of similarities."""
-        ours, theirs = similarities(student[self._stage]), similarities(teacher[self._stage])
-        return torch.nn.functional.mse_loss(ours, theirs)
+        student_rows, teacher_rows = (
+            similarities(student[self._stage]),
+            similarities(teacher[self._stage]),
+        )
+        return torch.nn.functional.mse_loss(student_rows, teacher_rows)
 
 
 def similarities(features: Tensor) -> Tensor:
-    """Inner products of the images of (B, C, H, W): (B, B), each row of length 1."""
+    """Return the inner products of the maps (B, C, H, W): (B, B), each row of length 1."""
     rows = features.flatten(1)
     return directions(rows @ rows.T)

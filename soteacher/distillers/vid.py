@@ -1,14 +1,14 @@
 """Variational information distillation (VID): Ahn et al., Variational Information Distillation for
 Knowledge Transfer, 2019.
 
-The teacher's maps are taken as normally distributed about a function mu of the student's, with a
-variance s_c^2 of each channel; the negative log-likelihood is the loss, stage by stage:
+The teacher's maps are modelled by a normal distribution about a function mu of the student's maps,
+with a variance s_c^2 for each channel. The loss is the negative log-likelihood in each stage:
 
     sum over stages of mean over all entries of ((mu(F_s) - F_t)^2 / s_c^2 + log s_c^2) / 2
 
-mu is three 1x1 convolutions with ReLUs between; s_c^2 = softplus(a_c) + 1e-5, 5 at first. Both are
-trained with the student. The larger of two maps is averaged down to the smaller one's size.
-The likelihood's constant, log(2 pi) / 2, is left out.
+mu is three 1x1 convolutions with ReLUs between; s_c^2 = softplus(a_c) + 1e-5, initially 5. Both are
+trained with the student. The larger of two maps is averaged down to the size of the smaller. The
+constant of the likelihood, log(2 pi) / 2, is left out.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from soteacher.terms import RunContext
 
 LEAST, FIRST = 1e-5, 5.0
-"""The smallest variance, and the one at the start."""
+"""The smallest variance, and the initial variance."""
 
 
 @register
 class VID(FeatureDistiller):
-    """Negative log-likelihood of the teacher's maps, given the student's, of all stages."""
+    """Negative log-likelihood of the teacher's maps, given the student's maps, in all stages."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "VID"
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)
-    """Of the negative log-likelihood (beta of Table 5)."""
+    """Weight of the negative log-likelihood (beta of Table 5)."""
 
     _means: dict[str, Any] = PrivateAttr()
     _scales: Any = PrivateAttr()
@@ -59,7 +59,7 @@ class VID(FeatureDistiller):
                 nn.ReLU(),
                 nn.Conv2d(out, out, 1, bias=False),
             )
-            first = math.log(math.expm1(FIRST - LEAST))  # whose softplus is FIRST - LEAST
+            first = math.log(math.expm1(FIRST - LEAST))  # softplus(first) = FIRST - LEAST
             scales[stage] = nn.Parameter(torch.full((out,), first))
         self._scales = nn.ParameterDict(scales)
         return {"means": nn.ModuleDict(self._means), "scales": self._scales}
@@ -70,9 +70,9 @@ class VID(FeatureDistiller):
 
         losses = []
         for stage, mean in self._means.items():
-            ours, theirs = same_size(student[stage], teacher[stage])
+            student_map, teacher_map = same_size(student[stage], teacher[stage])
             variances = torch.nn.functional.softplus(self._scales[stage]) + LEAST
             variances = variances[:, None, None]  # (C) -> (C, 1, 1)
-            errors = (mean(ours) - theirs).square()
+            errors = (mean(student_map) - teacher_map).square()
             losses.append((errors / variances + variances.log()).mean() / 2)
         return torch.stack(losses).sum()

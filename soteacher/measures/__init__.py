@@ -1,1 +1,1 @@
-"""What is measured of a network: pure functions of its logits. No torch."""
+"""The measures of a network: pure functions of its logits, without torch."""

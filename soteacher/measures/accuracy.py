@@ -6,13 +6,13 @@ import numpy as np
 
 
 def top_k(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
-    """Share of images whose class is among the k largest logits.
+    """Return the share of images with the logit of their class among the k largest.
 
     logits : (N, K).   classes : int, (N,).
-    Among equal logits the lower class comes first, as with argmax; an image whose own logit is
-    not a number counts as wrong.
+    Among equal logits the lower class comes first, as in argmax. An image counts as wrong if the
+    logit of its class is not a number.
     """
-    own = np.take_along_axis(logits, classes[:, None], axis=1)  # (N, 1)
+    of_class = np.take_along_axis(logits, classes[:, None], axis=1)  # (N, 1)
     earlier = np.arange(logits.shape[1]) < classes[:, None]
-    before = ~((logits < own) | ((logits == own) & ~earlier))
+    before = ~((logits < of_class) | ((logits == of_class) & ~earlier))
     return float((before.sum(axis=1) < k).mean())

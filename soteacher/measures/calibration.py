@@ -1,6 +1,6 @@
-"""How far predicted probabilities can be trusted: NLL, ECE, and temperature scaling.
+"""Calibration of predicted probabilities: NLL, ECE, and temperature scaling.
 
-Guo et al., On Calibration of Modern Neural Networks, 2017. All in float64, from logits.
+Guo et al., On Calibration of Modern Neural Networks, 2017. All computations are in float64.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from soteacher.core.random import key
 
 N_BINS = 15
 TEMPERATURES = (0.05, 20.0)
-"""Where the best temperature is looked for."""
+"""The range of the search for the best temperature."""
 
 
 def nll(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over images of -log of the probability given to the label, in nats.
+    """Return the mean over images of -log of the label's probability, in nats.
 
     logits : (N, K).   labels : int, (N,).
     """
@@ -26,10 +26,10 @@ def nll(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
-    """Per bin of top-1 confidence: images, their mean confidence, their accuracy; (n_bins, 3).
+    """Return, per bin of top-1 confidence, (number of images, mean confidence, accuracy).
 
-    Bins are of equal width, open below and closed above: (low, high]. Of empty bins, confidence
-    and accuracy are 0.
+    Returns (n_bins, 3). Bins have equal width and are half-open: (low, high]. Confidence and
+    accuracy of empty bins are 0.
     """
     probabilities = softmax(logits.astype(np.float64), axis=1)
     confidence = probabilities.max(axis=1)
@@ -49,40 +49,40 @@ def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) ->
 
 
 def ece(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> float:
-    """Expected calibration error: mean over images of |confidence - accuracy| of their bin."""
+    """Return the expected calibration error: the mean of |confidence - accuracy| over images."""
     counts, confidence, accuracy = reliability(logits, labels, n_bins).T
     return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T that minimises the NLL of softmax(logits / T).
+    """Return the temperature T that minimises the NLL of softmax(logits / T).
 
-    A bounded one-dimensional search over log T: the NLL is convex in 1/T.
+    The search over log T is bounded and one-dimensional; the NLL is convex in 1/T.
     """
     exact = logits.astype(np.float64)
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda log_t: nll(exact / np.exp(log_t), labels),
         bounds=tuple(np.log(TEMPERATURES)),
         method="bounded",
         options={"xatol": 1e-8},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 def halves(labels: np.ndarray) -> np.ndarray:
-    """Which images are in the second of two halves; bool, (N,): stratified, the same each time."""
+    """Return which images are in the second of two fixed, stratified halves; bool, (N,)."""
     random = np.random.Generator(np.random.PCG64(key(0, "measure", "calibration halves")))
     second = np.zeros(len(labels), dtype=bool)
     turn = 0
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         second[members[turn::2]] = True
-        turn = (turn + len(members)) % 2  # odd classes favour the halves in turn
+        turn = (turn + len(members)) % 2  # the halves get the extra image of odd classes in turn
     return second
 
 
 def scale(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Temperature scaling by a cross-fit: each image is scaled with the other half's best T.
+    """Scale logits by a cross-fitted temperature: each half uses the best T of the other half.
 
     Returns the scaled logits, (N, K) float64, and the temperatures fitted on the first and on the
     second half.

@@ -1,4 +1,4 @@
-"""How near predictions are to the true label distribution: the quantity of Eq. (2)."""
+"""Distance of predictions from the true label distribution: the quantity of Eq. (2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 
 def distance(logits: np.ndarray, truth: np.ndarray, order: int = 2) -> float:
-    """Mean over images of the l1 or l2 norm of softmax(logits) - p*.
+    """Return the mean over images of the l1 or l2 norm of softmax(logits) - p*.
 
     logits, truth : (N, K).   order : 1 or 2.
     """

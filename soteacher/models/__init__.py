@@ -1,1 +1,1 @@
-"""Networks. `catalogue` tells what there is without importing torch."""
+"""Networks. `catalogue` lists them without importing torch."""

@@ -1,7 +1,8 @@
-"""What networks there are, told without torch: one row a family.
+"""The list of networks, available without torch: one entry per family.
 
-A network's name says its family and its size, if it has several: `wrn_40_2` is a Wide ResNet of
-depth 40 and width 2, `resnet32x4` a ResNet of depth 32 and four times the usual channels.
+A network's name gives its family and, if the family has several sizes, its size: `wrn_40_2` is a
+Wide ResNet of depth 40 and width 2, `resnet32x4` a ResNet of depth 32 with four times the usual
+channels.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one construction, in one file of this package."""
+    """A family of networks with one architecture, defined in one file of this package."""
 
     module: str
     pattern: str
-    """Full match of the names; its groups are whole numbers, the arguments of what follows."""
+    """Pattern of the names. Its groups are whole numbers: the arguments of `valid` and `layers`."""
     revision: int
-    """Part of every spec: a new number where the network's function or initialisation changes."""
+    """Part of every spec. Increase it if the network's function or initialisation changes."""
     features: tuple[str, ...]
     valid: Callable[..., bool]
     layers: Callable[..., Layers]
-    """The sizes to what is counted, up to the last, linear layer."""
+    """Function from the sizes to the layers that are counted, without the last, linear layer."""
     examples: tuple[str, ...]
     description: str
-    """One line for those who choose a network."""
+    """One line for users who choose a network."""
 
 
 THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage3_pre")
@@ -83,7 +84,7 @@ FAMILIES = (
 
 
 def find(name: str) -> tuple[Family, tuple[int, ...]]:
-    """The family of a name and the sizes in it; `UserError` if there is no such network."""
+    """Return a network's family and sizes; raise `UserError` if there is no such network."""
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
         if match:
@@ -95,7 +96,7 @@ def find(name: str) -> tuple[Family, tuple[int, ...]]:
 
 
 def parameters(name: str, n_classes: int) -> int:
-    """Number of trainable parameters."""
+    """Return the number of trainable parameters."""
     family, sizes = find(name)
     *before, last = family.layers(*sizes)
     assert isinstance(last, Norm)
@@ -104,9 +105,9 @@ def parameters(name: str, n_classes: int) -> int:
 
 
 def flops(name: str, height: int, width: int, n_classes: int) -> int:
-    """FLOP of one image's forward pass: 2 a multiply-add of its convolutions and linear layers.
+    """Return the FLOP of one image's forward pass: 2 per multiply-add of convolutions and linears.
 
-    Nothing else counts, no bias, norm or activation: the usual way to state a network's cost.
+    Biases, norms and activations are not counted, as is usual when a network's cost is stated.
     """
     family, sizes = find(name)
     *before, last = family.layers(*sizes)
@@ -115,7 +116,7 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
 
 
 def build(name: str, n_classes: int) -> nn.Module:
-    """The network, initialised from torch's global generator (`keys.seeded`)."""
+    """Build the network; torch's global generator initialises it (see `core.random.seeded`)."""
     family, sizes = find(name)
     module = importlib.import_module(f"soteacher.models.{family.module}")
     return module.build(*sizes, n_classes)

@@ -1,4 +1,4 @@
-"""What holds the parameters of each family, listed without torch so that it can be counted.
+"""The layers with parameters of each family, listed without torch so that they can be counted.
 
 Every list ends with the batch norm of the channels that are pooled and classified.
 """
@@ -16,31 +16,31 @@ class Convolution(NamedTuple):
     out: int
     kernel: int
     shrink: int
-    """Times that the image is larger than the output, in height and in width."""
+    """Ratio of the image's height and width to those of the output."""
     groups: int = 1
 
     @property
     def parameters(self) -> int:
-        """Weights."""
+        """The number of weights."""
         return self.out * self.into // self.groups * self.kernel**2
 
     def flops(self, height: int, width: int) -> int:
-        """FLOP on an image of this height and width, 2 a multiply-add; padded to lose no pixel."""
+        """Return the FLOP on an image of this size, 2 per multiply-add, padded to lose no pixel."""
         return 2 * self.parameters * -(-height // self.shrink) * -(-width // self.shrink)
 
 
 class Norm(NamedTuple):
-    """A batch norm: a scale and a shift a channel."""
+    """A batch norm: one scale and one shift per channel."""
 
     channels: int
 
     @property
     def parameters(self) -> int:
-        """Scales and shifts."""
+        """The number of scales and shifts."""
         return 2 * self.channels
 
     def flops(self, height: int, width: int) -> int:
-        """None: as is usual, only multiply-adds of convolutions and linear layers count."""
+        """Return 0: as is usual, only multiply-adds of convolutions and linear layers count."""
         return 0
 
 
@@ -48,7 +48,7 @@ Layers = list[Convolution | Norm]
 
 
 def wide_resnet(depth: int, width: int) -> Layers:
-    """WRN-depth-width: batch norms before the 3x3 convolutions."""
+    """List the layers of WRN-depth-width: batch norms come before the 3x3 convolutions."""
     layers: Layers = [Convolution(3, 16, 3, 1)]
     into, shrink = 16, 1
     for out, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
@@ -62,12 +62,12 @@ def wide_resnet(depth: int, width: int) -> Layers:
 
 
 def cifar_resnet(depth: int, width: int) -> Layers:
-    """ResNet-depth of three stages: a stem of 8 width channels, then 16, 32 and 64 width."""
+    """List the layers of a ResNet of three stages: 8 width channels, then 16, 32 and 64 width."""
     return _resnet(8 * width, (16 * width, 32 * width, 64 * width), [(depth - 2) // 6] * 3)
 
 
 def resnet(depth: int) -> Layers:
-    """ResNet-18 or ResNet-34 with a 3x3 stem."""
+    """List the layers of ResNet-18 or ResNet-34 with a 3x3 stem."""
     return _resnet(64, (64, 128, 256, 512), {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth])
 
 
@@ -84,7 +84,10 @@ def _resnet(stem: int, stages: Sequence[int], blocks: Sequence[int]) -> Layers:
 
 
 def shufflenet_v2() -> Layers:
-    """ShuffleNetV2 1x with a 1x1 stem; each stage begins with a block of two paths that shrink."""
+    """List the layers of ShuffleNetV2 1x with a 1x1 stem.
+
+    Each stage begins with a block of two paths that shrink the map.
+    """
     layers = _normed(3, 24, 1, 1)
     into = 24
     for stage, (out, count) in enumerate(((116, 4), (232, 8), (464, 4))):

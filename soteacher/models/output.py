@@ -1,4 +1,4 @@
-"""What every network returns."""
+"""The output of every network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Features = dict[str, "Tensor"]
-"""By name: `stem`, `stage1`, ... (B, C, H, W) with `_pre` before a ReLU, `pooled` (B, C)."""
+"""Features by name: `stem`, `stage1`, ... are (B, C, H, W), with `_pre` before the ReLU; `pooled`
+is (B, C)."""
 
 
 class Output(NamedTuple):
-    """Logits, and the features that distillers match."""
+    """The logits of a network, and the features that distillers compare."""
 
     logits: Tensor
-    """(B, K)"""
+    """(B, K): the logits of the classes."""
     features: Features

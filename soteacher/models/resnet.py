@@ -1,7 +1,7 @@
 """Residual networks of basic blocks: He et al., 2016, with a 3x3 stem and without max-pooling.
 
 ResNet-18 and ResNet-34 as distillation benchmarks use them on images of 64x64 (RepDistiller,
-models/resnetv2.py); `resnet_cifar` makes the smaller ones of three stages from the same blocks.
+models/resnetv2.py); `resnet_cifar` builds the smaller ResNets of three stages from the same blocks.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from soteacher.models.output import Output
 class Block(nn.Module):
     """Two 3x3 convolutions with batch norms, and a shortcut; ReLU after the sum.
 
-    The shortcut is a 1x1 convolution with batch norm where the number of channels changes; the map
-    shrinks only there.
+    The shortcut is a 1x1 convolution with batch norm if the number of channels changes; the map
+    shrinks only in such blocks.
     """
 
     def __init__(self, into: int, out: int, stride: int) -> None:
@@ -32,7 +32,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the block's output, and the sum that it is the ReLU of."""
+        """Return the block's output, and the sum before its last ReLU."""
         out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
         pre = out + (x if self.shortcut is None else self.shortcut(x))
         return pre.relu(), pre
@@ -44,7 +44,7 @@ class ResNet(nn.Module):
     def __init__(
         self, stem: int, stages: Sequence[int], blocks: Sequence[int], n_classes: int
     ) -> None:
-        """`stages` are channels, `blocks` their numbers of blocks; all but the first shrink."""
+        """`stages` are channels, `blocks` numbers of blocks; all stages but the first shrink."""
         super().__init__()
         self.conv = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(stem)
@@ -63,14 +63,14 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def trunk(self) -> nn.ModuleList:
-        """What makes the maps, all stages of them."""
+        """Return the layers that compute the feature maps, without the classifier."""
         return nn.ModuleList([self.conv, self.bn, self.stages])
 
     def forward(self, x: Tensor) -> Output:
         """Classify images (B, 3, H, W) of any size.
 
-        In training, B = 1 is an error where the last map is a single pixel: batch norms need more
-        than one value a channel.
+        In training, B = 1 is an error if the last map is a single pixel: batch norms need more
+        than one value per channel.
         """
         x = self.bn(self.conv(x)).relu()
         features = {"stem": x}
@@ -84,6 +84,6 @@ class ResNet(nn.Module):
 
 
 def build(depth: int, n_classes: int) -> ResNet:
-    """ResNet-18 or ResNet-34."""
+    """Build ResNet-18 or ResNet-34."""
     blocks = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth]
     return ResNet(64, (64, 128, 256, 512), blocks, n_classes)

@@ -1,7 +1,7 @@
 """ShuffleNetV2 1x: Ma et al., 2018, with a 1x1 stem and without max-pooling, for images of 32x32.
 
-As distillation benchmarks use it (RepDistiller, models/ShuffleNetv2.py). All weights keep torch's
-own initialisation.
+It is built as distillation benchmarks use it (RepDistiller, models/ShuffleNetv2.py). All weights
+keep torch's default initialisation.
 """
 
 from __future__ import annotations
@@ -13,40 +13,41 @@ from soteacher.models.output import Output
 
 STEM, LAST = 24, 1024
 STAGES = ((116, 4), (232, 8), (464, 4))
-"""Channels and number of blocks; a stage's first block shrinks the map."""
+"""Channels and number of blocks of each stage; the first block of a stage shrinks the map."""
 Halves = tuple[Tensor, Tensor]
 
 
 def pointwise(into: int, out: int) -> list[nn.Module]:
-    """A 1x1 convolution and its batch norm."""
+    """Return a 1x1 convolution and its batch norm."""
     return [nn.Conv2d(into, out, 1, bias=False), nn.BatchNorm2d(out)]
 
 
 def depthwise(channels: int, stride: int) -> list[nn.Module]:
-    """A 3x3 convolution of each channel alone, and its batch norm."""
+    """Return a depthwise 3x3 convolution and its batch norm."""
     conv = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
     return [conv, nn.BatchNorm2d(channels)]
 
 
 def path(into: int, half: int, stride: int) -> nn.Sequential:
-    """What computes half of a block's output, up to its last ReLU."""
+    """Return the layers that compute half of a block's output, up to its last ReLU."""
     return nn.Sequential(
         *pointwise(into, half), nn.ReLU(), *depthwise(half, stride), *pointwise(half, half)
     )
 
 
 def shuffled(left: Tensor, right: Tensor) -> Tensor:
-    """Two maps (B, C, H, W) as one (B, 2C, H, W) with their channels in turn: the channel shuffle.
+    """Interleave the channels of two maps (B, C, H, W) into one (B, 2C, H, W): the channel shuffle.
 
-    Taken apart and put together with the channels last, the layout that all training uses: the
-    same on dimension 1 would be copied into the other layout, and back by the next convolution.
+    The channels are stacked in the last dimension, because all training uses the channels-last
+    layout. Stacking them in dimension 1 would copy the map into the other layout, and the next
+    convolution would copy it back.
     """
     pair = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=4)
     return pair.flatten(3).permute(0, 3, 1, 2)  # (B, H, W, C, 2) -> (B, H, W, 2C) -> (B, 2C, H, W)
 
 
 class Block(nn.Module):
-    """Half of the channels pass, the other half goes through 1x1, depthwise 3x3, 1x1."""
+    """Half of the channels are kept, the other half pass 1x1, depthwise 3x3, 1x1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Block(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """All channels go through two paths of stride 2: half the map's size, `out` channels."""
+    """All channels pass two paths of stride 2: the map has half the size and `out` channels."""
 
     def __init__(self, into: int, out: int) -> None:
         super().__init__()
@@ -76,8 +77,8 @@ class DownBlock(nn.Module):
 class ShuffleNetV2(nn.Module):
     """Features: stem, stage1..3, stage1..3_pre (in the order before the shuffle), pooled.
 
-    A `_pre` is what the stage's last block puts together before its ReLU and its shuffle: first the
-    half that passes, then the half that was computed.
+    A `_pre` feature joins the two halves of the stage's last block before its ReLU and its shuffle:
+    first the half that is kept, then the half that is computed.
     """
 
     def __init__(self, n_classes: int) -> None:
@@ -92,14 +93,14 @@ class ShuffleNetV2(nn.Module):
         self.fc = nn.Linear(LAST, n_classes)
 
     def trunk(self) -> nn.ModuleList:
-        """What makes the maps, all stages of them."""
+        """Return the layers that compute the feature maps, without the classifier."""
         return nn.ModuleList([self.stem, self.stages])
 
     def forward(self, x: Tensor) -> Output:
         """Classify images (B, 3, H, W) of any size.
 
-        In training, B = 1 is an error where the last map is a single pixel: batch norms need more
-        than one value a channel.
+        In training, B = 1 is an error if the last map is a single pixel: batch norms need more
+        than one value per channel.
         """
         x = self.stem(x).relu()
         features = {"stem": x}
@@ -113,5 +114,5 @@ class ShuffleNetV2(nn.Module):
 
 
 def build(n_classes: int) -> ShuffleNetV2:
-    """ShuffleNetV2 1x."""
+    """Build ShuffleNetV2 1x."""
     return ShuffleNetV2(n_classes)

@@ -1,7 +1,7 @@
 """Wide residual networks of pre-activation blocks: Zagoruyko and Komodakis, 2016.
 
-As distillation benchmarks use them (RepDistiller): a 1x1 convolution in the shortcut, fed by the
-activated input, only where the number of channels changes.
+They are built as distillation benchmarks use them (RepDistiller): a shortcut has a 1x1 convolution
+of the activated input only if the number of channels changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(into, out, 1, stride, bias=False) if into != out else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the block's output, and its first batch norm's: `x` before its ReLU."""
+        """Return the outputs of the block and of its first batch norm (before the ReLU)."""
         pre = self.bn1(x)
         active = pre.relu()
         out = self.conv2(self.bn2(self.conv1(active)).relu())
@@ -56,7 +56,7 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def trunk(self) -> nn.ModuleList:
-        """What makes the maps, all stages of them."""
+        """Return the layers that compute the feature maps, without the classifier."""
         return nn.ModuleList([self.conv, self.stages])
 
     def forward(self, x: Tensor) -> Output:
@@ -77,5 +77,5 @@ class WideResNet(nn.Module):
 
 
 def build(depth: int, width: int, n_classes: int) -> WideResNet:
-    """WRN-depth-width; depth = 6n + 4."""
+    """Build WRN-depth-width; depth = 6n + 4."""
     return WideResNet(depth, width, n_classes)

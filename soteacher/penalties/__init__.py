@@ -1,10 +1,10 @@
-"""Regularizers as modules for anyone's training loop; `examples/own_loop.py` uses them.
+"""Regularizers as modules for any training loop; `examples/own_loop.py` shows how to use them.
 
-Each file holds a formula and the `nn.Module` that computes it. A penalty returns a weighted loss
-to add to your own. What it remembers is in buffers: `to` moves them and `state_dict` saves them. A
-penalty that remembers images needs to know which rows of the training set a batch holds, and the
-epoch, counted from 0; after `eval()` it remembers nothing new. Losses are at least float32, also
-under autocast.
+Each file holds a formula and the `nn.Module` that computes it. A penalty returns a weighted loss;
+add it to your loss. Its memory is kept in buffers: `to` moves them and `state_dict` saves them. A
+penalty with a memory of images needs the rows of the training set that a batch holds, and the
+0-based epoch; after `eval()` its memory does not change. Losses are at least float32, also under
+autocast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODULES = {
     "L1Penalty": "l1",
     "LipschitzPenalty": "lipschitz",
 }
-"""Class to the file that holds it; the file, and torch, are imported when the class is used."""
+"""Class to its file; the file, and torch, are imported when the class is first used."""
 
 __all__ = ["ConsistencyPenalty", "CorrectnessRankingPenalty", "L1Penalty", "LipschitzPenalty"]
 

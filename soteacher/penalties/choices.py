@@ -1,4 +1,4 @@
-"""The named choices of penalties. No torch: study files are checked with them."""
+"""The named choices of penalties, without torch: study files are checked against them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ Norm = Literal["entrywise", "induced", "induced_strided"]
 Which = Literal["weights", "all"]
 """The parameters that L1 decay counts."""
 Ramp = Literal["linear", "cosine", "cyclic", "piecewise"]
-"""How the consistency weight rises over the epochs: Appendix D.1."""
+"""The curve of the consistency weight over the epochs: Appendix D.1."""
 Mode = Literal["official", "paper"]
-"""How the consistency term reads the paper: as the authors' code does, or as the text does."""
+"""The version of the consistency term: that of the authors' code, or that of the paper's text."""

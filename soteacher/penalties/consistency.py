@@ -22,7 +22,7 @@ RAMPS: dict[str, Callable[[float], float]] = {
 
 
 def ramped(epoch: int, epochs: int, ramp: Ramp = "linear", mode: Mode = "official") -> float:
-    """The weight's share of its maximum in a 0-based epoch of so many; 0 in the first."""
+    """Return the weight's share of its maximum in a 0-based epoch of `epochs`; 0 in the first."""
     if epoch == 0:
         return 0.0
     return RAMPS[ramp]((epoch + (mode == "official")) / epochs)
@@ -32,22 +32,22 @@ def consistency_loss(probabilities: Tensor, mean: Tensor, known: Tensor) -> Tens
     """Squared distance between present and mean earlier predictions: l_CR of Appendix C.
 
     probabilities : Tensor, (B, K), gradients flow.   mean : Tensor, (B, K), constant.
-    known : bool, (B,): which images have earlier predictions; the others cost nothing.
+    known : bool, (B,): which images have earlier predictions; the loss of the others is 0.
     Returns Tensor, (): mean over B of the sum over K.
     """
     return ((probabilities - mean).square().sum(dim=1) * known).mean()
 
 
 class ConsistencyPenalty(nn.Module):
-    """Squared distance of predictions to their mean so far, image by image: l_CR of Section 4.
+    """Squared distance of predictions to the image's mean earlier prediction: l_CR of Section 4.
 
-    n_images, n_classes : of the training set and the logits; (n_images, n_classes) float32 is kept.
-    epochs : how long training is, for the ramp.
-    weight : at the end of the ramp.   ramp, mode : see `choices`.
+    n_images, n_classes : sizes of the training set; the memory is (n_images, n_classes) float32.
+    epochs : number of training epochs, for the ramp.
+    weight : weight at the end of the ramp.   ramp, mode : see `choices`.
 
-    An image that was not seen before costs nothing: all in the first epoch, some in later ones if a
-    loader drops its last batch. One process must see all images of an epoch: of several, each would
-    remember only its own.
+    The loss of an image without an earlier prediction is 0: all images in the first epoch, and some
+    in later epochs if a loader drops its last batch. One process must see all images of an epoch;
+    with several processes, each would have the predictions of its part only.
     """
 
     mean: Tensor
@@ -70,20 +70,20 @@ class ConsistencyPenalty(nn.Module):
         self.register_buffer("seen", torch.zeros(n_images, dtype=torch.int32))
 
     def forward(self, logits: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """Return the weighted loss, (), and take these predictions into the means.
+        """Return the weighted loss, (), and add these predictions to the means.
 
-        logits : (B, K), of the step itself.   indices : int64, (B,), rows of the training set, each
-        once.   epoch : 0-based.
+        logits : (B, K), of this step.   indices : int64, (B,), different rows of the training set.
+        epoch : 0-based.
         """
         check_rows(logits, indices, self.mean)
         if not 0 <= epoch < self.epochs:
             raise UserError(
-                f"epoch {epoch} of {self.epochs}: expected 0 to {self.epochs - 1}, since epochs "
-                "count from 0; make the penalty with as many as there will be"
+                f"epoch {epoch} of {self.epochs}: expected 0 to {self.epochs - 1}, because epochs "
+                "count from 0; create the penalty with the total number of epochs"
             )
         probabilities = at_least_float32(logits).softmax(dim=1)
         mean, seen = self.mean[indices], self.seen[indices]
-        twice = (seen > 0).int() if self.mode == "official" else 0  # the first one counts twice
+        twice = (seen > 0).int() if self.mode == "official" else 0  # the first counts twice
         share = (1 / (seen + 1 + twice)).to(mean.dtype)
         if self.training:
             latest = probabilities.detach().to(mean.dtype)

@@ -13,7 +13,7 @@ from soteacher.penalties.choices import Which
 class L1Penalty(nn.Module):
     """weight * `l1_sum` of a network.
 
-    parameters : `weights`, those of more than one dimension, or `all`.
+    parameters : `weights` (the parameters of more than one dimension) or `all`.
     """
 
     def __init__(self, weight: float = 1e-5, parameters: Which = "weights") -> None:
@@ -31,8 +31,8 @@ class L1Penalty(nn.Module):
 def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     """Sum of |w| over the trainable parameters of more than one dimension, or over all of them.
 
-    which : `weights`, all of more than one dimension: of convolutions, linear layers, embeddings,
-        and not biases and batch norms; or `all`.
+    which : `weights`, the parameters of more than one dimension (those of convolutions, linear
+        layers and embeddings, but not biases and batch norms); or `all`.
 
     Returns Tensor, (), with gradients.   Raises UserError if there is no such parameter.
     """
@@ -40,9 +40,9 @@ def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     parts = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or which == "all")]
     if not parts:
         raise UserError(
-            "the network has no parameter that L1 decay counts: expected a trainable one"
+            "the network has no parameter that L1 decay counts: expected a trainable parameter"
             + ("" if which == "all" else " of more than one dimension")
-            + "; leave the term out for this network"
+            + "; remove the term for this network"
         )
     return torch.stack(
         [torch.linalg.vector_norm(at_least_float32(part), 1) for part in parts]

@@ -19,8 +19,8 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 class LipschitzPenalty(nn.Module):
     """weight * `lipschitz_sum` of a network: l_LR of the paper's Section 4.
 
-    weight : the paper has 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet.
-    norm : of a convolution; see `lipschitz_sum`.
+    weight : weight of the sum (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet).
+    norm : norm of a convolution; see `lipschitz_sum`.
     """
 
     def __init__(self, weight: float = 1e-5, norm: Norm = "entrywise") -> None:
@@ -28,42 +28,42 @@ class LipschitzPenalty(nn.Module):
         self.weight, self.norm = checked_weight(weight), one_of("norm", norm, Norm)
 
     def forward(self, network: nn.Module) -> Tensor:
-        """Return the weighted sum, (); call it once a step, after the network's forward pass."""
+        """Return the weighted sum, (); call it once per step, after the network's forward pass."""
         return self.weight * lipschitz_sum(network, self.norm)
 
 
 def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
-    """Sum over the trainable layers of a bound on each layer's Lipschitz constant in the 1-norm.
+    """Return the sum over trainable layers of a bound on the Lipschitz constant in the 1-norm.
 
     l_LR = sum_conv c(W)  +  sum_bn max_c |gamma_c| / sqrt(var_c + eps)
          + sum_linear max_j sum_k |W_kj|
 
     The linear term is the norm that the 1-norm induces (largest column sum). `var` is the running
-    variance, a constant: no gradient flows through it. Biases have no part. The norm of a
+    variance, a constant: no gradient flows through it. Biases are not counted. The norm of a
     convolution, with W of shape (out, in / groups, height, width), is
 
-    entrywise : sum_oiab |W_oiab|, as the authors' code has it (shwinshaker/SoTeacher,
+    entrywise : sum_oiab |W_oiab|, as in the authors' code (shwinshaker/SoTeacher,
         helper/lip_util.py): an upper bound of the others, with a gradient to every weight.
-    induced : max_i sum_oab |W_oiab| over the o that see channel i, as the paper's text and Gouk et
-        al. (2021) have it: what the 1-norm induces at stride 1, and a bound at any stride.
-    induced_strided : what the 1-norm induces at any stride s and dilation d. An input pixel then
-        meets only the taps (a, b) of one phase (a d mod s, b d mod s): the largest sum over the o
-        and the taps of one phase, for any i and phase.
+    induced : max_i sum_oab |W_oiab| over the o that use channel i, as in the paper's text and in
+        Gouk et al. (2021): the norm that the 1-norm induces at stride 1, and a bound at any stride.
+    induced_strided : the norm that the 1-norm induces at any stride s and dilation d. An input
+        pixel meets only the taps (a, b) of one phase (a d mod s, b d mod s), so this is the largest
+        sum over the o and the taps of one phase, for any i and phase.
 
-    The latter two are exact where some input pixel meets all taps of the largest sum inside the
-    map; on smaller maps with zero padding they are upper bounds.
+    The latter two are exact if some input pixel meets all taps of the largest sum inside the map;
+    on smaller maps with zero padding they are upper bounds.
 
-    Counted are Conv2d, Linear and the batch norms with a trainable scale, wherever they are in the
-    network. Other layers (other convolutions and norms, embeddings, an attention's parameters of
-    its own) add nothing.
+    Conv2d, Linear and batch norms with a trainable scale are counted, anywhere in the network.
+    Other layers (other convolutions and norms, embeddings, the separate parameters of an attention
+    layer) add nothing.
 
     Returns Tensor, (), with gradients to the weights.   Raises UserError if no layer is counted,
-    or a batch norm keeps no running variance.
+    or if a batch norm keeps no running variance.
     """
     one_of("norm", norm, Norm)
     counted: list[nn.Module] = []  # in the network's order: the bits of the sum depend on it
     bounds: dict[nn.Module, Tensor] = {}
-    alike: dict[tuple[int, float], list[BatchNorm]] = defaultdict(list)
+    norms_by_shape: dict[tuple[int, float], list[BatchNorm]] = defaultdict(list)
     for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.Conv2d):
             bounds[layer] = _convolution(layer, norm)
@@ -74,18 +74,18 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
             if layer.running_var is None:
                 raise UserError(
                     f"batch norm '{name}' keeps no running variance, which its Lipschitz constant "
-                    "needs; make it with track_running_stats=True"
+                    "needs; create it with track_running_stats=True"
                 )
-            alike[layer.num_features, layer.eps].append(layer)
+            norms_by_shape[layer.num_features, layer.eps].append(layer)
         else:
             continue
         counted.append(layer)
-    for layers in alike.values():
+    for layers in norms_by_shape.values():
         bounds.update(zip(layers, _batch_norms(layers), strict=True))
     if not counted:
         raise UserError(
             "the network has no layer that the Lipschitz term counts: expected a Conv2d, a Linear "
-            "or a batch norm with a trainable scale; leave the term out for this network"
+            "or a batch norm with a trainable scale; remove the term for this network"
         )
     return torch.stack([bounds[layer] for layer in counted]).sum()
 
@@ -100,7 +100,7 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
         .reshape(layer.groups, out // layer.groups, into, *kernel)
         .sum(dim=1)
     )
-    steps = [1, 1]  # every `step`-th tap is of one phase
+    steps = [1, 1]  # every `step`-th tap belongs to the same phase
     if norm == "induced_strided":
         steps = [s // math.gcd(s, d) for s, d in zip(layer.stride, layer.dilation, strict=True)]
     phases = product(*(range(min(step, size)) for step, size in zip(steps, kernel, strict=True)))
@@ -109,7 +109,7 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
 
 
 def _batch_norms(layers: list[BatchNorm]) -> tuple[Tensor, ...]:
-    """The bounds of layers of one width and eps, at once: on a GPU each operation is a launch."""
+    """Return the bounds of layers of one width and eps, computed together: fewer GPU kernels."""
     scales = at_least_float32(torch.stack([layer.weight for layer in layers]))  # (L, C)
     tracked = [layer.running_var for layer in layers if layer.running_var is not None]
     variances = at_least_float32(torch.stack(tracked))

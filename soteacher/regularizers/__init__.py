@@ -1,1 +1,1 @@
-"""What a teacher's training adds to cross-entropy: one file a regularizer."""
+"""Regularizers: additions to the cross-entropy of teachers, one file per regularizer."""

@@ -1,11 +1,11 @@
 """AugMix: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
 Uncertainty", ICLR 2020; Table 7.
 
-As in the method's released code (google-research/augmix), of whole batches on the device.
+This follows the method's released code (google-research/augmix), for whole batches on the device.
 `torchvision.transforms.v2.AugMix` differs: it draws the operations of a chain once for a whole
-batch, their strengths from a grid of ten with 0 in it; it adds brightness, contrast, colour and
-sharpness unless told not to; shifts and turns let the black outside fade in; the result is cut
-to whole numbers; and there is no consistency loss.
+batch, and their strengths from a grid of ten values with 0 among them; by default it also changes
+brightness, contrast, colour and sharpness; its shifts and turns blend the image with the black
+outside; it truncates the result to whole numbers; and it has no consistency loss.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 POINTWISE = ("autocontrast", "equalize", "posterize", "solarize")
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = (*POINTWISE, *GEOMETRIC)
-"""Each as likely. Those that the test sets of corrupted images contain are left out."""
+"""Equally likely operations, without those that the test sets of corrupted images contain."""
 DEEPEST = 3
-"""A chain has one, two or three operations."""
+"""The largest number of operations in a chain; a chain has one, two or three."""
 
 
 def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tensor:
-    """Apply to each image an operation of its own: to the bit what Pillow makes of it.
+    """Apply one operation to each image; the result is bit-identical to Pillow's.
 
-    images : uint8, (R, H, W, 3).   operations : int, (R,), places in `OPERATIONS`; -1 is none.
-    levels : float, (R,), strength from 0.1 to 10, below 0 to the other side where there are two;
-    autocontrast and equalize have none.   Returns uint8, (R, H, W, 3).
+    images : uint8, (R, H, W, 3).   operations : int, (R,), indices in `OPERATIONS`; -1 is none.
+    levels : float, (R,), strength from 0.1 to 10; a negative strength is in the other direction
+    if the operation has two; autocontrast and equalize ignore it.   Returns uint8, (R, H, W, 3).
     """
     _, height, width, _ = images.shape
     result = images.clone()
@@ -67,10 +67,10 @@ def _pointwise(name: str, images: Tensor, levels: np.ndarray) -> Tensor:
 
         return equalize(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     if name == "posterize":
-        dropped = 4 + _whole(levels, 4)  # 4 bits stay at most
+        dropped = 4 + _whole(levels, 4)  # at most 4 bits are kept
         numbers = 255 - (1 << dropped) + 1
         return images & _column(numbers, images)
-    darkest = (256 - _whole(levels, 256)).clip(0, 255)  # solarize: from here on, the negative
+    darkest = (256 - _whole(levels, 256)).clip(0, 255)  # solarize: brighter pixels are inverted
     return torch.where(images >= _column(darkest, images), 255 - images, images)
 
 
@@ -80,7 +80,7 @@ def _column(numbers: np.ndarray, images: Tensor) -> Tensor:
 
 
 def _autocontrast(images: Tensor) -> Tensor:
-    """Spread each channel to 0..255; torchvision's differs from Pillow's by rounding."""
+    """Spread each channel to 0..255; torchvision's version differs from Pillow's in rounding."""
     low, high = images.amin(dim=(1, 2), keepdim=True), images.amax(dim=(1, 2), keepdim=True)
     apart = (high - low).clamp(min=1).double()
     scale = torch.full_like(apart, 255) / apart  # `255 / apart` would be 255 times its reciprocal
@@ -89,35 +89,35 @@ def _autocontrast(images: Tensor) -> Tensor:
 
 
 def _matrices(operations: np.ndarray, levels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """What `transform` needs for geometric operations: float64, (R, 6)."""
+    """Return the matrices of geometric operations for `transform`: float64, (R, 6)."""
     from soteacher.data.augment import turned
 
     strength, sign = np.abs(levels), np.sign(levels)
     names = np.array(OPERATIONS)[operations]
-    made = np.tile([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (len(levels), 1))
+    matrices = np.tile([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (len(levels), 1))
     for name, place, values in (
         ("shear_x", 1, levels * 0.3 / 10),
         ("shear_y", 3, levels * 0.3 / 10),
         ("translate_x", 2, sign * _whole(strength, width / 3)),
         ("translate_y", 5, sign * _whole(strength, height / 3)),
     ):
-        made[names == name, place] = values[names == name]
+        matrices[names == name, place] = values[names == name]
     rotated = names == "rotate"
-    made[rotated] = turned((sign * _whole(strength, 30))[rotated], height, width)
-    return made
+    matrices[rotated] = turned((sign * _whole(strength, 30))[rotated], height, width)
+    return matrices
 
 
 def _whole(levels: np.ndarray, most: float) -> np.ndarray:
-    """A strength as a whole number from 0 to `most`, rounded down."""
+    """Return a strength as a whole number from 0 to `most`, rounded down."""
     return (levels * most / 10).astype(np.int64)
 
 
 def jensen_shannon(logits: Tensor, views: int) -> Tensor:
     """Jensen-Shannon divergence of the predictions of the views of an image: AugMix, Eq. (2).
 
-    mean over B of the mean over v of KL(p_v || m), m the mean of the p_v, at least 1e-7.
+    mean over B of the mean over v of KL(p_v || m), with m the mean of the p_v, at least 1e-7.
 
-    logits : Tensor, (views * B, K), all first views first.   Returns Tensor, ().
+    logits : Tensor, (views * B, K): first all first views.   Returns Tensor, ().
     """
     logs = logits.log_softmax(dim=1).unflatten(0, (views, -1))  # (V, B, K)
     mean = logs.exp().mean(dim=0).clamp(1e-7, 1).log()
@@ -126,7 +126,7 @@ def jensen_shannon(logits: Tensor, views: int) -> Tensor:
 
 @register
 class AugMix(ImageChange):
-    """Images blended with a blend of `width` chains of random operations on them.
+    """Images are blended with a blend of `width` chains of random operations on them.
 
     (1 - m) x + m sum_k w_k chain_k(x), with w from Dirichlet(alpha, ..., alpha) and m from
     Beta(alpha, alpha) for each image, after crop and flip.
@@ -137,23 +137,23 @@ class AugMix(ImageChange):
     table7: ClassVar[bool] = True
 
     alpha: float = Field(1.0, gt=0)
-    """Of both distributions (the paper: 1)."""
+    """Parameter of the Dirichlet and Beta distributions of the blending weights (the paper: 1)."""
     width: int = Field(3, ge=1)
-    """Chains (the paper: k = 3)."""
+    """Number of chains of operations (the paper: k = 3)."""
     severity: float = Field(3.0, gt=0.1, le=10)
-    """Strengths are drawn from 0.1 to this, of 10."""
+    """Largest strength of an operation, of at most 10; strengths are drawn from 0.1 to it."""
     consistency_weight: float = Field(0.0, ge=0)
-    """Of `jensen_shannon` between the plain image and two blends of it; all three go through the
-    network, and the cross-entropy is the plain one's. 0: one blend takes the image's place. The
-    paper does not say; the method's authors have 12 (A21)."""
+    """Weight of the Jensen-Shannon divergence between the predictions of the image and of two
+    blends of it; the cross-entropy is then computed on the unchanged image. If it is 0, one blend
+    replaces the image. The paper gives no value; AugMix's authors use 12 (A21)."""
 
     @property
     def views(self) -> int:
-        """The plain image and two blends, or one blend alone."""
+        """The number of views: the unchanged image and two blends (3), or one blend alone (1)."""
         return 3 if self.consistency_weight else 1
 
     def augment(self, images: Tensor, random: Random) -> Tensor:
-        """Blend images, each with operations of its own."""
+        """Blend the images; each image has its own random operations."""
         copies, n = max(self.views - 1, 1), len(images)
         numbers = random("augmix")
         chains = (copies, n, self.width)
@@ -164,21 +164,24 @@ class AugMix(ImageChange):
         levels = numbers.uniform(0.1, self.severity, operations.shape)
         levels *= numbers.choice((-1, 1), operations.shape)
         operations[np.arange(DEEPEST) >= depths[..., None]] = -1
-        made = images[None, :, None].expand(copies, n, self.width, *images.shape[1:]).flatten(0, 2)
+        chained = (
+            images[None, :, None].expand(copies, n, self.width, *images.shape[1:]).flatten(0, 2)
+        )
         for step in range(DEEPEST):
-            made = operated(made, operations[..., step].ravel(), levels[..., step].ravel())
+            chained = operated(chained, operations[..., step].ravel(), levels[..., step].ravel())
         weights = np.concatenate([1 - blend[..., None], blend[..., None] * shares], axis=2)
         weight = torch.from_numpy(weights.astype(np.float32)[..., None, None, None])
         weight = weight.to(images.device, non_blocking=True)  # (copies, B, 1 + width, 1, 1, 1)
         plain = images.to(torch.float32)
-        mixed = (weight[:, :, 1:] * made.unflatten(0, chains)).sum(dim=2) + weight[:, :, 0] * plain
+        mixed = (weight[:, :, 1:] * chained.unflatten(0, chains)).sum(dim=2)
+        mixed = mixed + weight[:, :, 0] * plain
         mixed = mixed.flatten(0, 1)
         return torch.cat([plain, mixed]) if self.views > 1 else mixed
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the weighted divergence, if it has a weight."""
+        """Return the weighted divergence, if its weight is not 0."""
         if not self.consistency_weight:
             return {}
         return {"augmix": self.consistency_weight * jensen_shannon(output.logits, self.views)}

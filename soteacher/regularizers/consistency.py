@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 @register
 class Consistency(Regularizer):
-    """`weight` * ramp * `consistency_loss` against each image's mean prediction so far.
+    """`weight` * ramp * `consistency_loss` against the mean of each image's earlier predictions.
 
     Predictions are softmax probabilities at temperature 1 of the augmented training view, in
-    train mode: those of the step itself, no second forward pass. The first epoch has no earlier
-    prediction and no term. The mean is kept as (N, K) float32 on the device and updated after the
-    loss is taken.
+    train mode: those of the training step, without a second forward pass. The first epoch has no
+    earlier prediction and no term. The mean is kept as (N, K) float32 on the device and updated
+    after the loss is computed.
     """
 
     weight: float = Field(1.0, ge=0)
-    """lambda_CR^max, the weight at the end of the ramp (the paper: 1)."""
+    """Weight of the consistency loss at the end of the ramp, lambda_CR^max (the paper: 1)."""
     ramp: Ramp = "linear"
-    """How the weight rises over the epochs (Appendix D.1)."""
+    """Curve by which the weight rises over the epochs (Appendix D.1)."""
     mode: Mode = "official"
-    """`official`, the authors' code: the first prediction counts twice in the mean, and the
-    1-based epoch e >= 2 has weight ramp(e/T). `paper`, the text: plain mean, ramp((e-1)/T)."""
+    """Version of the method. `official`, the authors' code: the first prediction counts twice in
+    the mean, and the 1-based epoch e >= 2 has weight ramp(e/T). `paper`, the paper's text: the
+    mean is a plain mean, and epoch e has weight ramp((e-1)/T)."""
 
     in_paper: ClassVar[bool] = True
     remembers_images: ClassVar[bool] = True
@@ -43,7 +44,7 @@ class Consistency(Regularizer):
     _penalty: ConsistencyPenalty = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Make the memory of mean predictions, (N, K), and of how many each is of, (N,)."""
+        """Create the memory of mean predictions, (N, K), and of their number, (N,)."""
         from soteacher.penalties.consistency import ConsistencyPenalty
 
         self._penalty = ConsistencyPenalty(
@@ -53,11 +54,11 @@ class Consistency(Regularizer):
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the weighted term (none in the first epoch), then take the step's predictions."""
+        """Return the weighted loss (none in the first epoch), and update the mean predictions."""
         logits = output.logits[: len(batch.labels)]
         loss = self._penalty(logits, batch.indices, batch.cursor.epoch)
         return {"consistency": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:
-        """The mean predictions, (N, K), and how many each is of, (N,)."""
+        """Return the mean predictions, (N, K), and their number, (N,)."""
         return dict(self._penalty.named_buffers())

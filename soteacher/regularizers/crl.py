@@ -1,9 +1,9 @@
 """Correctness ranking loss (CRL): Moon et al., "Confidence-Aware Learning for Deep Neural
 Networks", ICML 2020; the paper's Appendix F, Eq. (31), and Table 7.
 
-Read as in the method's released code (daintlab/confidence-aware-learning), which the authors' code
-has, too. It differs from Eq. (31) in two things: pairs of equal correctness cost nothing, where the
-equation would have g = -1 (A23); and the least correctness of all images counts as 0.
+This follows the method's released code (daintlab/confidence-aware-learning), which the paper's
+authors also use. It differs from Eq. (31) in two points: the loss of pairs of equal correctness is
+0, where the equation has g = -1 (A23); and the least correctness of all images counts as 0.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @register
 class CRL(Regularizer):
-    """`weight` * `ranking_loss` of the largest softmax probability, pairs as batches come.
+    """`weight` * `ranking_loss` of the largest softmax probability, for consecutive images.
 
-    Correctness is how often an image was predicted right in training so far, in train mode and as
-    augmented, from 0 for the image that was least often to 1 for one that was in every epoch. The
-    first epoch has no history and no term.
+    Correctness is the share of earlier epochs in which an image was predicted correctly (augmented
+    and in train mode), scaled so that it is 0 for the image with the fewest correct predictions and
+    1 for an image that was correct in every epoch. The first epoch has no history and no term.
     """
 
     in_paper: ClassVar[bool] = True
@@ -39,12 +39,12 @@ class CRL(Regularizer):
     remembers_images: ClassVar[bool] = True
 
     weight: float = Field(1.0, ge=0)
-    """lambda (the paper: 1)."""
+    """Weight of the ranking loss, lambda (the paper: 1)."""
 
     _penalty: CorrectnessRankingPenalty = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Make the history: how often each image was predicted right, (N,)."""
+        """Create the history: the number of correct predictions of each image, (N,)."""
         from soteacher.penalties.crl import CorrectnessRankingPenalty
 
         self._penalty = CorrectnessRankingPenalty(context.n_images, self.weight).to(context.device)
@@ -52,11 +52,11 @@ class CRL(Regularizer):
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the weighted term (none in the first epoch), then take the step's predictions."""
+        """Return the weighted loss (none in the first epoch), and update the history."""
         logits = output.logits[: len(batch.labels)]
         loss = self._penalty(logits, batch.labels, batch.indices, batch.cursor.epoch)
         return {"crl": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:
-        """The history, (N,)."""
+        """Return the history, (N,)."""
         return dict(self._penalty.named_buffers())

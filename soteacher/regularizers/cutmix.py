@@ -1,7 +1,7 @@
 """CutMix: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", ICCV 2019.
 
-`torchvision.transforms.v2.CutMix` differs: it takes each image's neighbour in the batch for its
-partner, here as in the authors' code that of a random permutation; and it cuts in every batch.
+`torchvision.transforms.v2.CutMix` differs: an image's partner is its neighbour in the batch, and
+every batch is changed. Here, as in the authors' code, a random permutation gives the partner.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def box(height: int, width: int, share: float, row: int, column: int) -> tuple[slice, slice]:
-    """The rows and columns that are cut: sides of sqrt(1 - share) times the image's, clipped.
+    """Return the rows and columns that are cut: sqrt(1 - share) of the image's sides, clipped.
 
-    share : of the image that stays, before clipping.   row, column : the middle of the box.
+    share : share of the image that is kept, before clipping.   row, column : centre of the box.
     """
     ratio = math.sqrt(1 - share)
     half_height, half_width = int(height * ratio) // 2, int(width * ratio) // 2
@@ -37,7 +37,7 @@ def box(height: int, width: int, share: float, row: int, column: int) -> tuple[s
 
 @register
 class CutMix(ImageChange):
-    """One box a batch, cut out of every image and filled with its partner's pixels there.
+    """One box per batch is cut out of every image and filled with its partner's pixels.
 
     Targets are blended in the exact shares of pixels.
     """
@@ -48,13 +48,14 @@ class CutMix(ImageChange):
     blends: ClassVar[bool] = True
 
     alpha: float = Field(0.2, gt=0)
-    """a of Beta(a, a), of which the share of the image that stays is drawn (the paper: 0.2)."""
+    """Parameter a of Beta(a, a), from which the share of the image that is kept is drawn (the
+    paper: 0.2)."""
     probability: float = Field(0.5, ge=0, le=1)
-    """Of a batch to be cut at all. The paper does not say; 0.5 is what the method's authors have
-    for CIFAR (A21)."""
+    """Probability that a batch is changed. The paper gives no value; CutMix's authors use 0.5 for
+    CIFAR (A21)."""
 
     def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
-        """Cut and fill the images, blend the targets; or do nothing to this batch."""
+        """Cut and fill the images and blend the targets, or return the batch unchanged."""
         numbers = random("cutmix box")
         cut = numbers.random() < self.probability
         share = float(numbers.beta(self.alpha, self.alpha))

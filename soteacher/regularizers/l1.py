@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @register
 class L1(Regularizer):
-    """`weight` * `l1_sum` of the network, once a step, beside the recipe's weight decay."""
+    """`weight` * `l1_sum` of the network in each step, in addition to the recipe's weight decay."""
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "ℓ1"
     table7: ClassVar[bool] = True
 
     weight: float = Field(1e-5, ge=0)
-    """Of the sum of absolute values (the paper: 1e-5)."""
+    """Weight of the sum of absolute values (the paper: 1e-5)."""
     parameters: Which = "weights"
-    """`weights`: those of more than one dimension; `all`: biases and batch norms, too. The paper
-    does not say (A20)."""
+    """Parameters that are counted. `weights`: those of more than one dimension; `all`: biases and
+    batch norms, too. The paper does not say which (A20)."""
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module

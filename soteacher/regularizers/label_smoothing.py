@@ -1,6 +1,6 @@
 """Label smoothing: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, Section 7.
 
-The paper leaves its result out (Appendix F): a row of Table 7 with it is an addition.
+The paper does not report its result (Appendix F): a row of Table 7 with it is an addition.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 def smoothed(targets: Tensor, epsilon: float) -> Tensor:
     """(1 - epsilon) * targets + epsilon / K.
 
-    targets : Tensor, (B, K), rows sum to 1.   Returns Tensor, (B, K), likewise.
+    targets : Tensor, (B, K), rows sum to 1.   Returns Tensor, (B, K), rows sum to 1.
     """
     return (1 - epsilon) * targets + epsilon / targets.shape[1]
 
 
 @register
 class LabelSmoothing(Regularizer):
-    """Targets moved towards the uniform distribution; images stay as they are."""
+    """Targets are moved towards the uniform distribution; images are not changed."""
 
     display_name: ClassVar[str] = "Label smoothing (added)"
 
@@ -42,16 +42,16 @@ class LabelSmoothing(Regularizer):
     _n_classes: int = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
-        """Take the number of classes."""
+        """Store the number of classes."""
         self._n_classes = context.n_classes
 
     def retarget(self, batch: Batch) -> Batch:
-        """Smooth the targets, or the labels where there are none."""
+        """Smooth the targets, or the labels if there are no targets."""
         targets = soft_targets(batch, self._n_classes)
         return replace(batch, targets=smoothed(targets, self.epsilon))
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return no loss of its own: the cross-entropy with the smoothed targets is all."""
+        """Return no loss: the cross-entropy uses the smoothed targets."""
         return {}

@@ -25,29 +25,32 @@ Weight = Annotated[float, Field(ge=0)]
 
 @register
 class Lipschitz(Regularizer):
-    """`weight` * `lipschitz_sum` of the network, once a step, after the forward pass."""
+    """`weight` * `lipschitz_sum` of the network in each step, after the forward pass."""
 
     in_paper: ClassVar[bool] = True
 
     weight: Weight | dict[str, Weight] = 1e-5
-    """lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet); may be a map by data set."""
+    """Weight of the Lipschitz sum, lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet):
+    one number, or a mapping from data set to weight."""
     norm: Norm = "entrywise"
-    """The norm of a convolution: `entrywise`, the authors' code, is the sum of all |W| (L1 decay);
-    `induced`, the text's reading after Gouk et al., the largest sum of one input channel;
-    `induced_strided` the same, exact for strided layers. Both are about 70 times smaller than the
-    entrywise sum on an untrained WRN-40-2, so they want a larger weight."""
+    """Norm of a convolution. `entrywise`, as in the authors' code, is the sum of all |W| (L1
+    decay); `induced`, as in the paper's text after Gouk et al., is the largest sum of one input
+    channel; `induced_strided` is the same, exact for strided layers. The last two are about 70
+    times smaller than the entrywise sum on an untrained WRN-40-2, so they need a larger weight."""
 
     def data_sets(self) -> tuple[str, ...]:
-        """The keys of the weight, if it is a map."""
+        """Return the keys of the weight, if it is a mapping."""
         return tuple(self.weight) if isinstance(self.weight, dict) else ()
 
     def for_data(self, data: str, where: str) -> Self:
-        """The weight of that data set, if the weight is a map."""
+        """Return the regularizer with the weight of this data set, if the weight is a mapping."""
         if not isinstance(self.weight, dict):
             return self
         if data not in self.weight:
             given = ", ".join(sorted(self.weight))
-            raise UserError(f"{where}.weight: none for the data set '{data}'; given for: {given}")
+            raise UserError(
+                f"{where}.weight: no weight for the data set '{data}'; it is given for: {given}"
+            )
         return self.model_copy(update={"weight": self.weight[data]})
 
     def losses(

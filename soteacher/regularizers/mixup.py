@@ -1,8 +1,8 @@
 """Mixup: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; Table 7.
 
-`torchvision.transforms.v2.MixUp` differs in the partners: there each image is blended with its
-neighbour in the batch, here as in the authors' code with that of a random permutation, which may be
-the image itself. Both draw one share a batch.
+`torchvision.transforms.v2.MixUp` differs in the partners: it blends each image with its neighbour
+in the batch. Here, as in the authors' code, a random permutation gives the partner, which may be
+the same image. Both draw one share per batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def blended(values: Tensor, partners: Tensor, share: float) -> Tensor:
-    """Share * values + (1 - share) * values[partners].
+    """Return share * values + (1 - share) * values[partners].
 
     values : float, (B, ...).   partners : int64, (B,).   Returns Tensor like `values`.
     """
@@ -34,16 +34,17 @@ def blended(values: Tensor, partners: Tensor, share: float) -> Tensor:
 
 
 def drawn_partners(batch: Batch, numbers: np.random.Generator) -> Tensor:
-    """A random permutation of the batch: int64, (B,), on its device."""
+    """Return a random permutation of the batch: int64, (B,), on its device."""
     order = torch.from_numpy(numbers.permutation(len(batch.labels)))
     return order.to(batch.labels.device, non_blocking=True)
 
 
 @register
 class Mixup(ImageChange):
-    """Blends of two images and of their labels, in shares drawn once a batch from Beta(a, a).
+    """Two images and their labels are blended; the share is drawn from Beta(a, a) per batch.
 
-    Cross-entropy with the blended target is the same share of either label's: the authors' loss.
+    Cross-entropy with the blended target equals the blended cross-entropies of both labels, which
+    is the authors' loss.
     """
 
     in_paper: ClassVar[bool] = True
@@ -52,10 +53,11 @@ class Mixup(ImageChange):
     blends: ClassVar[bool] = True
 
     alpha: float = Field(0.2, gt=0)
-    """a of Beta(a, a) (the paper: 0.2, though it writes it as the share itself, A22)."""
+    """Parameter a of Beta(a, a), from which the share is drawn (the paper: 0.2, which it calls the
+    share, A22)."""
 
     def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
-        """Blend images and targets."""
+        """Return the batch with blended images and targets."""
         share = float(random("mixup share").beta(self.alpha, self.alpha))
         partners = drawn_partners(batch, random("mixup partners"))
         return replace(

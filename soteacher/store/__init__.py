@@ -1,1 +1,1 @@
-"""The store of trained runs: run folders, their status, forecasts of cost, pruning. No torch."""
+"""The store of trained runs: run folders, status, cost forecasts and pruning, without torch."""

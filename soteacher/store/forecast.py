@@ -1,4 +1,4 @@
-"""What training a plan will cost: its passes, what the store has already, rates measured there.
+"""Forecast of a plan's cost, from its passes, the finished runs of the store and their rates.
 
 Nothing here imports torch.
 """
@@ -25,7 +25,7 @@ log = logging.getLogger("soteacher")
 
 
 class Kind(NamedTuple):
-    """Runs of one kind train at about the same rate."""
+    """A kind of runs that train at about the same rate."""
 
     role: str
     network: str
@@ -34,20 +34,21 @@ class Kind(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """How fast one training process works."""
+    """The rate of one training process."""
 
     flop_per_second: float
     passes: int
-    """How many it is the median of; 0: it is stated, or the median of the role's other kinds."""
+    """Number of passes that the rate is the median of. 0: the rate is given, or it is the median
+    of the other kinds of the same role."""
     devices: tuple[str, ...]
-    """What those passes ran on."""
+    """The devices of those passes."""
 
 
 class Forecast:
-    """Costs of a plan's runs, all of them or some.
+    """The costs of all or some runs of a plan.
 
-    rate : FLOP a second that one training process sustains; None: as measured on finished runs.
-    parallel : training processes at once.
+    rate : FLOP per second of one training process; None: the rate measured on finished runs.
+    parallel : number of training processes at once.
     """
 
     def __init__(self, plan: Plan, rate: float | None = None, parallel: int = 1) -> None:
@@ -58,10 +59,12 @@ class Forecast:
             for run_id, job in plan.job_of.items()
         }
         self.finished = _finished(plan)
-        """Id to fingerprint of the runs that the store has."""
+        """Id to fingerprint of the runs that are finished in the store."""
         kinds = {self._kind(run) for run in plan.runs.values()}
         if rate is None:
-            known = {plan.data_spec(name).canonical: own for name, own in self._outlines.items()}
+            known = {
+                plan.data_spec(name).canonical: outline for name, outline in self._outlines.items()
+            }
             passes = _passes(Path(plan.study.store), known)
             self.rates = _measured(passes, kinds, {*self.finished.values()})
             self.rates |= _guessed(self.rates, kinds)
@@ -69,18 +72,18 @@ class Forecast:
             self.rates = dict.fromkeys(kinds, Rate(rate, 0, ()))
 
     def facts(self) -> dict[str, Any]:
-        """Everything there is to say, as JSON values: the most expensive block comes first.
+        """Return the whole forecast as JSON values; the most expensive block comes first.
 
-        Costs of a block are those of all runs that it asks for, as if it were alone; `only`
-        counts the runs that no other block asks for. Tables in `timed` train nothing, and what
-        their steps cost is not counted.
+        The costs of a block are those of all runs that it needs, as if it were alone; `only` is the
+        number of runs that no other block needs. The tables in `timed` train nothing, and the cost
+        of their steps is not counted.
         """
         runs, wanted = self.plan.runs.values(), self.plan.wanted
         blocks = []
         for name in sorted(set().union(*wanted.values())):
-            asked = [run for run in runs if name in wanted[run.id]]
-            only = sum(wanted[run.id] == {name} for run in asked)
-            blocks.append({"block": name, **self.costs(asked), "only": only})
+            needed = [run for run in runs if name in wanted[run.id]]
+            only = sum(wanted[run.id] == {name} for run in needed)
+            blocks.append({"block": name, **self.costs(needed), "only": only})
         data = {self.plan.data_spec(name).canonical: name for name in self._outlines}
         return {
             "study": self.plan.study.study,
@@ -98,15 +101,15 @@ class Forecast:
         }
 
     def seconds_left(self, left: dict[str, float]) -> float | None:
-        """Seconds for the rest of some runs, all processes together; None: no rate is known.
+        """Return the seconds for the rest of some runs, with all processes; None: no known rate.
 
-        left : id of each run to the share of its training that is still to be done.
+        left : id of each run to the remaining share of its training.
         """
         flop = self._flop(_distinct(self.plan.runs[run_id] for run_id in left))
         return self._seconds({run_id: left[run_id] * flop[run_id] for run_id in flop})
 
     def costs(self, runs: Iterable[Run]) -> dict[str, Any]:
-        """Counts, FLOP, bytes kept and seconds (None: no rate is known) of some runs alone."""
+        """Return counts, FLOP, kept bytes and seconds (None: no known rate) of some runs."""
         runs = list(runs)
         distinct = _distinct(runs)
         flop = self._flop(distinct)
@@ -120,7 +123,7 @@ class Forecast:
         }
 
     def _flop(self, runs: list[Run]) -> dict[str, float]:
-        """Run id to FLOP; what the runs of a pass share is shared among these."""
+        """Return run id to FLOP; the shared cost of a pass is divided among its runs."""
         passes: dict[tuple[str, str], list[Run]] = {}
         for run in runs:
             passes.setdefault(self._passes[run.id], []).append(run)
@@ -134,15 +137,15 @@ class Forecast:
         kinds = {run_id: self._kind(self.plan.runs[run_id]) for run_id in flop}
         if not self.rates.keys() >= {*kinds.values()}:
             return None
-        alone = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
-        return alone / self.parallel
+        seconds = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
+        return seconds / self.parallel
 
     def _kind(self, run: Run) -> Kind:
         return _kind(run.spec, self._outlines[run.data])
 
 
 def _distinct(runs: Iterable[Run]) -> list[Run]:
-    """Runs of one data set that are the same under two names are trained and kept once."""
+    """Return the runs without duplicates: equal runs of one data set are trained and kept once."""
     return list({(run.data, run.spec.sha256): run for run in runs}.values())
 
 
@@ -151,37 +154,37 @@ def _kind(spec: RunSpec, outline: Outline) -> Kind:
 
 
 def _finished(plan: Plan) -> dict[str, str]:
-    """Id to fingerprint of the plan's runs that the store has; none where data are not prepared."""
-    found = {}
+    """Return id to fingerprint of the plan's finished runs; unprepared data have none."""
+    finished = {}
     data = prepared_of(plan)
     for run in plan.runs.values():
         if run.data in data:
-            own = fingerprint(run.spec, data[run.data].sha256)
+            of_run = fingerprint(run.spec, data[run.data].sha256)
             try:
-                if RunFolder(Path(plan.study.store), own, run.id).finished():
-                    found[run.id] = own
+                if RunFolder(Path(plan.study.store), of_run, run.id).finished():
+                    finished[run.id] = of_run
             except UserError as error:  # its record is damaged
                 log.warning("%s", error)
-    return found
+    return finished
 
 
 def _measured(
     passes: Iterable[tuple[list[dict[str, Any]], Outline]], kinds: set[Kind], planned: set[str]
 ) -> dict[Kind, Rate]:
-    """Medians over the passes that hold runs of a kind: planned ones if there are any."""
-    found: dict[Kind, list[tuple[bool, float, str]]] = {}
+    """Return the median rate of each kind, over passes with planned runs if there are any."""
+    rates_of: dict[Kind, list[tuple[bool, float, str]]] = {}
     for records, outline in passes:
         specs = [RunSpec.from_json(record["spec"]) for record in records]
         seconds = max(record["seconds"] for record in records)
-        with suppress(UserError, ZeroDivisionError):  # a network not known, seconds that round to 0
-            # a run's seconds are those of its pass, so the work done in them is the pass's
+        with suppress(UserError, ZeroDivisionError):  # an unknown network, or seconds that are 0
+            # the seconds of a run are those of its pass, so the FLOP must be those of the pass
             rate = sum(pass_flop(specs, outline)) / seconds
-            ours = not planned.isdisjoint(record["fingerprint"] for record in records)
+            is_planned = not planned.isdisjoint(record["fingerprint"] for record in records)
             for kind in {_kind(spec, outline) for spec in specs} & kinds:
                 device = records[0]["trained_on"]["device"]
-                found.setdefault(kind, []).append((ours, rate, device))
+                rates_of.setdefault(kind, []).append((is_planned, rate, device))
     rates = {}
-    for kind, measured in found.items():
+    for kind, measured in rates_of.items():
         chosen = [one for one in measured if one[0]] or measured
         devices = tuple(sorted({device for _, _, device in chosen}))
         rates[kind] = Rate(median(rate for _, rate, _ in chosen), len(chosen), devices)
@@ -189,7 +192,7 @@ def _measured(
 
 
 def _guessed(rates: dict[Kind, Rate], kinds: set[Kind]) -> dict[Kind, Rate]:
-    """Rates of kinds that no run has been measured of: the median of those of their role."""
+    """Return the rates of kinds without a measured run: the median rate of their role."""
     guessed = {}
     for kind in kinds - rates.keys():
         role = [rate.flop_per_second for other, rate in rates.items() if other.role == kind.role]
@@ -201,15 +204,15 @@ def _guessed(rates: dict[Kind, Rate], kinds: set[Kind]) -> dict[Kind, Rate]:
 def _passes(
     store: Path, known: dict[str, Outline]
 ) -> Iterator[tuple[list[dict[str, Any]], Outline]]:
-    """Records of the finished runs that one process trained in one pass, and their data's sizes.
+    """Yield the records of the finished runs of each pass, and the sizes of their data.
 
-    known : sizes of data by their specs; those of others follow from the specs alone, or are left
-    out.
+    known : sizes of data sets by their specs. The sizes of others follow from their specs; passes
+    on data sets without known sizes are left out.
     """
     outlines = dict(known)
     passes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for path in sorted(store.glob("runs/*/run.json")):
-        # a record may be damaged, of another version of a part, or of data that are gone
+        # a record may be damaged, from another version of a part, or its data may be deleted
         with suppress(UserError):
             record = RunFolder(store, path.parent.name, path.parent.name).record()
             if record is None or record["status"] != "done":

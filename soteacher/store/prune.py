@@ -1,8 +1,8 @@
-"""What the store holds, and how runs and prepared data leave it.
+"""The content of the store, and the deletion of runs and prepared data.
 
-What depends on a run is deleted before it, a run's record before its other files, and last what
-says whose they are: a kill at any moment leaves fewer runs, or an unfinished one that the same
-command finds again. Nothing here imports torch.
+Runs that depend on a run are deleted before it. A run's record is deleted first, then its other
+files, and its description last. So a kill at any moment leaves fewer runs, or an unfinished run
+that the same command deletes. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from soteacher.study.plan import Plan
 from soteacher.study.specs import PreparationSpec, RunSpec, fingerprint
 
 ROLES = ("student", "preparation", "teacher", "unknown")
-"""In the order of deletion: nothing is left without what it depends on."""
+"""The order of deletion: a run is deleted before the runs that it depends on."""
 RANK = {"run.json": 0, "spec.json": 2, "manifest.json": 2, "lock": 3}
 """The order in which a folder's files are deleted; all others have rank 1."""
 DIGITS = 8
-"""The least number of a fingerprint's hexadecimal digits that stand for a run."""
+"""The least number of hexadecimal digits of a fingerprint that identify a run."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A run's folder in the store, finished or not; its name is the fingerprint's beginning."""
+    """A run's folder in the store, finished or not; its name is the start of the fingerprint."""
 
     path: Path
     description: dict[str, Any] | None
-    """`spec.json`, or None where its first owner was killed before it wrote it."""
+    """`spec.json`, or None if the first process was killed before it wrote it."""
 
     @property
     def id(self) -> str:
@@ -57,7 +57,7 @@ class Stored:
 
     @cached_property
     def state(self) -> State:
-        """How the run stands; what only a study knows, that it is blocked, is not seen here."""
+        """The state of the run; `blocked` does not occur, because only a study shows it."""
         return state_of(RunFolder(self.path.parents[1], self.path.name, self.id))
 
     @cached_property
@@ -67,14 +67,14 @@ class Stored:
 
     @property
     def finished(self) -> datetime | None:
-        """When its record was written, local time."""
+        """Local time at which the record was written, or None."""
         with suppress(FileNotFoundError):
             return datetime.fromtimestamp((self.path / "run.json").stat().st_mtime)
         return None
 
     @cached_property
     def needs(self) -> set[str]:
-        """Names of the folders of its teacher, and of the preparation that its method may have."""
+        """Names of the folders of the run's teacher and of its possible preparation."""
         if self.description is None or "teacher" not in self.description:
             return set()
         needed = {self.description["teacher"]["fingerprint"]}
@@ -82,9 +82,9 @@ class Stored:
             needed.add(self.description["preparation"]["fingerprint"])
         elif self.role == "student":
             spec = PreparationSpec(RunSpec.from_json(self.description["spec"]))
-            with suppress(UserError):  # a method that this version no longer has
+            with suppress(UserError):  # a method that is no longer installed
                 needed.add(fingerprint(spec, self.description["data_sha256"]))
-        return {_name(own) for own in needed}
+        return {_folder_name(one) for one in needed}
 
     @property
     def methods_missing(self) -> list[str]:
@@ -99,12 +99,13 @@ class Stored:
         ]
 
 
-def _name(own: str) -> str:
-    return RunFolder(Path(), own, "").path.name
+def _folder_name(of_run: str) -> str:
+    """Return the name of the run folder of a fingerprint."""
+    return RunFolder(Path(), of_run, "").path.name
 
 
 def bytes_in(folder: Path) -> int:
-    """The size of all files in a folder; those of a run in training come and go meanwhile."""
+    """Return the size of all files in a folder; files may appear and vanish meanwhile."""
     size = 0
     for above, _, names in os.walk(folder):
         for name in names:
@@ -114,17 +115,15 @@ def bytes_in(folder: Path) -> int:
 
 
 def stored(store: Path) -> list[Stored]:
-    """Everything in a store, by id."""
-    found = []
+    """Return all runs of a store, sorted by id."""
     if not store.is_dir():
         raise UserError(f"there is no store in {store}; expected a folder such as results/store")
-    for path in store.glob("runs/*/"):
-        found.append(Stored(path, _description(path)))
-    return sorted(found, key=lambda run: (run.id, run.path.name))
+    runs = [Stored(path, _description(path)) for path in store.glob("runs/*/")]
+    return sorted(runs, key=lambda run: (run.id, run.path.name))
 
 
 def _description(folder: Path) -> dict[str, Any] | None:
-    """`spec.json`, or if it is damaged the run's record, which has all of it; or None."""
+    """Return `spec.json`, or, if it is damaged, the run's record, which contains it; or None."""
     for name in ("spec.json", "run.json"):
         with suppress(UserError):
             facts = files.read_json(folder / name, "the run's description", missing_ok=True)
@@ -134,50 +133,58 @@ def _description(folder: Path) -> dict[str, Any] | None:
 
 
 def named(runs: list[Stored], name: str) -> list[Stored]:
-    """The runs of an id, or whose fingerprints begin so; `UserError` if there are none."""
-    found = [run for run in runs if run.id == name]
+    """Return the runs with an id, or with a fingerprint that starts with it.
+
+    Raise `UserError` if there are none.
+    """
+    matches = [run for run in runs if run.id == name]
     if re.fullmatch(rf"[0-9a-f]{{{DIGITS},64}}", name):
-        found += [run for run in runs if run.path.name.startswith(_name(name))]
-    if found:
-        return found
+        matches += [run for run in runs if run.path.name.startswith(_folder_name(name))]
+    if matches:
+        return matches
     near = difflib.get_close_matches(name, {run.id for run in runs}, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise UserError(
         f"the store has no run '{name}'; expected an id, or at least {DIGITS} digits of a "
-        f"fingerprint, as `soteacher store list` tells them{hint}"
+        f"fingerprint, as `soteacher store list` shows them{hint}"
     )
 
 
 def with_dependents(chosen: Iterable[Stored], runs: list[Stored]) -> list[Stored]:
-    """Runs, and all those that need one of them."""
-    gone = {run.path.name for run in chosen}
-    while more := {run.path.name for run in runs if run.needs & gone} - gone:
-        gone |= more
-    return [run for run in runs if run.path.name in gone]
+    """Return the chosen runs and all runs that need one of them."""
+    names = {run.path.name for run in chosen}
+    while more := {run.path.name for run in runs if run.needs & names} - names:
+        names |= more
+    return [run for run in runs if run.path.name in names]
 
 
 def linked(plans: list[Plan]) -> dict[str, str]:
-    """Names of the runs' folders that results of other studies link to: whose results."""
-    named = {plan.study.study for plan in plans}
-    found: dict[str, str] = {}
+    """Return the names of run folders that other studies' results link to, with the study."""
+    studies = {plan.study.study for plan in plans}
+    study_of: dict[str, str] = {}
     for results in sorted(Path("results").glob("*/")):
-        if results.name not in named:
+        if results.name not in studies:
             for role in ("teachers", "students"):
                 for above, names, _ in os.walk(results / role):
                     paths = (Path(above, name) for name in names)
                     links = [path for path in paths if path.is_symlink()]
-                    found |= {link.resolve().name: results.name for link in links}
-    return found
+                    study_of |= {link.resolve().name: results.name for link in links}
+    return study_of
 
 
-def unasked(runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()) -> list[Stored]:
-    """Runs that no plan asks for, that are not kept, and that no run kept or in use needs.
+def unneeded_runs(
+    runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()
+) -> list[Stored]:
+    """Return the runs that no plan contains, that are not kept, and that no other run needs.
+
+    A run is also left out if a kept run or a run in use needs it.
 
     kept : names of folders.
 
-    Of data that are not prepared, no version is known to be the one meant: all are kept.
+    If a data set of a plan is not prepared, the planned version of the data is unknown, and the
+    runs on all versions are kept.
     """
-    asked: dict[str, set[str | None]] = {}
+    planned: dict[str, set[str | None]] = {}
     for plan in plans:
         hashes = {name: data.sha256 for name, data in prepared_of(plan).items()}
         for run in plan.runs.values():
@@ -185,21 +192,21 @@ def unasked(runs: list[Stored], plans: list[Plan], kept: Collection[str] = ()) -
             if run.teacher:
                 specs.append(PreparationSpec(run.spec).canonical)
             for spec in specs:
-                asked.setdefault(spec, set()).add(hashes.get(run.data))
+                planned.setdefault(spec, set()).add(hashes.get(run.data))
 
-    def is_asked(run: Stored) -> bool:
-        if run.description is None:  # no file was written before its description
+    def is_planned(run: Stored) -> bool:
+        if run.description is None:  # the folder is empty: the description is written first
             return False
-        known = asked.get(canonical_json(run.description["spec"]), set())
+        known = planned.get(canonical_json(run.description["spec"]), set())
         return None in known or run.description["data_sha256"] in known
 
     used = (run for run in runs if run.path.name in kept or files.held_by(run.path))
     spared = {*kept}.union(*(run.needs for run in used))
-    return [run for run in runs if not is_asked(run) and run.path.name not in spared]
+    return [run for run in runs if not is_planned(run) and run.path.name not in spared]
 
 
 def unused_data(store: Path, kept: Iterable[Stored], plans: list[Plan]) -> list[Path]:
-    """Folders of prepared data that no kept run was trained on and no plan asks for."""
+    """Return the folders of prepared data that no kept run and no plan uses."""
     hashes = {run.description["data_sha256"] for run in kept if run.description}
     specs = {plan.data_spec(name).canonical for plan in plans for name in plan.study.data}
     unused = []
@@ -213,11 +220,11 @@ def unused_data(store: Path, kept: Iterable[Stored], plans: list[Plan]) -> list[
 
 
 def delete_runs(runs: list[Stored]) -> None:
-    """Delete runs; `UserError`, and nothing is deleted, if one of them is in use."""
+    """Delete runs; raise `UserError`, and delete nothing, if one of them is in use."""
     for run in runs:
         if holder := files.held_by(run.path):
             raise UserError(
-                f"{run.id} is in use by {holder}: stop that, or wait for its end; "
+                f"{run.id} is in use by {holder}: stop that process, or wait until it ends; "
                 "nothing was deleted"
             )
     for run in sorted(runs, key=lambda run: ROLES.index(run.role)):
@@ -225,12 +232,12 @@ def delete_runs(runs: list[Stored]) -> None:
 
 
 def delete(folder: Path) -> None:
-    """Delete a folder of a run or of prepared data; `UserError` if a process owns it."""
+    """Delete a folder of a run or of prepared data; raise `UserError` if a process locks it."""
     try:
         with files.locked(folder, str(folder), wait=False):
             for path in sorted(folder.iterdir(), key=lambda path: RANK.get(path.name, 1)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with suppress(OSError):  # not empty: another owner has come
+        with suppress(OSError):  # not empty: another process has started to use it
             folder.rmdir()
     except OSError as error:
         raise UserError(f"cannot delete {folder}: {error.strerror or error}") from error

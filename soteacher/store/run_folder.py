@@ -1,9 +1,9 @@
-"""The run store: where trained networks are kept, outside what Snakemake deletes.
+"""Run folders: the store keeps trained networks outside the files that Snakemake deletes.
 
-A run's folder is named by its fingerprint. While it trains, the folder holds two generations of
-its state; afterwards its artifacts, and last of all `run.json`, which makes it finished. So
-neither a kill nor a rerun trains a finished network again, and a killed run goes on from its last
-state. Nothing here imports torch, but for reading and writing states.
+A run's folder is named by its fingerprint. During training, the folder holds the two latest saved
+states; afterwards it holds the artifacts and, written last, `run.json`, which marks the run as
+finished. So neither a kill nor a rerun trains a finished network again, and a killed run resumes
+from its last saved state. Nothing here imports torch, except to read and write states.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ log = logging.getLogger("soteacher")
 
 
 class RunFolder:
-    """The place of one run in the store."""
+    """The folder of one run in the store."""
 
     def __init__(self, store: Path, fingerprint: str, run_id: str) -> None:
         self.path = Path(store) / "runs" / fingerprint[:32]
         self.fingerprint, self.id = fingerprint, run_id
 
     def record(self) -> dict[str, Any] | None:
-        """`run.json`, or None while the run is not finished; `UserError` if it is damaged."""
+        """Return `run.json`, or None if the run is not finished; `UserError` if it is damaged."""
         path = self.path / "run.json"
         try:
             record = json.loads(path.read_text())
@@ -51,30 +51,32 @@ class RunFolder:
         )
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Say, in `spec.json`, what the folder is for; unfinished runs can be told by it."""
+        """Write `spec.json`, which describes the folder's run; it identifies unfinished runs."""
         if not (self.path / "spec.json").is_file():
             files.write_json(self.path / "spec.json", facts)
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote."""
+        """Return the description that `describe` wrote."""
         return files.read_json(self.path / "spec.json", "the run's description")
 
     def finished(self) -> bool:
-        """Whether the run has its record and every artifact that the record names."""
+        """Return whether the run has its record and every artifact that the record lists."""
         return self.finished_record() is not None
 
     def finished_record(self) -> dict[str, Any] | None:
-        """The record of a run that is finished."""
+        """Return the record if the run is finished, or None."""
         record = self.record()
-        whole = record is not None and all((self.path / n).is_file() for n in record["artifacts"])
-        return record if whole else None
+        if record is None:
+            return None
+        complete = all((self.path / name).is_file() for name in record["artifacts"])
+        return record if complete else None
 
     def lock(self) -> AbstractContextManager[None]:
-        """Own the run: taken before it is trained."""
+        """Lock the run; a process holds the lock while it trains the run."""
         return files.locked(self.path, self.id)
 
     def begin_attempt(self, facts: dict[str, Any]) -> int:
-        """Note who trains from now on; return the attempt's number, 1 at first."""
+        """Record which process trains from now on; return the 1-based number of the attempt."""
         (self.path / "failed.json").unlink(missing_ok=True)
         path = self.path / "attempts.jsonl"
         line = {
@@ -89,18 +91,18 @@ class RunFolder:
         return len(path.read_text().splitlines())
 
     def attempts(self) -> list[dict[str, Any]]:
-        """All attempts so far, in order; a line cut short by a kill is left out."""
+        """Return all attempts in order; a line that a kill truncated is left out."""
         path = self.path / "attempts.jsonl"
-        found = []
+        attempts = []
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
-                found.append(json.loads(line))
+                attempts.append(json.loads(line))
             except ValueError:
-                log.warning("%s: an unreadable line in %s", self.id, path)
-        return found
+                log.warning("%s: ignoring an unreadable line in %s", self.id, path)
+        return attempts
 
     def note_failure(self, why: str) -> None:
-        """Keep why the run failed, in one line, until its next attempt begins."""
+        """Record why the run failed, in one line, until its next attempt starts."""
         note = {
             "why": why,
             "by": files.process(),
@@ -110,14 +112,14 @@ class RunFolder:
         files.write_json(self.path / "failed.json", note)
 
     def failure(self) -> dict[str, Any] | None:
-        """What `note_failure` wrote of the last attempt, or None."""
+        """Return what `note_failure` wrote about the last attempt, or None."""
         return files.read_json(self.path / "failed.json", "the note of a failure", missing_ok=True)
 
     def save_state(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Write the state over the older of two generations; a kill at any moment leaves one.
+        """Save a state in place of the older of two; a kill at any moment leaves one of them.
 
-        Tensors are stored contiguous: whoever restores them copies into tensors that have the
-        memory format in use (fused SGD would mix up elements of unequal layouts).
+        Tensors are stored contiguous. `training.state.resume` copies them into tensors with the
+        memory format in use (fused SGD would mix up elements of different layouts).
         """
         from safetensors.torch import save
 
@@ -132,35 +134,35 @@ class RunFolder:
         files.write_json(stem.with_suffix(".json"), info | facts)
 
     def progress(self) -> dict[str, Any] | None:
-        """What the newest state says of itself, and when it was `saved`, in seconds since 1970."""
-        found = (info for _, info in self._generations())
-        return max(found, key=lambda info: info["serial"], default=None)
+        """Return the facts of the newest saved state; `saved` is its time in seconds since 1970."""
+        states = (info for _, info in self._generations())
+        return max(states, key=lambda info: info["serial"], default=None)
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest state that is whole, or None."""
+        """Return the newest undamaged saved state, or None."""
         from safetensors.torch import load_file
 
-        for stem, info in sorted(self._generations(), key=lambda found: -found[1]["serial"]):
+        for stem, info in sorted(self._generations(), key=lambda state: -state[1]["serial"]):
             path = stem.with_suffix(".safetensors")
             if path.is_file() and files.sha256_of(path) == info["sha256"]:
                 return load_file(path), info
-            log.warning("%s: %s is damaged; going on from the state before it", self.id, path)
+            log.warning("%s: %s is damaged; using the previous saved state", self.id, path)
         return None
 
     def _generations(self) -> list[tuple[Path, dict[str, Any]]]:
-        found = []
+        states = []
         for stem in (self.path / "state-0", self.path / "state-1"):
-            info = files.read_json(stem.with_suffix(".json"), "the state", missing_ok=True)
+            info = files.read_json(stem.with_suffix(".json"), "the saved state", missing_ok=True)
             if info is not None:
-                found.append((stem, info))
-        return found
+                states.append((stem, info))
+        return states
 
     def finish(
         self, status: str, artifacts: dict[str, Callable[[BinaryIO], object]], facts: dict[str, Any]
     ) -> None:
-        """Write the artifacts, then `run.json` with their hashes; a finished run needs no state.
+        """Write the artifacts, then `run.json` with their hashes; then delete the saved states.
 
-        A diverged run keeps its last good state, for whoever wants to look at it.
+        A diverged run keeps its last finite state for inspection.
         """
         for name, writer in artifacts.items():
             files.write(self.path / name, writer)
@@ -179,7 +181,7 @@ class RunFolder:
                 state.unlink()
 
     def artifact(self, name: str) -> Path:
-        """The path of an artifact whose hash is as recorded; `UserError` otherwise."""
+        """Return the path of an artifact; raise `UserError` if its hash is not the recorded one."""
         record = self.record()
         if record is None or name not in record["artifacts"]:
             raise UserError(f"{self.id} has no '{name}' in the store: {self.path}; {files.AGAIN}")
@@ -187,5 +189,5 @@ class RunFolder:
 
 
 def checkpoint_name(epoch: int) -> str:
-    """The artifact that holds a teacher's weights after so many epochs."""
+    """Return the name of the artifact with a teacher's weights after `epoch` epochs."""
     return f"checkpoints/epoch{epoch:04d}.safetensors"

@@ -1,6 +1,6 @@
-"""How the runs of a study, or of the store, stand: from the store's files and locks alone.
+"""The states of the runs of a study or of the store, read from the store's files and locks.
 
-Nothing here imports torch, asks Snakemake or keeps a job from its work.
+Nothing here imports torch, calls Snakemake or delays a job.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from soteacher.study.specs import PreparationSpec, fingerprint
 
 STATES = ("done", "running", "failed", "damaged", "stopped", "diverged", "blocked", "waiting")
 ENDS = ("done", "diverged", "blocked")
-"""States that no job will change."""
+"""Final states: no job changes them."""
 
 
 @dataclass(frozen=True)
 class State:
-    """How a run stands: one of `STATES`, how often it was begun, and what else that state tells.
+    """The state of a run: one of `STATES`, the number of attempts, and facts of that state.
 
-    running : `at`, `process`, `images_per_second` and `seconds_left` (None before the first
-    epoch's end).
-    failed : `why`, `when` and `attempt`, as noted.    damaged : `why`.    stopped : `at`.
-    Of a run that was begun, too: `host` and `slurm_job` (or None) of its last attempt.
-    diverged : `where`.    blocked : `by`, what diverged.    waiting : `by`, the job that holds it.
+    running : `at`, `process`, `images_per_second` and `seconds_left` (None before the end of the
+    first epoch).
+    failed : `why`, `when` and `attempt`, as recorded.    damaged : `why`.    stopped : `at`.
+    diverged : `where`.    blocked : `by`, the run that diverged.
+    waiting : `by`, the process that locks the run.
+    A run with an attempt also has `host` and `slurm_job` (or None) of the last attempt.
 
-    `at` is the newest saved state's stage, 1-based epoch and number of epochs, or None.
+    `at` holds the stage, the 1-based epoch and the number of epochs of the newest saved state, or
+    it is None.
     """
 
     name: str
@@ -43,7 +45,7 @@ class State:
 
 
 def state_of(folder: RunFolder) -> State:
-    """How a run stands, as its own folder tells."""
+    """Return the state of a run, read from its folder."""
     try:
         record = folder.finished_record()
     except UserError as error:
@@ -69,14 +71,14 @@ def state_of(folder: RunFolder) -> State:
 
 
 def _where(attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the last attempt was made."""
+    """Return the host and Slurm job of the last attempt."""
     return {key: attempts[-1].get(key) for key in ("host", "slurm_job")} if attempts else {}
 
 
 def seconds_left(plan: Plan, states: dict[str, State]) -> float | None:
-    """Seconds until every run of a study is trained, as many processes at once as there are now.
+    """Return the seconds until every run of a study is trained, with the present processes.
 
-    As fast as runs in the store were trained; None: of some kind of runs none was.
+    The rates are those of finished runs in the store; None: no rate is known for a kind of runs.
     """
     left = {run_id: _share_left(state) for run_id, state in states.items()}
     forecast = Forecast(plan, parallel=max(processes(states), 1))
@@ -84,9 +86,9 @@ def seconds_left(plan: Plan, states: dict[str, State]) -> float | None:
 
 
 def _share_left(state: State) -> float:
-    """How much of a run's training is still to be done, by the newest saved state.
+    """Return the remaining share of a run's training, according to the newest saved state.
 
-    A preparation counts as nothing of the main stage.
+    Before the main stage, the share is 1.
     """
     if state.name in ENDS:
         return 0.0
@@ -97,7 +99,7 @@ def _share_left(state: State) -> float:
 
 
 def processes(states: dict[str, State]) -> int:
-    """How many training processes there are at the moment."""
+    """Return the number of running training processes."""
     return len({state.facts["process"] for state in states.values() if state.name == "running"})
 
 
@@ -109,13 +111,13 @@ def _at(state: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _pace(folder: RunFolder, attempt: dict[str, Any]) -> dict[str, Any]:
-    """Rate and time left at that rate, less the time since the state that tells them."""
+    """Return the rate, and the time left at that rate minus the time since the saved state."""
     state = folder.progress()
     rate = state["images_per_second"] if state else None
     left = None
     if state and rate:
-        begun = datetime.strptime(attempt["started"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-        since = max(state["saved"], begun)  # what was stopped for a day trained nothing in it
+        started = datetime.strptime(attempt["started"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        since = max(state["saved"], started)  # a run does not train while it is stopped
         left = max(0.0, state["images_left"] / rate - (time.time() - since))
     process = files.process(attempt["pid"], attempt["host"])
     return {
@@ -127,22 +129,22 @@ def _pace(folder: RunFolder, attempt: dict[str, Any]) -> dict[str, Any]:
 
 
 def survey(plan: Plan) -> dict[str, State]:
-    """Run id to state, for every run of a study."""
+    """Return run id to state, for every run of a study."""
     store = Path(plan.study.store)
     hashes = {name: data.sha256 for name, data in prepared_of(plan).items()}
     states = {}
     for run in plan.runs.values():
         states[run.id] = State("waiting")
         if run.data in hashes:
-            own = fingerprint(run.spec, hashes[run.data])
-            states[run.id] = state_of(RunFolder(store, own, run.id))
+            of_run = fingerprint(run.spec, hashes[run.data])
+            states[run.id] = state_of(RunFolder(store, of_run, run.id))
     for run in plan.runs.values():
         state = states[run.id]
         if run.teacher and run.data in hashes and state.name in ("failed", "stopped", "waiting"):
-            own = fingerprint(PreparationSpec(run.spec), hashes[run.data])
-            preparation = state_of(RunFolder(store, own, f"a preparation for {run.id}"))
-            needed = {run.teacher.id: states[run.teacher.id], "its preparation": preparation}
-            for name, of in needed.items():
-                if of.name == "diverged":
+            of_preparation = fingerprint(PreparationSpec(run.spec), hashes[run.data])
+            folder = RunFolder(store, of_preparation, f"a preparation for {run.id}")
+            needed = {run.teacher.id: states[run.teacher.id], "its preparation": state_of(folder)}
+            for name, state_of_needed in needed.items():
+                if state_of_needed.name == "diverged":
                     states[run.id] = State("blocked", state.attempts, {"by": name})
     return states

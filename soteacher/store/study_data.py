@@ -12,12 +12,12 @@ from soteacher.study.plan import Plan
 
 
 def prepared_of(plan: Plan) -> dict[str, Prepared]:
-    """The data sets of a study that are prepared as it asks for, by name.
+    """Return the prepared data sets of a study, by name; unprepared ones are left out.
 
-    Where its results do not tell which they are, their images do.
+    If the study's results have no manifest of a data set, the images identify it.
     """
     store = Path(plan.study.store)
-    found = {}
+    prepared = {}
     for name, data in plan.study.data.items():
         spec = plan.data_spec(name)
         with suppress(UserError):  # not prepared yet, no longer in the store, or no images
@@ -25,5 +25,5 @@ def prepared_of(plan: Plan) -> dict[str, Prepared]:
             manifest = files.read_json(path, "the data manifest", missing_ok=True) or {}
             if manifest.get("spec") != spec.to_json():
                 path = folder_of(spec, store, data.source.content_key()) / "manifest.json"
-            found[name] = open_prepared(path, store)
-    return found
+            prepared[name] = open_prepared(path, store)
+    return prepared

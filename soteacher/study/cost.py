@@ -1,8 +1,8 @@
-"""What a run costs, worked out from its spec before it runs: arithmetic and bytes kept.
+"""The cost of a run, computed from its spec: FLOP and bytes in the store.
 
-Of a distiller only the teacher's forward pass is counted, and further views of an image: a method's
-own layers and preparation come on top. Of a regularizer, too, only further views are counted: the
-others cost next to nothing beside the network, AugMix's operations somewhat more.
+For a distiller, only the teacher's forward pass and additional views of images are counted, not its
+layers and its preparation. For a regularizer, only additional views are counted: the other costs
+are negligible compared with the network's, those of AugMix's operations are somewhat larger.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from soteacher.models import catalogue
 from soteacher.study.specs import RunSpec
 
 FORWARD_AND_BACKWARD = 3
-"""Forward passes that a training step on an image costs: one, and a backward pass of about two."""
+"""Cost of a training step per image, in forward passes: the backward pass costs about two."""
 RECORDS = 12_000
-"""Bytes of a run's records, of the names in its weights, and of its batch norms' statistics."""
+"""Bytes of a run's records, the names in its weights, and the statistics of its batch norms."""
 EPOCH = 100
 """Bytes of a row of the history."""
 
 
 def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
-    """FLOP of each run of one pass, with an equal part of what they share: their teacher.
+    """Return the FLOP of each run of one pass, with an equal share of their teacher's FLOP.
 
-    Every training image of an epoch goes forward and backward, every test image forward after
-    each epoch and at the end; there the training images too, if their true label distributions
-    are known. The teacher goes forward on each training image, once for all its students.
+    Each epoch has a forward and a backward pass of every training image, and a forward pass of
+    every test image. At the end, there is one more forward pass of the test images and, if their
+    true label distributions are known, of the training images. The teacher has one forward pass of
+    each training image per epoch, for all of its students.
     """
     shared = 0
     if specs[0].teacher is not None:
         images = _views(specs[0], outline) * specs[0].recipe.epochs
         shared = images * _forward(specs[0].teacher, outline)
-    return [_alone(spec, outline) + shared / len(specs) for spec in specs]
+    return [_own_flop(spec, outline) + shared / len(specs) for spec in specs]
 
 
-def _alone(spec: RunSpec, outline: Outline) -> int:
+def _own_flop(spec: RunSpec, outline: Outline) -> int:
+    """Return the FLOP of a run without its teacher's."""
     epochs = spec.recipe.epochs
     trained = _views(spec, outline) * epochs
     images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1)
@@ -46,12 +48,12 @@ def _alone(spec: RunSpec, outline: Outline) -> int:
 
 
 def _views(spec: RunSpec, outline: Outline) -> int:
-    """Views of training images in an epoch."""
+    """Return the number of views of training images in an epoch."""
     return outline.n_train * spec.stream.turns * spec.stream.views
 
 
 def step_flop(spec: RunSpec, outline: Outline) -> int:
-    """FLOP of a teacher's training step on a whole batch."""
+    """Return the FLOP of a teacher's training step on a full batch."""
     return spec.recipe.batch * FORWARD_AND_BACKWARD * _forward(spec, outline)
 
 
@@ -60,7 +62,7 @@ def _forward(spec: RunSpec, outline: Outline) -> int:
 
 
 def run_bytes(spec: RunSpec, outline: Outline) -> int:
-    """What a finished run keeps in the store: weights and logits, float32; checkpoints; records."""
+    """Return the bytes of a finished run: weights and logits, float32; checkpoints; records."""
     every, epochs = spec.recipe.keep_every, spec.recipe.epochs
     checkpoints = (epochs - 1) // every if every else 0  # the last are the weights
     weights = 4 * catalogue.parameters(spec.network.name, outline.n_classes)
@@ -70,7 +72,7 @@ def run_bytes(spec: RunSpec, outline: Outline) -> int:
 
 
 def data_bytes(spec: DataSpec, outline: Outline) -> int:
-    """Prepared arrays: uint8 pixels, int64 labels, float64 true distributions if known."""
+    """Return the bytes of prepared arrays: uint8 pixels, int64 labels, float64 distributions."""
     image = outline.height * outline.width * 3 + 8
     if spec.true_labels is not None:
         image += outline.n_classes * 8

@@ -1,4 +1,4 @@
-"""A plan while it is built: tables and figures ask for runs, and equal runs are one run."""
+"""The expansion of a study: tables and figures request runs, and equal runs become one run."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from soteacher.study.specs import NetworkSpec, Role, RunSpec, StreamSpec, TermSp
 
 
 class Expansion:
-    """Hands out runs, and notes which table or figure asked for each."""
+    """Creates runs, and records which tables and figures need each run."""
 
     def __init__(self, study: Components) -> None:
         self.study = study
         self.runs: dict[str, Run] = {}
         self.wanted: dict[str, set[str]] = {}
         self._methods: dict[str, dict[str, dict[str, TermSpec]]] = {}
-        """Data set to what each teacher method is there."""
+        """Data set to the loss terms of each teacher method on it."""
 
     def teacher(
         self, block: str, pair_name: str, method: str, seed: int, change: Change | None = None
     ) -> Run:
-        """Return the run of a pair's teacher; the block asks for it."""
+        """Return the run of a pair's teacher, and record that the block needs it."""
         return self._add(block, self.teacher_run(pair_name, method, seed, change))
 
     def teacher_run(
         self, pair_name: str, method: str, seed: int, change: Change | None = None
     ) -> Run:
-        """Return the run of a pair's teacher; no block asks for it by that.
+        """Return the run of a pair's teacher, without recording a block.
 
-        change : of one setting of the method. If the changed method equals another method of the
-        study, the run is that one's.
+        change : a changed setting of the method, or None. If the changed method equals another
+        method of the study, the run of that method is returned.
         """
         study = self.study
         pair = study.pairs[pair_name]
@@ -46,11 +46,11 @@ class Expansion:
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
         table5 = study.teachers[method].table5
-        alike = self._alike(terms, pair.data)
-        if change is None:  # the first method that is the same, and has students with the same
-            method = next(name for name in alike if study.teachers[name].table5 == table5)
-        elif alike:
-            method, table5 = alike[0], study.teachers[alike[0]].table5
+        equal = self._equal_methods(terms, pair.data)
+        if change is None:  # the first equal method with the same weights for its students
+            method = next(name for name in equal if study.teachers[name].table5 == table5)
+        elif equal:
+            method, table5 = equal[0], study.teachers[equal[0]].table5
         else:
             method = f"{method}.{change}"
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
@@ -64,7 +64,7 @@ class Expansion:
     def student(
         self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
     ) -> Run:
-        """Return the run of a pair's student of that teacher, or of an earlier epoch of it."""
+        """Return the run of a pair's student of that teacher, or of the teacher's `epoch`."""
         study = self.study
         pair = study.pairs[pair_name]
         _, network = networks(pair_name, pair)
@@ -81,11 +81,12 @@ class Expansion:
             teacher=teacher.spec.as_teacher(),
             stream=replace(spec.stream, turns=term.turns),
         )
-        home = teacher.id
+        parent_id = teacher.id
         if epoch is not None and epoch != last:
             spec = replace(spec, teacher_epoch=epoch)
-            home = f"{teacher.id}/epoch{epoch:03d}"
-        return self._add(block, Run(f"{home}/{network}/{distiller}", pair.data, spec, teacher))
+            parent_id = f"{teacher.id}/epoch{epoch:03d}"
+        run = Run(f"{parent_id}/{network}/{distiller}", pair.data, spec, teacher)
+        return self._add(block, run)
 
     def _spec(
         self,
@@ -114,14 +115,14 @@ class Expansion:
         terms = regularizers(self.study, method, data)
         return terms if change is None else change.of(terms)
 
-    def _alike(self, terms: dict[str, TermSpec], data: str) -> list[str]:
-        """The methods of the study that are these terms, in its order."""
+    def _equal_methods(self, terms: dict[str, TermSpec], data: str) -> list[str]:
+        """Return the methods of the study with exactly these terms, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
             for name in self.study.teachers:
-                with suppress(UserError):  # where a method has no weight for this data set
-                    found = self._regularizers(name, data, None)
-                    self._methods[data][name] = {n: TermSpec.of(t) for n, t in found.items()}
+                with suppress(UserError):  # a method may have no weight for this data set
+                    of_method = self._regularizers(name, data, None)
+                    self._methods[data][name] = {n: TermSpec.of(t) for n, t in of_method.items()}
         return [name for name, known in self._methods[data].items() if known == terms]
 
     def _add(self, block: str, run: Run) -> Run:
@@ -129,21 +130,21 @@ class Expansion:
         if known.spec != run.spec:
             raise UserError(
                 f"{block}: two pairs of the study train '{run.id}' with different recipes; "
-                "a network of one data set and method has one recipe in a study"
+                "expected one recipe for a network on one data set with one method"
             )
         self.wanted.setdefault(run.id, set()).add(block)
         return known
 
 
 def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int) -> None:
-    """The teacher must keep its weights of every epoch that a distiller takes them of."""
+    """Raise `UserError` unless the teacher keeps all checkpoints that the distiller needs."""
     every, final = teacher.spec.recipe.keep_every, teacher.spec.recipe.epochs
-    asked = sorted({*term.teacher_epochs(epochs, last)})
-    lost = [n for n in asked if n != final and (n < 1 or not every or n % every)]
-    if lost:
-        kept = f"every {every} of its {final}" if every else f"the last of its {final} only"
+    needed = sorted({*term.teacher_epochs(epochs, last)})
+    missing = [n for n in needed if n != final and (n < 1 or not every or n % every)]
+    if missing:
+        kept = f"every {every} of {final} epochs" if every else f"only epoch {final}, the last"
         raise UserError(
-            f"{who} learns from {teacher.id} as it was after epochs "
-            f"{', '.join(map(str, asked))}, but its recipe keeps the weights of {kept}; set "
-            "keep_every to a divisor of those, or ask for others"
+            f"{who} learns from the checkpoints of {teacher.id} after epochs "
+            f"{', '.join(map(str, needed))}, but its recipe keeps {kept}; set `keep_every` to a "
+            "common divisor of these epochs, or change the epochs"
         )

@@ -11,15 +11,15 @@ from soteacher.study.specs import SHORT, RunSpec
 
 @dataclass(frozen=True)
 class Run:
-    """One network to train. Its id is readable and is its path; its spec is what it is."""
+    """One network to train. Its id is its readable path; its spec determines its result."""
 
     id: str
     data: str
-    """The data set's name in the study."""
+    """Name of the data set in the study."""
     spec: RunSpec
     teacher: Run | None = None
     table5: Column = "standard"
-    """Of a teacher: which of the two weights of Table 5 its students have."""
+    """Column of Table 5 that gives the weights of a teacher's students."""
 
     @property
     def role(self) -> str:
@@ -28,13 +28,13 @@ class Run:
 
     @property
     def short_sha256(self) -> str:
-        """The beginning of the spec's hash, which downstream rules compare."""
+        """The start of the spec's hash, which later rules compare."""
         return self.spec.sha256[:SHORT]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Runs trained in one process; their one output is a manifest."""
+    """Runs that one process trains; the output of a job is one manifest."""
 
     name: str
     role: str
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def request(self) -> dict[str, dict[str, Any]]:
-        """All that the job trains: run id to its spec, and its teacher's id if it has one."""
+        """Run id to the run's spec and, for students, the id of the teacher."""
         runs: dict[str, dict[str, Any]] = {}
         for run in self.runs:
             runs[run.id] = {"spec": run.spec.to_json()}

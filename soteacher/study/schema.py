@@ -1,4 +1,4 @@
-"""What a study file says: data sets, recipes, pairs, methods and seeds."""
+"""The content of a study file: data sets, recipes, pairs, methods and seeds."""
 
 from __future__ import annotations
 
@@ -18,55 +18,69 @@ from soteacher.study.kinds.types import Seeds
 
 NAME = r"[a-z0-9][a-z0-9_]*"
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
-"""Lower-case letters, digits and underscores: names become parts of paths."""
+"""Names have lower-case letters, digits and underscores, because they become parts of paths."""
 PairName = Annotated[str, StringConstraints(pattern=rf"^{NAME}(/{NAME})?$")]
 
 
 class Pair(Settings):
-    """A teacher network and the student network distilled from it."""
+    """A teacher network, and the student network that is distilled from it."""
 
     data: Name
+    """Name of the data set on which both networks are trained, a key of `data`."""
     teacher_recipe: Name
+    """Name of the teacher's training recipe, a key of `recipes`."""
     student_recipe: Name
+    """Name of the student's training recipe, a key of `recipes`."""
     teacher: str | None = None
-    """Network; where left out, the first half of the pair's name."""
+    """Network of the teacher. If it is not given, it is the first half of the pair's name."""
     student: str | None = None
-    """Network; where left out, the second half of the pair's name."""
+    """Network of the student. If it is not given, it is the second half of the pair's name."""
 
 
 class Head(Settings):
-    """The part of a study that stands alone; what names registered parts is read after it."""
+    """The part of a study that is checked alone; entries with registered parts are read later."""
 
     study: Name
-    """The study's name: its results lie in results/<name>."""
+    """Name of the study; its results are written to results/<name>."""
     seeds: Seeds
+    """Random seeds; every network is trained once per seed."""
     methods: tuple[str, ...] = ()
-    """Python files of your own distillers and regularizers, by their paths from the working
-    directory. Each registers one, named after the file; its content is part of what a run is."""
+    """Python files with your own distillers and regularizers, as paths relative to the working
+    directory. Each file registers one method under the name of the file. The content of a file is
+    part of the spec of every run that uses the method."""
     store: str = "results/store"
-    """Folder of trained runs, shared by studies. No part of what a run is."""
+    """Folder of the trained runs, which several studies may share. It is not part of a run's
+    spec."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: the GPU if there is one. Recorded, no part of what a run is."""
+    """Device of the training; `auto` uses the GPU if the machine has one. The device is recorded,
+    but it is not part of a run's spec."""
     allow_cpu: bool = False
-    """Whether runs that take a CPU days are begun on one; where not, their job says so and ends."""
+    """Whether to start runs on a CPU that take many hours there. If it is false, a job with such
+    runs ends with an error."""
     threads: int = Field(1, ge=1)
-    """CPU threads of each training process: results depend on it to the last bit. Recorded."""
+    """Number of CPU threads of each training process. The last bits of results depend on it, and
+    it is recorded."""
     precision: Literal["float32", "tf32"] = "float32"
-    """`tf32` lets CUDA shorten the factors of products; part of what a run is."""
+    """Precision of products on the GPU; `tf32` lets CUDA round their factors. It is part of a run's
+    spec."""
     deterministic: bool = True
-    """Only kernels that give the same bits every time."""
+    """Whether to use only deterministic kernels, which give bit-identical results every time."""
     jobs_per_gpu: int = Field(1, ge=1)
-    """Training processes that may share a GPU of this machine, where no scheduler chooses it."""
+    """Number of training processes that may share a GPU of this machine if no scheduler assigns
+    GPUs."""
     save_every: float = Field(60.0, ge=0)
-    """Seconds between saved states of a training run: at most so much is lost to a kill."""
+    """Seconds between saved states of a run; a kill loses at most this much training."""
     runs_per_job: int = Field(4, ge=1)
-    """Runs trained in one process; students of one teacher share its forward pass."""
+    """Largest number of runs that one process trains together; students of one teacher share its
+    forward pass."""
     recipes: dict[Name, Recipe]
+    """Training recipes, by name."""
     pairs: dict[PairName, Pair] = Field(min_length=1)
+    """Pairs of a teacher and a student network, by name, usually <teacher>/<student>."""
 
 
 class DataSet(Settings):
-    """A source of images, and what is done to them."""
+    """A source of images, and their augmentation and labels."""
 
     source: Source
     augment: Augment = Augment()
@@ -74,28 +88,30 @@ class DataSet(Settings):
 
     @property
     def data_spec(self) -> DataSpec:
-        """What the prepared images of the data set are."""
+        """The spec of the prepared data set."""
         return DataSpec.of(name_of(self.source), self.source, self.true_labels)
 
 
 class TeacherMethod(Settings):
-    """A way to train teachers: a set of regularizers, none for Standard."""
+    """A method to train teachers: a set of regularizers, which is empty for Standard."""
 
     regularizers: dict[str, Regularizer]
+    """Regularizers of the teacher's training, by name."""
     table5: Column = "standard"
-    """Which of the two weights of Table 5 of the paper the students of these teachers have."""
+    """Column of the paper's Table 5 that gives the distillation weights of these teachers'
+    students."""
 
 
 class Student(Settings):
-    """A way to train students: one distiller."""
+    """A method to train students: one distiller."""
 
     method: str
-    """The distiller's registered name."""
+    """Registered name of the distiller."""
     distiller: Distiller
 
 
 PARTS = ("data", "teachers", "distillers", "tables", "figures")
-"""The keys of a study whose entries are read by what they name: a registered part, or a kind."""
+"""The keys of a study with entries that name a registered part or a kind of block."""
 
 
 class Components(Head):
@@ -107,13 +123,13 @@ class Components(Head):
 
 
 def networks(name: str, pair: Pair) -> tuple[str, str]:
-    """The teacher's and the student's network of a pair."""
+    """Return the teacher's and the student's network of a pair."""
     first, _, second = name.partition("/")
     return pair.teacher or first, pair.student or second
 
 
 def regularizers(study: Components, method: str, data: str) -> dict[str, Regularizer]:
-    """What a teacher method is on one data set of the study."""
+    """Return the regularizers of a teacher method on one data set of the study."""
     return {
         name: term.for_data(data, f"teachers.{method}.{name}")
         for name, term in study.teachers[method].regularizers.items()

@@ -1,4 +1,4 @@
-"""A teacher method with another value of one of its settings: what figures of kind `sweep` show."""
+"""A teacher method with a changed setting, as figures of kind `sweep` show it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Regularizers = dict[str, Regularizer]
 
 @dataclass(frozen=True)
 class Change:
-    """Another value of `<regularizer>.<setting>`. A `weight` of 0 leaves the regularizer out."""
+    """Another value of `<regularizer>.<setting>`. A `weight` of 0 removes the regularizer."""
 
     name: str
     value: float | str
@@ -22,7 +22,7 @@ class Change:
         return f"{self.name}={text(self.value)}"
 
     def of(self, regularizers: Regularizers) -> Regularizers:
-        """The regularizers of a method, with the change; `UserError` where it is impossible."""
+        """Return the regularizers of a method with the change; `UserError` if it is impossible."""
         part, setting = self._parts(regularizers)
         settings = regularizers[part].model_dump(exclude_defaults=True) | {setting: self.value}
         changed = parse(type(regularizers[part]), settings, part)
@@ -30,7 +30,7 @@ class Change:
         return others if setting == "weight" and self.value == 0 else others | {part: changed}
 
     def without(self, regularizers: Regularizers) -> float | str:
-        """The value that a method has without the change."""
+        """Return the value of the setting without the change."""
         part, setting = self._parts(regularizers)
         value: float | str = getattr(regularizers[part], setting)
         return value
@@ -46,7 +46,7 @@ class Change:
 
 
 def text(value: float | str) -> str:
-    """A value, in as few characters as tell it from any other."""
+    """Return a value as a short text that identifies it exactly."""
     if isinstance(value, str):
         return value
     short = f"{value:g}"

@@ -1,8 +1,8 @@
-"""What a run is: a typed spec, known before anything runs, and the fingerprint made from it.
+"""The spec of a run, which is known before anything runs, and the run's fingerprint.
 
 A spec holds the settings that differ from their defaults and the revision of each part that the run
-uses; for a student, the spec of its teacher too. The canonical JSON of a spec is part of the run's
-fingerprint, so the bytes of `to_json` must not change for settings that stay the same.
+uses; the spec of a student also holds the spec of its teacher. The canonical JSON of a spec is part
+of the run's fingerprint, so the result of `to_json` must not change for unchanged settings.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from soteacher.regularizers.base import ImageChange
 from soteacher.terms import LossTerm
 
 LOOP = 1
-"""Revision of the training loop: a new number where the same settings train to other bits."""
+"""Revision of the training loop. Increase it if the same settings give other bits."""
 SHORT = 16
-"""Number of hexadecimal digits of a spec's hash that downstream rules compare."""
+"""Number of hexadecimal digits of a spec's hash that later rules compare."""
 FLOAT32 = "float32"
-"""The precision that specs leave out."""
+"""The default precision, which specs leave out."""
 
 Role = Literal["teacher", "student"]
 KINDS = {"teacher": "regularizer", "student": "distiller"}
@@ -38,24 +38,24 @@ KINDS = {"teacher": "regularizer", "student": "distiller"}
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """How the training batches are made from the images."""
+    """The settings of the stream of training batches."""
 
     augment: Augment
     turns: int = 1
-    """Turned views of each image (`LossTerm.turns`)."""
+    """Number of turned views of each image (`LossTerm.turns`)."""
     views: int = 1
-    """Views of each image that a regularizer makes (`ImageChange.views`)."""
+    """Number of views of each image that a regularizer creates (`ImageChange.views`)."""
     revision: int = STREAM
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return what `to_json` wrote."""
+        """Return the spec that `to_json` wrote."""
         rest = dict(values)
         revision, turns, views = rest.pop("revision"), rest.pop("turns", 1), rest.pop("views", 1)
         return cls(parse(Augment, rest, "augment"), turns, views, revision)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values; a single view is left out."""
+        """Return the spec as JSON values; numbers of views that are 1 are left out."""
         values = {"revision": self.revision, **self.augment.spec()}
         for name in ("turns", "views"):
             if getattr(self, name) != 1:
@@ -71,7 +71,7 @@ class NetworkSpec:
     revision: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return the spec as JSON values."""
         return {"name": self.name, "revision": self.revision}
 
 
@@ -86,18 +86,18 @@ class TermSpec:
 
     @classmethod
     def of(cls, term: LossTerm) -> Self:
-        """Return the spec of a term with its settings."""
+        """Return the spec of a loss term."""
         outside = registry.outside(type(term))
         return cls(term.revision, term.spec(), outside.code_sha256 if outside else None)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return what `to_json` wrote."""
+        """Return the spec that `to_json` wrote."""
         settings = dict(values)
         return cls(settings.pop("revision"), settings, settings.pop("code_sha256", None))
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return the spec as JSON values."""
         code = {} if self.code_sha256 is None else {"code_sha256": self.code_sha256}
         return {"revision": self.revision, **code, **self.settings}
 
@@ -108,27 +108,27 @@ class TermSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides what a trained network is, except the content of its images."""
+    """Everything that determines a trained network, except the content of its images."""
 
     role: Role
     data: DataSpec
     stream: StreamSpec
     network: NetworkSpec
     recipe: Recipe
-    """With the one learning rate of this network."""
+    """The recipe, with the learning rate of this network."""
     terms: dict[str, TermSpec]
     """Registered name to loss term: regularizers of a teacher, the distiller of a student."""
     seed: int
     precision: str = FLOAT32
     teacher: RunSpec | None = None
-    """The teacher of a student, without what changes no student (`as_teacher`)."""
+    """The spec of a student's teacher, without settings that change no student (`as_teacher`)."""
     teacher_epoch: int | None = None
-    """The 1-based epoch whose weights teach the student; None for the last one."""
+    """The 1-based epoch of the teacher's checkpoint; None for the final weights."""
     loop: int = LOOP
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the spec that `to_json` wrote; `UserError` if these values are not one."""
+        """Return the spec that `to_json` wrote; raise `UserError` if the values are no spec."""
         try:
             if values["role"] not in KINDS:
                 raise ValueError(f"role {values['role']!r}")
@@ -147,11 +147,12 @@ class RunSpec:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"expected the spec of a run; these values are not one ({error!r})"
+                f"expected the spec of a run, but the values are not one ({error!r}); rerun "
+                "snakemake with the version of soteacher that is installed"
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values, without what equals its default."""
+        """Return the spec as JSON values, without values that equal their defaults."""
         values: dict[str, Any] = {
             "role": self.role,
             "loop": self.loop,
@@ -172,16 +173,16 @@ class RunSpec:
 
     @cached_property
     def canonical(self) -> str:
-        """The canonical JSON of the spec: equal for runs that are the same."""
+        """The canonical JSON of the spec: equal for equal runs."""
         return canonical_json(self.to_json())
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the canonical JSON: a result must carry it to belong to this run."""
+        """The sha256 of the canonical JSON; every result of the run carries it."""
         return json_sha256(self.to_json())
 
     def as_teacher(self) -> RunSpec:
-        """Return what a student's spec says of it: which epochs are kept changes no student."""
+        """Return this spec for use in a student's spec, without `keep_every`."""
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
 
     def check_methods(self) -> None:
@@ -190,7 +191,7 @@ class RunSpec:
             term.part(KINDS[self.role], name)
 
     def loss_terms(self) -> list[LossTerm]:
-        """Return new loss terms, by name: each run needs its own."""
+        """Return new loss terms, sorted by name; every run needs new ones."""
         terms: list[LossTerm] = []
         for name, spec in sorted(self.terms.items()):
             part = spec.part(KINDS[self.role], name)
@@ -199,20 +200,20 @@ class RunSpec:
         return terms
 
     def image_change(self) -> ImageChange | None:
-        """Return what changes the images of a teacher, if its method does."""
+        """Return the regularizer that changes the images of a teacher, or None."""
         if self.role != "teacher":
             return None
         return next((term for term in self.loss_terms() if isinstance(term, ImageChange)), None)
 
     @cached_property
     def last_teacher_epoch(self) -> int:
-        """The 1-based epoch of a student's teacher that it learns from at the end."""
+        """The 1-based epoch of the teacher that the student learns from at the end."""
         assert self.teacher is not None
         return self.teacher_epoch or self.teacher.recipe.epochs
 
     @cached_property
     def teacher_epochs(self) -> dict[Stage, tuple[int, ...]]:
-        """The 1-based epochs of a student's teacher: one to prepare, one for each main epoch."""
+        """The teacher's 1-based epochs: one for the preparation, one for each main epoch."""
         [distiller] = self.loss_terms()
         assert isinstance(distiller, Distiller)
         last = self.last_teacher_epoch
@@ -221,7 +222,7 @@ class RunSpec:
 
     @cached_property
     def pass_key(self) -> str:
-        """A text that is equal for runs that see the same batches and the same teacher outputs."""
+        """A text that is equal for runs with the same batches and the same teacher outputs."""
         shared: dict[str, Any] = {
             "role": self.role,
             "data": self.data.to_json(),
@@ -244,9 +245,9 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class PreparationSpec:
-    """A first stage that depends on the teacher alone: nothing of the student but method and seed.
+    """The spec of a preparation that depends on the teacher and the student's method and seed.
 
-    The weights of losses have no part in it either.
+    It contains neither the student's network nor the weights of losses.
     """
 
     student: RunSpec
@@ -273,5 +274,5 @@ class PreparationSpec:
 
 
 def fingerprint(spec: RunSpec | PreparationSpec, data_sha256: str) -> str:
-    """The name of a run in the store: its spec, its teacher's within it, and its prepared data."""
+    """Return the fingerprint of a run, which names it in the store: a hash of spec and data."""
     return json_sha256({"spec": spec.to_json(), "data": data_sha256})

@@ -1,4 +1,4 @@
-"""Runs that are too large for a CPU: said, and not begun unless that is meant."""
+"""A limit for runs on a CPU: long runs start only if `allow_cpu` is true."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from soteacher.core.errors import UserError
 log = logging.getLogger("soteacher")
 
 RATE = 60e9
-"""FLOP/s that a thread of a fast CPU sustains in training. A slower one sustains half of it, and
-networks of depthwise convolutions a quarter: the hours told are at the least."""
+"""FLOP/s that one thread of a fast CPU sustains in training. A slow CPU sustains half of it, and
+networks of depthwise convolutions a quarter: the estimated hours are a lower bound."""
 LONG = 8
-"""Hours of a run from which on it has to be meant."""
+"""Hours of training above which a run needs `allow_cpu`."""
 LONG_TIMING = 1
-"""Hours of timing steps from which on they have to be."""
+"""Hours of timing steps above which a timing needs `allow_cpu`."""
 
 
 def check_runs(flop: dict[str, float], threads: int, allowed: bool) -> None:
-    """Say how long a job's runs take on this CPU; `UserError` if that is long, and not `allowed`.
+    """Log how long a job's runs take on this CPU if that is long; `UserError` unless `allowed`.
 
-    flop : by run.
+    flop : run id to FLOP.
     """
     hours = {run: work / (RATE * threads) / 3600 for run, work in flop.items()}
     longest = max(hours, key=lambda run: hours[run])
     if hours[longest] >= LONG:
         rest = f"all {len(hours)} runs of this job: {_duration(sum(hours.values()))}"
-        _say(f"{longest} would be trained", hours[longest], threads, allowed, f" ({rest})")
+        _check(f"training {longest}", hours[longest], threads, allowed, f" ({rest})")
 
 
 def check_timing(flop: float, threads: int, allowed: bool) -> None:
-    """Say how long the timing of steps takes on this CPU; `UserError` as of runs."""
+    """Log how long the timing of steps takes on this CPU if that is long; see `check_runs`."""
     hours = flop / (RATE * threads) / 3600
     if hours >= LONG_TIMING:
-        _say("training steps would be timed", hours, threads, allowed)
+        _check("timing the training steps", hours, threads, allowed)
 
 
-def _say(what: str, hours: float, threads: int, allowed: bool, more: str = "") -> None:
+def _check(what: str, hours: float, threads: int, allowed: bool, more: str = "") -> None:
     of = f"{threads} thread{'s' * (threads > 1)}"
-    said = f"{what} on a CPU of {of}, and take {_duration(hours)} or more{more}"
+    estimate = f"{what} on a CPU with {of} takes {_duration(hours)} or more{more}"
     if not allowed:
         raise UserError(
-            f"{said}; torch sees no GPU here: run this on a machine that has one, or go on with "
-            "--config allow_cpu=true"
+            f"{estimate}; torch sees no GPU on this machine: use a machine with a GPU, or add "
+            "`--config allow_cpu=true` to start anyway"
         )
-    log.warning("%s; allow_cpu is true, so it is begun", said)
+    log.warning("%s; starting anyway, because allow_cpu is true", estimate)
 
 
 def _duration(hours: float) -> str:

@@ -1,4 +1,4 @@
-"""The device a job trains on, and everything about it that the bits of a result depend on."""
+"""The device of a job, and all of its settings that change the bits of a result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from soteacher.core.errors import UserError
 def set_up(device: str, threads: int, precision: str, deterministic: bool) -> str:
     """Set torch up for one process; return the device's name, `cpu` or `cuda`.
 
-    Deterministic kernels, the number of CPU threads and TF32 are set and not left to defaults:
-    torch lets cuDNN's convolutions use TF32 unless told otherwise.
+    Deterministic kernels, the number of CPU threads and TF32 are set explicitly: by default, torch
+    lets cuDNN's convolutions use TF32.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch
@@ -22,7 +22,7 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
     device = chosen(device)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
-    # it guards against bugs, and costs 5 % here
+    # filling memory only exposes bugs, and costs 5 % of the time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     tf32 = "tf32" if precision == "tf32" else "ieee"
@@ -32,21 +32,24 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
 
 
 def chosen(device: str) -> str:
-    """`cpu` or `cuda`, where a study may say `auto`; `UserError` if it asks for a GPU in vain."""
+    """Return `cpu` or `cuda` for `auto`; raise `UserError` for `cuda` without a GPU."""
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("the study says device: cuda, but torch sees no GPU here; say auto or cpu")
+        raise UserError(
+            "the study has `device: cuda`, but torch sees no GPU on this machine; set `device` to "
+            "auto or cpu"
+        )
     return device
 
 
 def facts(device: str, precision: str) -> dict[str, Any]:
-    """What a run's record says of where it was trained."""
+    """Return the facts about the device and its settings, for a run's record."""
     import torch
 
-    cudnn: Any = torch.backends.cudnn  # its types lack what is asked of it here
+    cudnn: Any = torch.backends.cudnn  # the attributes used here are missing from its types
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "device_type": device,
@@ -75,7 +78,7 @@ def _cpu() -> str:
 
 
 def synchronise(device: str) -> None:
-    """Wait until the device has done all that it was asked for."""
+    """Wait until the device has finished all operations."""
     import torch
 
     if device == "cuda":
@@ -83,7 +86,7 @@ def synchronise(device: str) -> None:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Begin to measure anew, on the GPU; a process's own peak on the CPU cannot be reset."""
+    """Reset the measured peak on the GPU; the peak of a process on the CPU cannot be reset."""
     import torch
 
     if device == "cuda":
@@ -91,7 +94,7 @@ def reset_peak_memory(device: str) -> None:
 
 
 def peak_memory_mb(device: str) -> float:
-    """Most memory held by all learners of a pass on the GPU, or by the process on the CPU; MB."""
+    """Return the peak memory in MB: of all learners of a pass on the GPU, or of the CPU process."""
     import torch
 
     if device == "cuda":

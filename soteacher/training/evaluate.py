@@ -1,4 +1,4 @@
-"""Predictions in eval mode on images as they are: unaugmented, in order, at temperature 1."""
+"""Predictions in eval mode on unaugmented images, in order, at temperature 1."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from soteacher.data.augment import normalise
 from soteacher.data.prepared import Prepared
 
 BATCH = 512
-"""Images at once: fixed, since the last bits of logits depend on it."""
+"""Number of images per batch. It is fixed, because the last bits of logits depend on it."""
 
 
 class Evaluator:
-    """The images of one data set, on the device, for any network."""
+    """The images of one data set on the device; it evaluates any network."""
 
     def __init__(self, data: Prepared, device: str) -> None:
         self._data, self._device = data, device
@@ -24,12 +24,15 @@ class Evaluator:
         self._test_classes = torch.from_numpy(np.array(data.test_classes)).to(device)
 
     def top1(self, network: nn.Module) -> float:
-        """Share of test images whose largest logit is their class's (argmax p* where known)."""
-        found = self._forward(network, self._test_images).argmax(dim=1)
-        return (found == self._test_classes).sum().item() / len(found)
+        """Return the share of test images with the largest logit at their class.
+
+        If p* is known, the class of an image is argmax p*.
+        """
+        predicted = self._forward(network, self._test_images).argmax(dim=1)
+        return (predicted == self._test_classes).sum().item() / len(predicted)
 
     def logits(self, network: nn.Module, split: str) -> np.ndarray:
-        """Logits of the images of a split, (N, K) float32."""
+        """Return the logits of the images of a split, (N, K) float32."""
         images = self._test_images if split == "test" else self._images(split)
         return self._forward(network, images).cpu().numpy()
 

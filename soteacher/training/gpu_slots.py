@@ -1,8 +1,8 @@
-"""Which GPU of a machine a training process takes, where no scheduler has chosen one for it.
+"""GPU slots: they choose a GPU for a training process if no scheduler has chosen one.
 
-A GPU has as many slots as processes may share it. A slot is a lock of the kernel's on a file: it
-ends with the process that holds it, however that ends. Nothing here imports torch, since CUDA reads
-`CUDA_VISIBLE_DEVICES` once.
+A GPU has one slot per process that may share it. A slot is a kernel lock on a file; the kernel
+releases it when the process ends, in whatever way it ends. Nothing here imports torch, because CUDA
+reads `CUDA_VISIBLE_DEVICES` only once.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ log = logging.getLogger("soteacher")
 
 POLL_SECONDS = 0.5
 _held: int | None = None
-"""The descriptor of this process's slot; closed by its end alone."""
+"""The file descriptor of this process's slot; it is closed only when the process ends."""
 
 
 def take(per_gpu: int) -> None:
-    """Take a free slot, and let CUDA see that GPU alone; wait while all are taken.
+    """Take a free slot, and make its GPU the only one that CUDA sees; wait if all are taken.
 
-    Empty GPUs come first. Nothing is done where `CUDA_VISIBLE_DEVICES` is set, in a Slurm job, on
-    a machine without `nvidia-smi`, or in a process that has a slot.
+    GPUs without a process come first. The function does nothing if `CUDA_VISIBLE_DEVICES` is set,
+    in a Slurm job, on a machine without `nvidia-smi`, or if the process has a slot already.
     """
     global _held
     if _held is not None or {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"} & os.environ.keys():
@@ -50,7 +50,7 @@ def take(per_gpu: int) -> None:
         if not waiting:
             waiting = True
             log.info(
-                "waiting for a free slot of a GPU: %d GPUs with %d each, all taken",
+                "waiting for a free GPU slot: %d GPUs with %d slots each, all taken",
                 len(gpus),
                 per_gpu,
             )
@@ -58,17 +58,17 @@ def take(per_gpu: int) -> None:
 
 
 def _gpus() -> list[str]:
-    """UUIDs: they mean the same GPU to CUDA, whose own numbers may differ from nvidia-smi's."""
+    """Return the GPUs' UUIDs: CUDA's numbers of GPUs may differ from those of nvidia-smi."""
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return said.stdout.split()
+    return result.stdout.split()
 
 
 def _folder() -> Path:
-    """One folder for all users of the machine, on its own disk."""
+    """Return the folder of the locks: one for all users of the machine, on a local disk."""
     folder = Path(tempfile.gettempdir()) / "soteacher-gpu-slots"
     try:
         folder.mkdir(exist_ok=True)
@@ -76,20 +76,20 @@ def _folder() -> Path:
             folder.chmod(stat.S_ISVTX | 0o777)
     except OSError as error:
         raise UserError(
-            f"cannot take a slot of a GPU: {folder}: {error.strerror or error}; set TMPDIR, or "
-            "choose the GPU by CUDA_VISIBLE_DEVICES"
+            f"cannot take a GPU slot: {folder}: {error.strerror or error}; set TMPDIR to another "
+            "folder, or choose the GPU with CUDA_VISIBLE_DEVICES"
         ) from None
     return folder
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that owns the file, or None if another process owns it."""
+    """Lock the file and return its descriptor, or None if another process holds the lock."""
     try:
         slot = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise UserError(
-            f"cannot take a slot of a GPU: {path}: {error.strerror or error}; delete that file, or "
-            "choose the GPU by CUDA_VISIBLE_DEVICES"
+            f"cannot take a GPU slot: {path}: {error.strerror or error}; delete that file, or "
+            "choose the GPU with CUDA_VISIBLE_DEVICES"
         ) from None
     try:
         fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +97,7 @@ def _locked(path: Path) -> int | None:
         os.close(slot)
         return None
     if os.fstat(slot).st_uid == os.getuid():
-        os.fchmod(slot, 0o666)  # the umask took it from the other users
+        os.fchmod(slot, 0o666)  # the umask may have removed the permissions of other users
     os.ftruncate(slot, 0)
     os.write(slot, files.process().encode())
     return slot

@@ -1,6 +1,6 @@
-"""A job: runs trained in one process, or published from the store where they are finished.
+"""A job: its runs are trained in one process, or published from the store if they are finished.
 
-Publishing imports no torch, so a job that has nothing to train takes milliseconds.
+Publishing does not import torch, so a job without untrained runs takes milliseconds.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ log = logging.getLogger("soteacher")
 def run_job(
     runs: dict[str, Any], data: Prepared, teachers: dict[str, Any], options: JobOptions
 ) -> dict[str, Any]:
-    """Train what the store does not have yet; return the manifest of all runs.
+    """Train the runs that are not finished in the store; return the manifest of all runs.
 
     Parameters
     ----------
     runs : id to {"spec": ..., "teacher": id of its teacher, for a student}.
-    teachers : entries of the teachers' manifests, by id; each must be the one the plan means.
+    teachers : entries of the teachers' manifests, by id; each must match the plan.
 
     Raises
     ------
     UserError
         A manifest or the data do not match the plan.
     RunsFailed
-        Some runs failed: the others are finished.
+        Some runs failed; the others are finished.
     """
     members = [
         member_of(run_id, run, data, teachers, options) for run_id, run in sorted(runs.items())
     ]
-    # runs that are the same under two names have one fingerprint, and are trained once
+    # equal runs with different ids have one fingerprint and are trained once
     distinct = {m.folder.fingerprint: m for m in reversed(members) if m.blocked_by is None}
     blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
     pending = [m for _, m in sorted(distinct.items()) if not m.folder.finished()]
@@ -63,14 +63,14 @@ def run_job(
                 if failed:
                     raise RunsFailed(
                         f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; "
-                        "what went wrong stands above; the same command goes on from their last "
-                        "states"
+                        "see the errors above; rerun the same command to resume from the last "
+                        "saved states"
                     )
     return {"runs": {m.id: _entry(m, blocked.get(m.folder.fingerprint)) for m in members}}
 
 
 def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:
-    """What a manifest says of a run: no time, host or path, so that equal results are equal."""
+    """Return a run's entry in the manifest, without time, host or path: equal results are equal."""
     entry = {
         "spec": member.spec.to_json(),
         "spec_sha256": member.spec.sha256,
@@ -87,7 +87,7 @@ def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:
 
 
 def publish(manifest: dict[str, Any], out: Path, links: Path, store: Path) -> None:
-    """Write the manifest, and links to the runs' folders for people to follow."""
+    """Write the manifest, and links to the run folders."""
     for run_id, entry in manifest["runs"].items():
         link = links / run_id
         link.parent.mkdir(parents=True, exist_ok=True)

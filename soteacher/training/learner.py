@@ -34,10 +34,10 @@ class Diverged(Exception):
 
 
 class Learner:
-    """Trains one network (or, without `network`, what a teacher-side preparation trains).
+    """Trains one network or, without `network`, the modules of a preparation of the teacher.
 
-    A learner takes a batch only if its `cursor` equals the batch's, and changes nothing that it
-    shares with another learner: in company it trains to the same bits as alone.
+    A learner trains on a batch only if its `cursor` equals the batch's, and changes nothing that it
+    shares with another learner: its result is bit-identical alone or with others.
     """
 
     def __init__(
@@ -56,9 +56,10 @@ class Learner:
         self.preparation, self.evaluator = preparation, evaluator
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
-        """Wall-clock time of training so far, all attempts together, to the last epoch's end."""
+        """Wall-clock time of training in all attempts, up to the end of the last epoch."""
         self.images_per_second: float | None = None
-        """In the last epoch, wall-clock, company included; None before its end."""
+        """Rate of the last epoch in wall-clock time, which other learners of the pass share; None
+        before the end of the first epoch."""
         self.epoch_losses: dict[str, Tensor] = {}
         self.n_correct = torch.zeros((), dtype=torch.float64, device=stream.device)
         prepared = preparation.modules if preparation else {}
@@ -70,14 +71,14 @@ class Learner:
         self.enter(Cursor(first, 0, 0))
 
     def epochs(self, stage: Stage) -> int:
-        """Number of epochs of a stage."""
+        """Return the number of epochs of a stage."""
         if stage == Stage.PREPARE:
             return self.preparation.epochs if self.preparation else 0
         return self.recipe.epochs if self.network is not None and stage == Stage.MAIN else 0
 
     def step(self, batch: Batch, teacher: Output | None) -> None:
-        """Take one training step; nothing here waits for the device."""
-        if self._images == 0:  # a learner may wait for others before its epoch begins
+        """Do one training step; it does not wait for the device."""
+        if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
         losses = self._losses(batch, output, teacher)
@@ -122,39 +123,40 @@ class Learner:
                 raise Diverged({"epoch": self.cursor.epoch + 1, "step": step + 1, "terms": terms})
 
     def finite_weights(self) -> bool:
-        """Whether all weights are finite: if not, the next loss will tell, or the epoch's end."""
+        """Return whether all weights are finite; if not, the next loss or epoch's end raises."""
         finite = [value.isfinite().all() for value in self.values().values()]
         return all(torch.stack(finite).tolist())
 
-    def _end_epoch(self, at: Cursor) -> None:
+    def _end_epoch(self, cursor: Cursor) -> None:
         self.check_finite(self.stream.steps)
+        stage, epoch = cursor.stage, cursor.epoch
         if not self.finite_weights():
-            where = {"epoch": at.epoch + 1, "step": self.stream.steps, "terms": {"weights": "nan"}}
+            where = {"epoch": epoch + 1, "step": self.stream.steps, "terms": {"weights": "nan"}}
             raise Diverged(where)
         row: dict[str, Any] = {
-            "stage": at.stage.name.lower(),
-            "epoch": at.epoch + 1,
+            "stage": stage.name.lower(),
+            "epoch": epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
         }
         if self.network is not None:
             row["train_top1"] = self.n_correct.item() / self.stream.n_images
-        if at.stage == Stage.MAIN:
+        if stage == Stage.MAIN:
             assert self.network is not None and self.evaluator is not None
             for term in self.terms:
-                term.end_epoch(at.epoch)
+                term.end_epoch(epoch)
             row["test_top1"] = self.evaluator.top1(self.network)
             every = self.recipe.keep_every
-            if every and (at.epoch + 1) % every == 0 and at.epoch + 1 < self.recipe.epochs:
-                path = self.folder.path / checkpoint_name(at.epoch + 1)
+            if every and (epoch + 1) % every == 0 and epoch + 1 < self.recipe.epochs:
+                path = self.folder.path / checkpoint_name(epoch + 1)
                 files.write(path, weights_writer(self.network))
         row |= {f"loss_{name}": value.mean().item() for name, value in self.epoch_losses.items()}
         self.history.append(row)
         self._report(row)
         self.epoch_losses.clear()
         self.n_correct.zero_()
-        if at.epoch + 1 < self.epochs(at.stage):
-            self.enter(Cursor(at.stage, at.epoch + 1, 0))
-        elif at.stage == Stage.PREPARE and self.network is not None:
+        if epoch + 1 < self.epochs(stage):
+            self.enter(Cursor(stage, epoch + 1, 0))
+        elif stage == Stage.PREPARE and self.network is not None:
             self.enter(Cursor(Stage.MAIN, 0, 0))
         else:
             self.cursor = Cursor(Stage.END, 0, 0)
@@ -177,7 +179,7 @@ class Learner:
     def enter(self, cursor: Cursor) -> None:
         """Set the cursor, and the optimizer, learning rate and modes of its stage and epoch."""
         if cursor.epoch == 0 and cursor.step == 0:
-            self.optimizer = self._make_optimizer(cursor.stage)
+            self.optimizer = self._new_optimizer(cursor.stage)
         self.cursor = cursor
         self._images = 0
         for group in self.optimizer.param_groups:
@@ -196,14 +198,14 @@ class Learner:
         return self.preparation.lr(cursor.epoch)
 
     def _trained(self, stage: Stage) -> list[nn.Module]:
-        """The modules that a stage optimises."""
+        """Return the modules that a stage trains."""
         if stage == Stage.PREPARE:
             assert self.preparation is not None
             return [*self.preparation.modules.values()]
         assert self.network is not None
         return [*self.modules.values(), self.network]
 
-    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+    def _new_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
         parameters = {p: None for module in self._trained(stage) for p in module.parameters()}
         return torch.optim.SGD(
             list(parameters),
@@ -214,11 +216,11 @@ class Learner:
         )
 
     def values(self) -> dict[str, Tensor]:
-        """Every parameter and buffer once: a preparation may train parts of the network."""
+        """Return every parameter and buffer once; a preparation may train parts of the network."""
         return dict([*self.parts.named_parameters(), *self.parts.named_buffers()])
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the optimizer trains, in its order."""
+        """Return the parameters of the optimizer, in its order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def buffers(self) -> dict[str, Tensor]:
@@ -230,13 +232,13 @@ class Learner:
         }
 
     def kept_bytes(self) -> int:
-        """What the terms hold besides network and optimiser: their buffers and modules."""
+        """Return the bytes of the loss terms' buffers and modules."""
         modules = nn.ModuleDict(self.modules).state_dict()
         return sum(value.nbytes for value in [*self.buffers().values(), *modules.values()])
 
 
 def _correct(logits: Tensor, batch: Batch) -> Tensor:
-    """How many images are predicted right at first view; of a blend, each label has its share."""
+    """Return the number of correct first views; a blended image counts with its target's share."""
     predicted = logits[: len(batch.labels)].argmax(dim=1)
     if batch.targets is None:
         return (predicted == batch.labels).sum()

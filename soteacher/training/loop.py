@@ -23,7 +23,7 @@ from soteacher.training.records import report_failure
 log = logging.getLogger("soteacher")
 
 EPOCH_SAVE_SECONDS = 10.0
-"""At the end of an epoch the state is saved if the last save is this long ago."""
+"""At the end of an epoch the state is saved if the last save is at least this long ago."""
 
 Teacher = Callable[[Batch], Output | None]
 
@@ -35,22 +35,23 @@ def run_pass(
     save_every: float,
     finish: Callable[[Learner, Diverged | None], None],
 ) -> list[Learner]:
-    """Train learners to their ends, one batch and one teacher output at a time for all of them.
+    """Train learners to their ends; they share each batch and each output of the teacher.
 
-    The batch that is made is the one that the learner furthest behind stands at; whoever stands
-    there takes it. A learner that diverges is finished as such, one that fails with an exception
-    is left as its last state has it, and the others go on.
+    The next batch is that of the least cursor; all learners with this cursor train on it. A learner
+    that diverges is finished as diverged. A learner that fails with an exception keeps its last
+    saved state. The other learners continue.
 
     Returns
     -------
-    The learners that failed.
+    list of Learner
+        The learners that failed.
     """
     running = list(learners)
     failed: list[Learner] = []
     saved = time.monotonic()
 
     def guarded(learner: Learner, act: Callable[[], None]) -> None:
-        """Let a learner act; finish it where it ends or diverges, leave it out where it fails."""
+        """Call `act`; finish the learner if it ends or diverges, remove it if it fails."""
         try:
             try:
                 act()
@@ -70,14 +71,14 @@ def run_pass(
 
     with _terminable() as terminated:
         while running:
-            at = min(learner.cursor for learner in running)
-            batch = stream.batch(at)
+            cursor = min(learner.cursor for learner in running)
+            batch = stream.batch(cursor)
             with torch.no_grad():
-                taught = teacher(batch)
+                teacher_output = teacher(batch)
             for learner in list(running):
-                if learner.cursor == at:
-                    guarded(learner, partial(learner.step, batch, taught))
-            last = at.step + 1 == stream.steps
+                if learner.cursor == cursor:
+                    guarded(learner, partial(learner.step, batch, teacher_output))
+            last = cursor.step + 1 == stream.steps
             due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
             if terminated() or time.monotonic() - saved >= due:
                 for learner in list(running):
@@ -85,33 +86,33 @@ def run_pass(
                 saved = time.monotonic()
             if terminated():
                 raise Stopped(
-                    f"stopped by {terminated()}; states are saved, the same command goes on"
+                    f"stopped by {terminated()}; states are saved, rerun the same command to resume"
                 )
     return failed
 
 
 def _save(learner: Learner, final: bool) -> None:
-    """Save a state; what cannot be written now may be at the next time, if there is one."""
+    """Save a state; a failure to write is an error only for the final save."""
     try:
         state.save(learner)
     except UserError as error:
         if final:
             raise
-        log.warning("%s: its state is not saved, training goes on: %s", learner.folder.id, error)
+        log.warning("%s: the state is not saved, training continues: %s", learner.folder.id, error)
 
 
 @contextmanager
 def _terminable() -> Iterator[Callable[[], str]]:
-    """Within it, SIGTERM and Ctrl-C do not end the process; the function says which came."""
-    came = ""
+    """Catch SIGTERM and Ctrl-C; the yielded function returns the signal's name, or "" if none."""
+    received = ""
 
     def note(number: int, _: object) -> None:
-        nonlocal came
-        came = signal.Signals(number).name
+        nonlocal received
+        received = signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: came
+        yield lambda: received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

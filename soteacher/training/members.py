@@ -1,4 +1,4 @@
-"""The runs of a job: their specs, their places in the store, and the options of their training."""
+"""The runs of a job: their specs, their folders in the store, and the options of the training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soteacher.training import gpu_slots
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Settings of a job that are no part of what its runs are."""
+    """Settings of a job that are not part of its runs' specs."""
 
     store: Path
     device: str
@@ -25,32 +25,32 @@ class JobOptions:
     save_every: float
     """Seconds between saved states."""
     allow_cpu: bool = False
-    """Whether to begin runs that take a CPU days."""
+    """Whether to start long runs on a CPU."""
     one_by_one: bool = False
-    """Whether runs that could share a pass are trained one after the other, in less memory."""
+    """Whether runs that could share a pass are trained one after the other, with less memory."""
     jobs_per_gpu: int = 1
-    """Training processes that may share a GPU, where no scheduler has chosen one."""
+    """Number of training processes that may share a GPU if no scheduler has chosen one."""
 
     def choose_gpu(self) -> None:
-        """Take a GPU, if the machine has some; before torch is imported."""
+        """Take a GPU slot if the machine has GPUs; call it before torch is imported."""
         if self.device != "cpu":
             gpu_slots.take(self.jobs_per_gpu)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a job, its place in the store, and its teacher's."""
+    """One run of a job, its folder in the store, and its teacher's folder."""
 
     id: str
     spec: RunSpec
     folder: RunFolder
     teacher: RunFolder | None = None
     blocked_by: str | None = None
-    """The id of what diverged, so that this run cannot be trained."""
+    """The id of the diverged run that prevents this run, or None."""
 
     @property
     def taught_by(self) -> dict[str, Any]:
-        """Whose student the run is, for manifests and the store; empty for teachers."""
+        """The entry about the run's teacher, for manifests and the store; empty for teachers."""
         if self.teacher is None:
             return {}
         return {"teacher": {"id": self.teacher.id, "fingerprint": self.teacher.fingerprint}}
@@ -59,11 +59,11 @@ class Member:
 def member_of(
     run_id: str, run: dict[str, Any], data: Prepared, teachers: dict[str, Any], options: JobOptions
 ) -> Member:
-    """A run with its place in the store, if data and teachers are what its spec says."""
+    """Return a run with its folder; raise `UserError` if data or teachers differ from its spec."""
     spec = RunSpec.from_json(run["spec"])
     if canonical_json(data.manifest["spec"]) != spec.data.canonical:
         raise UserError(
-            f"{run_id} is to be trained on {spec.data.canonical}, but the data manifest is of "
+            f"{run_id} needs the data {spec.data.canonical}, but the data manifest describes "
             f"{canonical_json(data.manifest['spec'])}: prepare the data again"
         )
     if "teacher" not in run:
@@ -74,7 +74,7 @@ def member_of(
     if entry is None or RunSpec.from_json(entry["spec"]).as_teacher() != spec.teacher:
         raise UserError(
             f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
-            f"{'do not hold' if entry is None else 'hold with other settings'}: "
+            f"{'do not contain' if entry is None else 'contain with other settings'}: "
             "train the teachers of this study first"
         )
     return Member(

@@ -27,11 +27,13 @@ log = logging.getLogger("soteacher")
 def train_passes(
     members: list[Member], data: Prepared, options: JobOptions
 ) -> tuple[list[str], dict[str, str]]:
-    """Train runs whose locks are held, pass by pass.
+    """Train runs, pass by pass; the caller holds their locks.
 
     Returns
     -------
-    The ids of those that failed, and of those that were prevented, by what had diverged.
+    tuple of list and dict
+        The ids of the failed runs; and run id to the id of the diverged preparation for the runs
+        that could not be trained.
     """
     data.check()
     precisions = {member.spec.precision for member in members}
@@ -57,13 +59,13 @@ def train_passes(
             trained = Pass(PassSetup(together, data, device, evaluator), options)
             failed += trained.run()
             prevented |= trained.prevented
-            del trained  # its networks make room for those of the next pass
+            del trained  # this frees the memory of its networks for the next pass
         except Stopped:
             raise
-        except Exception as error:  # in what the runs of the pass share: the teacher, the stream
-            lost = [member.folder for member in together if not member.folder.finished()]
-            records.report_failure(lost, error)
-            failed += [folder.id for folder in lost]
+        except Exception as error:  # a shared part of the pass failed: the teacher or the stream
+            unfinished = [member.folder for member in together if not member.folder.finished()]
+            records.report_failure(unfinished, error)
+            failed += [folder.id for folder in unfinished]
     return failed, prevented
 
 
@@ -77,7 +79,7 @@ class Pass:
         self.failed: list[str] = []
 
     def run(self) -> list[str]:
-        """Prepare what the teacher alone decides, then train; return the ids that failed."""
+        """Train the preparations of the teacher, then the runs; return the ids of failed runs."""
         members = self.setup.members
         terms: dict[str, list[LossTerm]] = {}
         for member in members:
@@ -97,7 +99,7 @@ class Pass:
 
     @contextmanager
     def _apart(self, member: Member) -> Iterator[None]:
-        """What fails in here fails for this member alone."""
+        """Let an exception count as the failure of this member alone."""
         try:
             yield
         except Exception as error:
@@ -106,18 +108,21 @@ class Pass:
 
     def _train(self, learners: list[Learner]) -> list[Learner]:
         for learner in learners:
-            at = learner.cursor
+            cursor = learner.cursor
             number = learner.folder.begin_attempt(
-                {"device": self.setup.device, "from": [at.stage.name, at.epoch, at.step]}
+                {
+                    "device": self.setup.device,
+                    "from": [cursor.stage.name, cursor.epoch, cursor.step],
+                }
             )
             if number > 1:
                 log.info(
-                    "%s: attempt %d, going on from %s epoch %d step %d",
+                    "%s: attempt %d, resuming from %s epoch %d step %d",
                     learner.folder.id,
                     number,
-                    at.stage.name.lower(),
-                    at.epoch + 1,
-                    at.step + 1,
+                    cursor.stage.name.lower(),
+                    cursor.epoch + 1,
+                    cursor.step + 1,
                 )
         teacher = self.setup.teacher or (lambda batch: None)
         finish = partial(self._finish, precision=self.setup.members[0].spec.precision)

@@ -1,4 +1,4 @@
-"""First stages that depend on the teacher alone: trained once, kept in the store, then shared."""
+"""Preparations that depend on the teacher alone: trained once, kept in the store, shared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from soteacher.training.members import Member
 from soteacher.training.setup import PassSetup
 
 Train = Callable[[list[Learner]], list[Learner]]
-"""Trains learners to their ends; returns those that failed."""
+"""A function that trains learners to their ends and returns the failed ones."""
 Apart = Callable[[Member], AbstractContextManager[None]]
 """A context in which an exception counts as the failure of one member alone."""
 
@@ -28,11 +28,11 @@ Apart = Callable[[Member], AbstractContextManager[None]]
 def prepare_from_teacher(
     setup: PassSetup, terms: dict[str, list[LossTerm]], store: Path, train: Train, apart: Apart
 ) -> dict[str, str]:
-    """Train or fetch what the teacher alone decides, and hand it to the terms that need it.
+    """Train or load the preparations of the teacher, and pass them to the loss terms.
 
     terms : run id to its loss terms.
 
-    Returns run id to the id of the preparation that diverged, so that the run cannot be trained.
+    Returns run id to the id of the diverged preparation, for the runs that cannot be trained.
     """
     users: dict[str, list[tuple[Member, LossTerm]]] = {}
     folders: dict[str, RunFolder] = {}
@@ -58,13 +58,13 @@ def prepare_from_teacher(
                 except Exception as error:
                     broken[fingerprint_] = error
         for learner in train(missing):
-            broken[learner.folder.fingerprint] = UserError("it failed, as said above")
+            broken[learner.folder.fingerprint] = UserError("it failed, see the error above")
     prevented = {}
     for fingerprint_, folder in folders.items():
         for member, term in users[fingerprint_]:
             with apart(member):
                 if fingerprint_ in broken:
-                    raise UserError(f"its preparation, {folder.id}: {broken[fingerprint_]}")
+                    raise UserError(f"the preparation {folder.id}: {broken[fingerprint_]}")
                 record = folder.record()
                 assert record is not None
                 if record["status"] != "done":

@@ -1,4 +1,4 @@
-"""What runs leave in the store: their description, their artifacts and their record."""
+"""The files of runs in the store: the description, the artifacts and the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("soteacher")
 def describe(
     folder: RunFolder, spec: RunSpec | PreparationSpec, member: Member, data: Prepared
 ) -> None:
-    """Write what a folder is for, before its run is trained."""
+    """Write the description of a run into its folder, before the run is trained."""
     facts = {"id": folder.id, "spec": spec.to_json(), "data_sha256": data.sha256}
     if isinstance(spec, RunSpec) and spec.role == "student" and _packages_or_files(spec):
         # which preparation the run may need is known without the method, which may be gone later
@@ -40,7 +40,7 @@ def _packages_or_files(spec: RunSpec) -> bool:
 def finish(
     learner: Learner, divergence: Diverged | None, data: Prepared, device: str, precision: str
 ) -> None:
-    """Write the artifacts of a run that ended, and its record."""
+    """Write the artifacts and the record of a run that has ended."""
     folder = learner.folder
     facts: dict[str, Any] = {
         **folder.description(),
@@ -58,7 +58,7 @@ def finish(
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}
-    # a diverged run leaves its finished epochs, too
+    # a diverged run keeps the history of its finished epochs
     artifacts = {"history.csv": history_writer(learner.history)}
     if divergence is not None:
         facts["diverged"] = divergence.where
@@ -69,32 +69,35 @@ def finish(
 
 
 def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:
-    """File name to writer: the weights, and the logits of a network."""
+    """Return file name to writer: the weights, and the logits of a network."""
     if learner.network is None:
         return {"weights.safetensors": weights_writer(learner.parts)}
-    made = {"weights.safetensors": weights_writer(learner.network)}
     assert learner.evaluator is not None
+    writers = {"weights.safetensors": weights_writer(learner.network)}
     for split in ("test", "train") if data.has_truth else ("test",):
-        made[f"{split}_logits.npy"] = array_writer(learner.evaluator.logits(learner.network, split))
-    return made
+        logits = learner.evaluator.logits(learner.network, split)
+        writers[f"{split}_logits.npy"] = array_writer(logits)
+    return writers
 
 
 def report_failure(folders: list[RunFolder], error: Exception) -> None:
-    """Log why runs failed, with where it happened unless a user can mend it; note it with each."""
+    """Log why runs failed, with a traceback unless it is a `UserError`; note it in each folder."""
     unexpected = not isinstance(error, UserError)
     text = f"{type(error).__name__}: {error}" if unexpected else str(error)
     names = ", ".join(folder.id for folder in folders)
-    log.error("%s: failed; the others of this job go on: %s", names, text, exc_info=unexpected)
+    log.error(
+        "%s: failed; the other runs of this job continue: %s", names, text, exc_info=unexpected
+    )
     for folder in folders:
         try:
             folder.note_failure(" ".join(text.split()))
-        except (OSError, UserError) as full:  # what the disk refuses may be what went wrong
-            log.warning("%s: that it failed is not noted: %s", folder.id, full)
+        except (OSError, UserError) as full:  # a full disk may also be the cause of the failure
+            log.warning("%s: the failure could not be recorded: %s", folder.id, full)
 
 
 @cache
 def code_sha256() -> str:
-    """One hash of this package's Python files: recorded, no part of what a run is."""
+    """Return one hash of this package's Python files; it is recorded, but in no spec."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""What the runs of one pass share, and the learner of each: built from their specs."""
+"""The setup of a pass: what its runs share, and their learners, built from their specs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class PassSetup:
         self.evaluator = evaluator
         spec = members[0].spec
         if spec.loop != LOOP or spec.stream.revision != STREAM:
-            raise UserError("plan and job must run the same version of soteacher")
+            raise UserError(
+                "the plan was written by another version of soteacher: rerun snakemake with the "
+                "version that is installed"
+            )
         self.stream = Stream(
             data,
             spec.stream.augment,
@@ -51,7 +54,7 @@ class PassSetup:
             self.teacher_features = self._shapes(network)
 
     def learner(self, member: Member, terms: list[LossTerm]) -> Learner:
-        """Return a member's learner at its beginning; the store is neither read nor written."""
+        """Return a member's learner in its initial state; the store is neither read nor written."""
         spec = member.spec
         with seeded(key(spec.seed, spec.role, "initial weights")):
             network = self._build(spec.network)
@@ -80,7 +83,7 @@ class PassSetup:
         )
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
-        """Return what a term knows about a run; without a student, about a preparation."""
+        """Return the context of a run's loss terms; without a student, that of a preparation."""
         return RunContext(
             n_images=self.stream.n_images,
             n_classes=self.data.n_classes,

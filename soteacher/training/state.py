@@ -1,4 +1,4 @@
-"""Saved states of a learner: everything that an exact resume needs."""
+"""Saved states of a learner: they hold everything that an exact resume needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from soteacher.training.learner import Learner
 
 
 def save(learner: Learner) -> None:
-    """Write the state into the store, unless it is not finite: the last good one is kept.
+    """Save the state in the store; a state that is not finite does not replace the last good one.
 
-    When a state is saved depends on the clock, what is recorded of a divergence must not: a
-    loss that is not finite raises `Diverged`, weights alone wait for the loss they make.
+    The time of a save depends on the clock, but the record of a divergence must not: a loss that is
+    not finite raises `Diverged`, while weights that are not finite are detected by the next loss.
     """
     learner.check_finite(learner.cursor.step)
     if not learner.finite_weights():
@@ -28,20 +28,20 @@ def save(learner: Learner) -> None:
         tensors[f"buffer.{name}"] = value
     tensors |= {f"losses.{name}": value for name, value in learner.epoch_losses.items()}
     tensors["correct"] = learner.n_correct
-    at = learner.cursor
+    cursor = learner.cursor
     info = {
-        "cursor": [at.stage.name, at.epoch, at.step],
+        "cursor": [cursor.stage.name, cursor.epoch, cursor.step],
         "history": learner.history,
         "seconds": learner.seconds,
         "images_per_second": learner.images_per_second,
-        "epochs": learner.epochs(at.stage),
+        "epochs": learner.epochs(cursor.stage),
         "images_left": _images_left(learner),
     }
     learner.folder.save_state(tensors, info)
 
 
 def resume(learner: Learner) -> None:
-    """Continue from the last state in the store; where there is none, save the first."""
+    """Resume from the last saved state; if there is none, save the initial state."""
     state = learner.folder.load_state()
     if state is None:
         save(learner)
@@ -59,7 +59,7 @@ def resume(learner: Learner) -> None:
             value.copy_(tensors[f"parts.{name}"])
         for index, parameter in enumerate(learner.parameters()):
             if f"momentum.{index}" in tensors:
-                # empty_like keeps the parameter's strides, which fused SGD takes for granted
+                # empty_like keeps the parameter's strides, which fused SGD requires
                 momentum = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
                 learner.optimizer.state[parameter]["momentum_buffer"] = momentum
         for name, value in learner.buffers().items():
@@ -77,14 +77,14 @@ def _check_complete(learner: Learner, tensors: dict[str, Tensor]) -> None:
     if missing := expected - tensors.keys():
         folder = learner.folder
         raise UserError(
-            f"the state of {folder.id} in {folder.path} was saved by another version "
-            f"of soteacher: it lacks {', '.join(sorted(missing)[:3])}; delete the run with "
-            f"`soteacher forget {folder.path.name[:12]}`, and it begins anew"
+            f"the saved state of {folder.id} in {folder.path} is from another version of "
+            f"soteacher: it lacks {', '.join(sorted(missing)[:3])}; delete the run with "
+            f"`soteacher forget {folder.path.name[:12]}` to train it from the start"
         )
 
 
 def _images_left(learner: Learner) -> int:
-    """Images from the cursor to the end of all stages."""
-    at = learner.cursor
-    epochs = sum(learner.epochs(stage) for stage in Stage if stage >= at.stage) - at.epoch
-    return epochs * learner.stream.n_images - at.step * learner.stream.batch_size
+    """Return the number of images from the cursor to the end of all stages."""
+    cursor = learner.cursor
+    epochs = sum(learner.epochs(stage) for stage in Stage if stage >= cursor.stage) - cursor.epoch
+    return epochs * learner.stream.n_images - cursor.step * learner.stream.batch_size

@@ -1,4 +1,4 @@
-"""What a training step costs by teacher method: Section 5.2 of the paper, "Training overhead"."""
+"""The cost of a training step of each teacher method: Section 5.2, "Training overhead"."""
 
 from __future__ import annotations
 
@@ -23,52 +23,55 @@ from soteacher.training.setup import PassSetup
 log = logging.getLogger("soteacher")
 
 WARM_UP = 4
-"""Steps of each method before those that count: kernels are chosen and the momentum is made."""
+"""Untimed first steps of each method: they select kernels and create the momentum."""
 
 
 def time_steps(
-    asked: dict[str, Any], data: dict[str, Prepared], options: JobOptions
+    request: dict[str, Any], data: dict[str, Prepared], options: JobOptions
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Time training steps of teacher methods, which take turns at the same batches.
+    """Time training steps of teacher methods, which train on the same batches in turn.
 
-    Nothing comes of them: the store is neither read nor written, but for the data.
+    The trained networks are discarded; only the data are read from the store.
 
     Parameters
     ----------
-    asked : what `Plan.timed` says of a table: `steps`, and `networks` with their data and runs.
+    request : an entry of `Plan.timed`: `steps`, and `networks` with data and runs.
     data : prepared data sets, by their names in the study.
 
     Returns
     -------
-    Rows (network, method, step, seconds), one a step that counts, in the order they were taken;
-    and a row a network and method: the hash of its spec, memory (MB), and where that was measured.
-    `peak_mb` is None but on a GPU, where alone it can be told.
+    tuple of two lists
+        Rows (network, method, step, seconds), one per timed step, in the order of the steps; and
+        one row per network and method with the hash of its spec, memory (MB) and device. `peak_mb`
+        is None on a CPU, where it cannot be measured.
     """
     steps: list[dict[str, Any]] = []
     methods: list[dict[str, Any]] = []
     flop = 0
-    for network in asked["networks"]:
+    for network in request["networks"]:
         if network["data"] not in data:
             raise UserError(unknown("data set", network["data"], data))
         of_step = step_flop(
             RunSpec.from_json(network["runs"][0]["spec"]), data[network["data"]].outline
         )
-        flop += len(network["runs"]) * (WARM_UP + asked["steps"]) * of_step
+        flop += len(network["runs"]) * (WARM_UP + request["steps"]) * of_step
     if devices.chosen(options.device) == "cpu":
         check_timing(flop, options.threads, options.allow_cpu)
-    for network in asked["networks"]:
-        found = _timed_network(network, asked["steps"], data[network["data"]], options)
+    for network in request["networks"]:
+        step_rows, method_rows = _time_network(
+            network, request["steps"], data[network["data"]], options
+        )
         head = {"network": network["network"]}
-        steps += [head | row for row in found[0]]
-        methods += [head | row for row in found[1]]
-        log.info("%s: %d steps of each method are timed", network["network"], asked["steps"])
+        steps += [head | row for row in step_rows]
+        methods += [head | row for row in method_rows]
+        log.info("%s: timed %d steps of each method", network["network"], request["steps"])
     return steps, methods
 
 
-def _timed_network(
+def _time_network(
     network: dict[str, Any], count: int, data: Prepared, options: JobOptions
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of one network; all that it took on the device is free again afterwards."""
+    """Return the rows of one network; its memory on the device is freed afterwards."""
     data.check()
     runs = {run["method"]: run for run in network["runs"]}
     members = {m: member_of(run["id"], run, data, {}, options) for m, run in runs.items()}
@@ -77,9 +80,9 @@ def _timed_network(
     setup = PassSetup([*members.values()], data, device, None)
     if setup.stream.steps < 2:
         raise UserError(
-            f"an epoch of {network['network']} on '{network['data']}' is one step, of at most "
-            f"{setup.stream.batch_size} images: expected two or more, since the last is not "
-            "timed; set a smaller `batch` in the recipe"
+            f"an epoch of {network['network']} on '{network['data']}' has one step, of at most "
+            f"{setup.stream.batch_size} images: expected two or more steps, because the last step "
+            "is not timed; set a smaller `batch` in the recipe"
         )
     peaks = {method: _peak_mb(setup, member) for method, member in members.items()}
     learners = {method: _learner(setup, member) for method, member in members.items()}
@@ -106,50 +109,53 @@ def _timed_network(
 def _timed(
     setup: PassSetup, learners: dict[str, Learner], count: int
 ) -> Iterator[tuple[int, str, float]]:
-    """(number, method, seconds) of each step: A B, B A, A B, ... so that none is always first."""
+    """Yield (number, method, seconds) of each step.
+
+    The methods alternate (A B, B A, A B, ...), so that no method is always the first.
+    """
     recipe = next(iter(learners.values())).recipe
-    moments = _moments(recipe.epochs, setup.stream.steps)
-    for number, at in enumerate(islice(moments, WARM_UP + count), 1 - WARM_UP):
-        batch = setup.stream.batch(at)
+    cursors = _cursors(recipe.epochs, setup.stream.steps)
+    for number, cursor in enumerate(islice(cursors, WARM_UP + count), 1 - WARM_UP):
+        batch = setup.stream.batch(cursor)
         for method in [*learners] if number % 2 else [*reversed(learners)]:
-            _ready(learners[method], at)
+            _enter_epoch(learners[method], cursor)
             devices.synchronise(setup.device)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             learners[method].step(batch, None)
             devices.synchronise(setup.device)
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             if number > 0:
                 yield number, method, seconds
 
 
 def _peak_mb(setup: PassSetup, member: Member) -> float | None:
-    """Most memory on the GPU in a step, with this method's network and the images alone there."""
+    """Return the peak GPU memory of a step, with only this network and the images on the GPU."""
     if setup.device != "cuda":
         return None
     learner = _learner(setup, member)
-    for at in islice(_moments(learner.recipe.epochs, setup.stream.steps), WARM_UP + 1):
-        _ready(learner, at)
+    for cursor in islice(_cursors(learner.recipe.epochs, setup.stream.steps), WARM_UP + 1):
+        _enter_epoch(learner, cursor)
         devices.reset_peak_memory(setup.device)
-        learner.step(setup.stream.batch(at), None)
+        learner.step(setup.stream.batch(cursor), None)
     return devices.peak_memory_mb(setup.device)
 
 
 def _learner(setup: PassSetup, member: Member) -> Learner:
     learner = setup.learner(member, member.spec.loss_terms())
-    learner.enter(Cursor(Stage.MAIN, 0, 0))  # past a preparation, if a term has one
+    learner.enter(Cursor(Stage.MAIN, 0, 0))  # this skips a preparation
     return learner
 
 
-def _ready(learner: Learner, at: Cursor) -> None:
-    """Let a learner stand at the beginning of an epoch, since no end of one brings it there."""
-    if at.step == 0:
-        learner.enter(at)
+def _enter_epoch(learner: Learner, cursor: Cursor) -> None:
+    """Move a learner to the start of an epoch; the skipped last step would do it otherwise."""
+    if cursor.step == 0:
+        learner.enter(cursor)
 
 
-def _moments(epochs: int, steps: int) -> Iterator[Cursor]:
-    """Moments from the second epoch on, endlessly, but for the last one of each epoch.
+def _cursors(epochs: int, steps: int) -> Iterator[Cursor]:
+    """Yield cursors from the second epoch on, endlessly, without the last step of each epoch.
 
-    A first epoch has no consistency term. The last batch of an epoch is short, and the step on it
+    The first epoch has no consistency term. The last batch of an epoch may be smaller, and its step
     ends the epoch: it tests the network, and may write a checkpoint.
     """
     for epoch in cycle(range(min(1, epochs - 1), epochs)):

@@ -14,7 +14,7 @@ from soteacher.store.run_folder import RunFolder, checkpoint_name
 
 
 class FrozenTeacher:
-    """A trained network in eval mode, without gradients, at the epoch that each batch asks for."""
+    """A trained network in eval mode, without gradients, at the epoch that each batch needs."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class FrozenTeacher:
         self._loaded: int | None = None
 
     def __call__(self, batch: Batch) -> Output:
-        """Predict a batch; `epochs` says whose weights serve which stage and epoch."""
+        """Predict a batch; `epochs` gives the checkpoint for each stage and epoch."""
         epochs = self._epochs[batch.cursor.stage]
         self._load(epochs[min(batch.cursor.epoch, len(epochs) - 1)])
         return self.network(batch.images)
@@ -47,6 +47,5 @@ def placed(module: nn.Module, device: str) -> nn.Module:
 
 
 def build(network: str, n_classes: int, device: str) -> nn.Module:
-    """A network on a device, in the memory format that all training uses."""
-    made = catalogue.build(network, n_classes)
-    return placed(made, device)
+    """Build a network on a device, in the memory format that all training uses."""
+    return placed(catalogue.build(network, n_classes), device)

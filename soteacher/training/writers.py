@@ -1,4 +1,4 @@
-"""Writers of the files that a run leaves: weights, arrays and its history."""
+"""Writers of a run's files: weights, arrays and its history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 Writer = Callable[[BinaryIO], object]
-"""Writes one file's bytes."""
+"""A function that writes the bytes of one file."""
 
 
 def array_writer(array: np.ndarray) -> Writer:
@@ -21,7 +21,7 @@ def array_writer(array: np.ndarray) -> Writer:
 
 
 def weights_writer(module: nn.Module) -> Writer:
-    """Return a writer of a module's state as safetensors, taken now."""
+    """Return a writer of a module's present weights in the safetensors format."""
     tensors = {name: value.contiguous().cpu() for name, value in module.state_dict().items()}
     return lambda file: file.write(save(tensors))
 

@@ -1,1 +1,1 @@
-"""Where images come from: one file a source."""
+"""Data sources: one file per source."""

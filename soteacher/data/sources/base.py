@@ -1,4 +1,4 @@
-"""The base of every data source."""
+"""The base classes of data sources."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 Place = Annotated[str, Field(min_length=1)]
-"""A path as a study has it: `~` may stand for a home folder."""
+"""A path in a study file; `~` is the home folder."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and true classes as a source has them."""
+    """Images and true classes, as a source returns them."""
 
     train_images: np.ndarray
     """uint8, (N, H, W, 3)"""
@@ -30,15 +30,16 @@ class ImageSet:
     test_images: np.ndarray
     test_labels: np.ndarray
     classes: tuple[str, ...]
-    """Names, in the order of the labels."""
+    """Names of the classes, in the order of the labels."""
     mean: tuple[float, float, float] | None = None
-    """Per channel, of pixels in [0, 1]; None: measured on the training images."""
+    """Mean per channel, of pixels in [0, 1]; None: it is computed from the training images."""
     std: tuple[float, float, float] | None = None
+    """Standard deviation per channel, like `mean`."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """The sizes of a data set, told before its images are read."""
+    """The sizes of a data set, which are known before its images are read."""
 
     n_train: int
     n_test: int
@@ -48,54 +49,55 @@ class Outline:
 
 
 class Source(Settings):
-    """A place that images come from. Its file's name is the `source` of a study's `data` entry."""
+    """A source of images; the name of its file is the `source` in a study file's `data` entry."""
 
     revision: ClassVar[int] = 1
-    """Part of every spec: a new number where the same settings give other images."""
+    """Part of every spec. Increase it if the same settings give other images."""
     located_by: ClassVar[tuple[str, ...]] = ()
-    """Settings that say where images are found, not what they are: no part of any spec."""
+    """Settings that say where the images are, not what they are; no spec contains them."""
 
     def spec(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, but for those that say where."""
+        """Return the settings that differ from their defaults, without those of the location."""
         return {k: v for k, v in super().spec().items() if k not in self.located_by}
 
     def location(self) -> dict[str, Any]:
-        """The settings that say where and differ from their defaults, as plain JSON values."""
+        """Return the settings of the location that differ from their defaults, as JSON values."""
         return {k: v for k, v in super().spec().items() if k in self.located_by}
 
     def content_key(self) -> str | None:
-        """Return a hash of what is found there, in hexadecimal, without reading the images.
+        """Return a hash of the source's content, in hexadecimal, without decoding the images.
 
-        It tells data of equal specs apart. None: a spec of this source has only one content.
+        It distinguishes data of equal specs. None: a spec of this source has only one content.
         """
         return None
 
     def outline(self) -> Outline:
-        """Return the sizes of what `read` returns, without reading it: plans are counted so."""
+        """Return the sizes of the result of `read`, without reading the images; plans need them."""
         raise NotImplementedError
 
     def fetched(self, downloads: Path) -> Self:
-        """Return this source with all of it at hand: downloaded into the folder where it is not."""
+        """Return this source, available locally; what is missing is downloaded into the folder."""
         return self
 
     def read(self) -> ImageSet:
-        """Check what is at hand, and return all images."""
+        """Check the local files, and return all images."""
         raise NotImplementedError
 
 
 class PublishedSource(Source):
-    """A data set whose archive is downloaded, unless `path` says where a copy is."""
+    """A data set with a published archive, which is downloaded unless `path` names a local copy."""
 
     located_by = ("path", "url")
     archive: ClassVar[Archive]
 
     path: Place | None = None
-    """A copy on this machine, relative to the working directory; nothing is downloaded then."""
+    """Path of a local copy, relative to the working directory. If it is given, nothing is
+    downloaded."""
     url: str | None = Field(None, pattern=f"^{ADDRESS}$")
-    """A mirror that the official archive is downloaded from; its bytes must be the same."""
+    """Address of a mirror to download the archive from; the file must equal the official one."""
 
     def fetched(self, downloads: Path) -> Self:
-        """Return the source with a `path`: its own, or that of the downloaded archive."""
+        """Return the source with a `path`: the given one, or that of the downloaded archive."""
         if self.path is not None:
             return self
         from soteacher.data.download import fetch
@@ -105,37 +107,37 @@ class PublishedSource(Source):
 
     @property
     def _place(self) -> Path | None:
-        """What `path` says, if anything; it is there."""
+        """The path that `path` names, which must exist, or None."""
         if self.path is None:
             return None
         place = expanded(self.path)
         if not place.exists():
             raise UserError(
-                f"there is nothing at {place} (from {Path.cwd()}): mend `path`, or leave it out to "
-                f"download {self.archive.name}"
+                f"{place} does not exist (working directory: {Path.cwd()}): correct `path`, or "
+                f"remove it to download {self.archive.name}"
             )
         return place
 
     @property
     def _at_hand(self) -> Path:
-        """What `path` says; it must say something by now."""
+        """The path that `path` names; `path` must be set."""
         place = self._place
         if place is None:
-            raise ValueError(f"{self.archive.name} is read from a `path`: see `fetched`")
+            raise ValueError(f"{self.archive.name} needs a `path`: call `fetched` first")
         return place
 
     def _check_archive(self, place: Path) -> None:
         if (unlike := self.archive.unlike(place)) is not None:
             raise UserError(
-                f"{place} is not the official {self.archive.name}: {unlike}; leave `path` out to "
-                "download that, or unpack yours and give its folder"
+                f"{place} is not the official {self.archive.name}: {unlike}; remove `path` to "
+                "download the official file, or unpack this one and set `path` to the folder"
             )
 
 
 def expanded(path: str) -> Path:
-    """A path with its home folder in place of `~`."""
+    """Return a path with `~` replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         user = Path(path).parts[0]
-        raise UserError(f"no home folder is known for '{user}' of '{path}': mend `path`") from None
+        raise UserError(f"'{user}' of '{path}' has no known home folder: correct `path`") from None

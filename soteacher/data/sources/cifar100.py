@@ -29,19 +29,19 @@ MEMBERS = {
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
-"""The archive's files and their md5."""
+"""The files of the archive and their md5."""
 SIZES = Outline(50_000, 10_000, height=32, width=32, n_classes=100)
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-"""Of the paper's code (dataset/cifar100.py)."""
+"""Values of the paper's code (dataset/cifar100.py)."""
 
 
 @register
 class Cifar100(PublishedSource):
-    """CIFAR-100, with the channel means and deviations that the paper's code normalises by.
+    """CIFAR-100, with the channel means and standard deviations of the paper's code.
 
-    `path` may be the official archive, the folder in it or one around that, or class folders of
-    all the images, `train/<class>/*` and `test/<class>/*`; those are ordered by name, so runs on
-    them are other runs than on the official files.
+    `path` may be the official archive, its unpacked folder or the parent of that folder, or class
+    folders of all the images, `train/<class>/*` and `test/<class>/*`. Class folders are ordered by
+    name, so runs on them differ from runs on the official files.
     """
 
     archive = Archive(
@@ -57,11 +57,11 @@ class Cifar100(PublishedSource):
         return None if folders is None else folders.content_key()
 
     def outline(self) -> Outline:
-        """Return the one size of it, which `read` checks."""
+        """Return the sizes of CIFAR-100, which `read` checks."""
         return SIZES
 
     def read(self) -> ImageSet:
-        """Return all images, in the order of the official files or, of class folders, of names."""
+        """Return all images, in the order of the official files or of names in class folders."""
         folders = self._class_folders()
         if folders is not None:
             return _whole(folders)
@@ -75,7 +75,7 @@ class Cifar100(PublishedSource):
         )
 
     def _class_folders(self) -> ImageFolder | None:
-        """What `path` holds, if it is class folders."""
+        """Return the class folders at `path`, or None if `path` is not class folders."""
         place = self._place
         if place is None or place.is_file() or _official_folder(place) is not None:
             return None
@@ -83,32 +83,32 @@ class Cifar100(PublishedSource):
             return ImageFolder(path=str(place))
         raise UserError(
             f"no CIFAR-100 in {place}; expected the folder {TOP}, or train/<class>/* and "
-            f"test/<class>/*: mend `path`, or leave it out to download {self.archive.name}"
+            f"test/<class>/*: correct `path`, or remove it to download {self.archive.name}"
         )
 
     def _official(self) -> list[bytes]:
-        """The official files at `path`, each checked."""
+        """Return the official files at `path`; each is checked."""
         place = self._at_hand
         log.info("reading %s", place)
         if place.is_file():
             self._check_archive(place)
-            found = read_tar(place, [f"{TOP}/{name}" for name in MEMBERS])
+            contents = read_tar(place, [f"{TOP}/{name}" for name in MEMBERS])
         else:
             folder = Folder(_official_folder(place) or place)
-            found = {f"{TOP}/{name}": folder.read(name) for name in MEMBERS}
+            contents = {f"{TOP}/{name}": folder.read(name) for name in MEMBERS}
         for name, md5 in MEMBERS.items():
-            data = found.get(f"{TOP}/{name}")
+            data = contents.get(f"{TOP}/{name}")
             if data is None or md5_of(data) != md5:
                 what = "missing" if data is None else "not the official one"
                 raise UserError(
-                    f"the file {name} of {place} is {what}; put the official one (md5 {md5}) "
-                    "there, or leave `path` out to download it"
+                    f"the file {name} of {place} is {what}; put the official file (md5 {md5}) "
+                    "there, or remove `path` to download it"
                 )
-        return [found[f"{TOP}/{name}"] for name in MEMBERS]
+        return [contents[f"{TOP}/{name}"] for name in MEMBERS]
 
 
 def _official_folder(place: Path) -> Path | None:
-    """The folder with the official files, if it is this one or in it."""
+    """Return the folder with the official files, if it is this folder or a folder in it."""
     for folder in (place, place / TOP):
         if any((folder / name).is_file() for name in MEMBERS):
             return folder
@@ -116,24 +116,24 @@ def _official_folder(place: Path) -> Path | None:
 
 
 def _whole(folders: ImageFolder) -> ImageSet:
-    """All of CIFAR-100 in class folders; anything else is refused."""
+    """Return the images of class folders; raise `UserError` unless they are all of CIFAR-100."""
     import numpy as np
 
-    found = folders.outline()
-    told = _told(found)
-    if found == SIZES:
+    sizes = folders.outline()
+    description = _describe(sizes)
+    if sizes == SIZES:
         images = folders.read()
         labels = (images.train_labels, images.test_labels)
         if all(np.ptp(np.bincount(split)) == 0 for split in labels):
             return dataclasses.replace(images, mean=MEAN, std=STD)
-        told += ", not equally many of each"
+        description += ", with different numbers of images per class"
     raise UserError(
-        f"CIFAR-100 has {_told(SIZES)}; {folders.path} has {told}: give all of it, or take "
-        "`source: image_folder` for other images"
+        f"CIFAR-100 has {_describe(SIZES)}; {folders.path} has {description}: give the whole data "
+        "set, or use `source: image_folder` for other images"
     )
 
 
-def _told(sizes: Outline) -> str:
+def _describe(sizes: Outline) -> str:
     return (
         f"{sizes.n_train} training and {sizes.n_test} test images of {sizes.width}x{sizes.height} "
         f"pixels in {sizes.n_classes} classes"
@@ -141,7 +141,7 @@ def _told(sizes: Outline) -> str:
 
 
 def _split(batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8, (N, 32, 32, 3), and labels, int64, (N,), of an official file."""
+    """Return images, uint8, (N, 32, 32, 3), and labels, int64, (N,), of an official file."""
     import numpy as np
 
     planes = batch["data"].reshape(-1, 3, SIZES.height, SIZES.width)  # (N, 3072): red first
@@ -154,10 +154,10 @@ def _unpickled(data: bytes) -> dict[str, Any]:
 
 
 class _Restricted(pickle.Unpickler):
-    """Builds what the official files hold, numpy arrays among it, and calls nothing else."""
+    """Unpickles the objects of the official files (also numpy arrays), and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name of an old numpy, or refuse."""
+        """Return the equivalent of a name of an old numpy; raise `UserError` for other names."""
         import numpy as np
 
         known = {
@@ -170,5 +170,5 @@ class _Restricted(pickle.Unpickler):
             return known[f"{module}.{name}"]
         except KeyError:
             raise UserError(
-                f"a file of CIFAR-100 is refused: it asks for {module}.{name}"
+                f"a file of CIFAR-100 is refused: it needs {module}.{name}; use the official file"
             ) from None

@@ -1,4 +1,4 @@
-"""1,797 handwritten digits that ship with scikit-learn: real images, and no download.
+"""The 1,797 handwritten digits of scikit-learn: real images that need no download.
 
 E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998: 8x8, 17 greys.
 """
@@ -13,10 +13,13 @@ N_TRAIN, N_TEST = 1347, 450
 
 @register
 class Digits(Source):
-    """1,347 training and 450 test images of ten classes, split once, stratified by class."""
+    """Handwritten digits: 1,347 training and 450 test images of ten classes, 8x8 pixels.
+
+    The split is fixed and stratified by class.
+    """
 
     def outline(self) -> Outline:
-        """Return the sizes above, and 8x8 pixels of ten classes."""
+        """Return the sizes of the data set."""
         return Outline(N_TRAIN, N_TEST, height=8, width=8, n_classes=10)
 
     def read(self) -> ImageSet:

@@ -1,6 +1,6 @@
-"""Images made of noise, of any number and size: for rehearsals and timings, with nothing to learn.
+"""Images of noise, of any number and size, for rehearsals and timings: nothing can be learned.
 
-A study keeps its networks, methods and tables, and needs no data to be tried out.
+With them, a study can be tried out without data; its networks, methods and tables stay the same.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from soteacher.data.sources.base import ImageSet, Outline, Source
 
 @register
 class Generated(Source):
-    """Square colour images of uniform noise; labels take turns."""
+    """Square colour images of uniform noise; the labels are 0, 1, ... in turn."""
 
     n_train: int = Field(ge=2)
-    """Training images."""
+    """Number of training images."""
     n_test: int = Field(ge=2)
-    """Test images."""
+    """Number of test images."""
     size: int = Field(ge=1)
-    """Height and width, in pixels."""
+    """Height and width of the images, in pixels."""
     n_classes: int = Field(ge=2)
+    """Number of classes."""
 
     def outline(self) -> Outline:
-        """Return the sizes that the settings say."""
+        """Return the sizes that the settings give."""
         return Outline(self.n_train, self.n_test, self.size, self.size, self.n_classes)
 
     def read(self) -> ImageSet:
-        """Return the same images every time."""
+        """Return the images; they are the same in every call."""
         import numpy as np
 
         arrays: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Images of one's own in class folders: `train/<class>/*` and `test/<class>/*`."""
+"""Your images in class folders: `train/<class>/*` and `test/<class>/*`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("soteacher")
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "expected train/<class>/* and test/<class>/* below `path`"
 SIXTEEN_BITS = re.compile(r";16[BLN]")
-"""In Pillow's name for pixels of 16 bits a channel, of which it would keep 8 without a word."""
+"""Part of Pillow's names for pixels of 16 bits per channel; Pillow would silently keep 8 bits."""
 
 
 @register
@@ -33,23 +33,23 @@ class ImageFolder(Source):
 
     Classes are ordered by name, and so are the images of a class. Hidden files, folders inside a
     class folder and files without the extension of an image (bmp, jpeg, jpg, pgm, png, ppm, tif,
-    tiff, webp) are left out. Images are turned as their EXIF orientation says; grey ones and
-    palettes become RGB, transparency is laid over white, of several frames the first is taken.
-    Images of 16 bits a channel or of floats are refused.
+    tiff, webp) are ignored. Images are turned by their EXIF orientation; grey and palette images
+    are converted to RGB, transparent images are put on white, and only the first frame of an image
+    is used. Images of 16 bits per channel or of floats are an error.
     """
 
     located_by = ("path",)
 
     path: Place
-    """The folder that holds `train` and `test`, relative to the working directory. No part of what
-    a run is: the same images in another place are the same data."""
+    """Path of the folder that contains `train` and `test`, relative to the working directory. The
+    path is not part of a run's spec: the same images in another folder are the same data set."""
     size: int | None = Field(None, ge=1)
-    """Height and width, in pixels, that images are brought to: the shorter side is resized to it
-    (bicubic, antialiased) and the centre square is cut out. Where left out, all images must have
-    one size, and are taken as they are."""
+    """Height and width of the images, in pixels: the shorter side is resized to this size (bicubic,
+    antialiased) and the centre square is cut out. If it is not given, all images must have the same
+    size, and they are not changed."""
 
     def content_key(self) -> str:
-        """Return a hash of the images' names, below `path`, and bytes."""
+        """Return a hash of the images' paths, relative to `path`, and of their bytes."""
         hashes = {}
         for path in _paths(self._splits().values()):
             try:
@@ -59,14 +59,14 @@ class ImageFolder(Source):
         return json_sha256(hashes)
 
     def outline(self) -> Outline:
-        """Return the sizes: files are counted, and only the first image is read."""
+        """Return the sizes; files are counted, and only the first image is read."""
         train, test = self._splits().values()
         images = _paths([train])
         height, width, _ = self._pixels(images[0]).shape
         return Outline(len(images), len(_paths([test])), height, width, n_classes=len(train))
 
     def read(self) -> ImageSet:
-        """Return all images, in the order of their classes' names and their own."""
+        """Return all images, ordered by the names of their classes, then by their own names."""
         import numpy as np
 
         splits = self._splits()
@@ -81,12 +81,12 @@ class ImageFolder(Source):
                 pixels = self._pixels(path)
                 if pixels.shape != shape:
                     raise UserError(
-                        f"images of one size expected, but {first} has {_size(shape)} pixels and "
-                        f"{path} {_size(pixels.shape)}: give `size`, a number of pixels, and all "
-                        "images are resized and cut to it"
+                        f"{first} has {_size(shape)} pixels and {path} has {_size(pixels.shape)}; "
+                        "expected images of one size: set `size` to a number of pixels to resize "
+                        "and crop all images to it"
                     )
                 row[:] = pixels
-            counts = [len(own) for own in classes.values()]
+            counts = [len(images_of_class) for images_of_class in classes.values()]
             arrays[f"{split}_images"] = images
             arrays[f"{split}_labels"] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         return ImageSet(**arrays, classes=tuple(splits["train"]))
@@ -96,29 +96,30 @@ class ImageFolder(Source):
         return expanded(self.path)
 
     def _splits(self) -> dict[str, dict[str, list[Path]]]:
-        """Split to class to its images, in order."""
+        """Return split to class to its images, in order."""
         folder = self._folder
         if not folder.is_dir():
             raise UserError(
-                f"no folder of images at {folder} (from {Path.cwd()}); {LAYOUT}: mend `path`"
+                f"{folder} is not a folder (working directory: {Path.cwd()}); {LAYOUT}: correct "
+                "`path`"
             )
         for split in ("train", "test"):
             if not (folder / split).is_dir():
                 raise UserError(
-                    f"no folder '{split}' in {folder}; {LAYOUT}: make it, or mend `path`"
+                    f"no folder '{split}' in {folder}; {LAYOUT}: create it, or correct `path`"
                 )
         classes = {split: _listed(folder / split, folders=True) for split in ("train", "test")}
         train, test = ({path.name for path in classes[split]} for split in classes)
         if train != test:
             raise UserError(
-                f"{folder} has other classes in train than in test (only in train: "
+                f"{folder} has different classes in train and in test (only in train: "
                 f"{few(train - test)}; only in test: {few(test - train)}): give both the same "
                 "class folders"
             )
         if len(train) < 2:
             raise UserError(
-                f"at least two classes expected in {folder}/train, found {few(train)}; {LAYOUT}: "
-                "add class folders, or mend `path`"
+                f"expected at least two classes in {folder}/train, got {few(train)}; {LAYOUT}: "
+                "add class folders, or correct `path`"
             )
         splits = {}
         for split, places in classes.items():
@@ -127,13 +128,13 @@ class ImageFolder(Source):
                 if not splits[split][place.name]:
                     raise UserError(
                         f"no image in the class folder {place}; expected files that end in "
-                        f"{', '.join(EXTENSIONS)}: add some, or take the class out of train and "
+                        f"{', '.join(EXTENSIONS)}: add images, or remove the class from train and "
                         "test"
                     )
         return splits
 
     def _pixels(self, path: Path) -> np.ndarray:
-        """One image as training reads it, uint8, (H, W, 3)."""
+        """Return one image, resized and cropped, uint8, (H, W, 3)."""
         import numpy as np
         from PIL import Image, ImageOps
 
@@ -153,8 +154,8 @@ class ImageFolder(Source):
             raise unreadable(path, error) from error
         if deep:
             raise UserError(
-                f"8 bits a channel expected, but {path} has 16 or more, or floats (mode "
-                f"{image.mode}): save it with 8, scaled as you mean it"
+                f"{path} has 16 or more bits per channel, or floats (mode {image.mode}); expected "
+                "8 bits per channel: scale it and save it with 8 bits"
             )
         if self.size is not None:
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
@@ -162,12 +163,12 @@ class ImageFolder(Source):
 
 
 def _paths(splits: Iterable[dict[str, list[Path]]]) -> list[Path]:
-    """All images of some splits, in order."""
+    """Return all images of some splits, in order."""
     return [path for classes in splits for paths in classes.values() for path in paths]
 
 
 def _listed(folder: Path, folders: bool) -> list[Path]:
-    """The folders in a folder, or its images, by name; hidden ones are left out."""
+    """Return the folders in a folder, or its images, sorted by name, without hidden ones."""
     try:
         return sorted(
             path
@@ -177,14 +178,16 @@ def _listed(folder: Path, folders: bool) -> list[Path]:
             and (folders or path.suffix.lower() in EXTENSIONS)
         )
     except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}; allow it and try again") from None
+        raise UserError(
+            f"cannot read {folder}: {error.strerror}; check the folder's permissions and try again"
+        ) from None
 
 
 def unreadable(path: Path | str, error: Exception) -> UserError:
-    """What is said of an image that cannot be decoded."""
+    """Return the error for an image that cannot be decoded."""
     why = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
     return UserError(
-        f"cannot read the image {path} ({why}); put a whole one in its place, or take it out"
+        f"cannot read the image {path} ({why}); replace it with an intact copy, or remove it"
     )
 
 

@@ -1,7 +1,7 @@
 """Tiny-ImageNet: 64x64 images of 200 classes, 500 of each for training and 50 for validation.
 
 Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015. The images
-that the archive calls `test` have no labels: as is usual, and in the paper, `val` is the test set.
+in the archive's folder `test` have no labels. As is usual, and in the paper, `val` is the test set.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ log = logging.getLogger("soteacher")
 
 TOP = "tiny-imagenet-200"
 N_CLASSES, N_TRAIN, N_TEST = 200, 500, 50
-"""Classes of the whole set, and images of each."""
+"""Number of classes of the whole data set, and of training and test images per class."""
 SIDE = 64
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)
-"""Of the paper's code (dataset/imagenet.py)."""
+"""Values of the paper's code (dataset/imagenet.py)."""
 PROGRESS_SECONDS = 5.0
-"""Between two lines that say how many images are read."""
+"""Time between two log lines about the progress of reading."""
 
 
 class Listed(NamedTuple):
-    """An image, before it is read."""
+    """An image that is listed but not read yet."""
 
     name: str
-    """Below the top folder."""
+    """Path of the image, relative to the top folder."""
     label: int
 
 
@@ -56,16 +56,16 @@ class Listing(NamedTuple):
 
 @register
 class TinyImagenet(PublishedSource):
-    """Tiny-ImageNet, with the channel means and deviations that the paper's code normalises by.
+    """Tiny-ImageNet, with the channel means and standard deviations of the paper's code.
 
-    `path` may be the official archive, the folder in it, or one around that. `wnids.txt` says
-    which classes there are: a folder may have fewer of them, if `classes` says how many. Classes
-    are called by their WordNet ids and ordered by them, images by their names; grey images become
-    RGB.
+    `path` may be the official archive, its unpacked folder, or the parent of that folder. The file
+    `wnids.txt` lists the classes; a folder may have fewer than 200 of them if `classes` gives their
+    number. Classes are named by their WordNet ids and ordered by them, images by their names; grey
+    images are converted to RGB.
     """
 
     classes: int = Field(N_CLASSES, ge=2)
-    """How many classes there are. Fewer than the whole set's 200 are other data."""
+    """Number of classes. Fewer than the 200 of the whole data set make a different data set."""
 
     archive = Archive(
         f"{TOP}.zip",
@@ -88,7 +88,7 @@ class TinyImagenet(PublishedSource):
         )
 
     def outline(self) -> Outline:
-        """Return the sizes: those of the whole set, or of what a folder lists."""
+        """Return the sizes of the whole data set, or of the images that a folder lists."""
         folder = self._folder()
         if folder is None:
             n = N_CLASSES
@@ -110,15 +110,15 @@ class TinyImagenet(PublishedSource):
 
     def _listing(self, tree: Tree) -> Listing:
         listing = _listing(tree)
-        if (found := len(listing.classes)) != self.classes:
+        if (listed := len(listing.classes)) != self.classes:
             raise UserError(
-                f"{tree.where('wnids.txt')} lists {found} classes, expected {self.classes}: say "
-                f"`classes: {found}` if they are meant, or give all of Tiny-ImageNet"
+                f"{tree.where('wnids.txt')} lists {listed} classes, expected {self.classes}: set "
+                f"`classes: {listed}` to use these, or give all of Tiny-ImageNet"
             )
         return listing
 
     def _folder(self) -> Folder | None:
-        """The folder that `path` means, with `wnids.txt` in it; None for an archive."""
+        """Return the folder at `path` that contains `wnids.txt`; None for an archive."""
         place = self._place
         if place is None or place.is_file():
             return None
@@ -129,13 +129,13 @@ class TinyImagenet(PublishedSource):
             return Folder(inner[0])
         raise UserError(
             f"no Tiny-ImageNet in {place}; expected wnids.txt, train/<wnid>/images/*, val/images/* "
-            "and val/val_annotations.txt (other layouts: `source: image_folder`): mend `path`, or "
-            f"leave it out to download {self.archive.name}"
+            "and val/val_annotations.txt (other layouts: `source: image_folder`): correct `path`, "
+            f"or remove it to download {self.archive.name}"
         )
 
 
 def _listing(tree: Tree) -> Listing:
-    """All images of a copy, after its lists are found to agree with its files."""
+    """Return all images of a copy; raise `UserError` if its lists do not agree with its files."""
     classes = _classes(tree)
     train = [
         Listed(f"train/{wnid}/images/{name}", label)
@@ -148,17 +148,17 @@ def _listing(tree: Tree) -> Listing:
     for place, images, n in (("train", train, N_TRAIN), ("val", test, N_TEST)):
         counts = Counter(image.label for image in images)
         for label, wnid in enumerate(classes):
-            # copies of fewer classes may have fewer images, too; a whole one must be whole
+            # a copy with fewer classes may also have fewer images; a full copy must be complete
             if counts[label] == 0 or (len(classes) == N_CLASSES and counts[label] != n):
                 raise UserError(
                     f"{tree.where(place)} has {counts[label]} images of {wnid}, expected {n}: "
-                    "the copy is not whole; copy or unpack it anew"
+                    "the copy is not complete; copy or unpack it again"
                 )
     return Listing(classes, train, test)
 
 
 def _classes(tree: Tree) -> tuple[str, ...]:
-    """The classes that `wnids.txt` lists, sorted; `train` has just these folders."""
+    """Return the sorted classes of `wnids.txt`; `train` must have exactly these folders."""
     listed = _lines(tree, "wnids.txt")
     where = tree.where("wnids.txt")
     twice = {wnid for wnid, n in Counter(listed).items() if n > 1}
@@ -171,13 +171,13 @@ def _classes(tree: Tree) -> tuple[str, ...]:
         raise UserError(
             f"{tree.where('train')} has other classes than {where} (only in train: "
             f"{few(folders - set(listed))}; only in wnids.txt: {few(set(listed) - folders)}): copy "
-            "or unpack it anew, or mend wnids.txt"
+            "or unpack it again, or correct wnids.txt"
         )
     return tuple(sorted(listed))
 
 
 def _annotated(tree: Tree, classes: set[str]) -> dict[str, str]:
-    """The classes of the images of `val`, by file name; each image is annotated once."""
+    """Return the classes of the images of `val`, by file name; each image is annotated once."""
     where = tree.where("val/val_annotations.txt")
     annotated: dict[str, str] = {}
     for line in _lines(tree, "val/val_annotations.txt"):
@@ -192,9 +192,9 @@ def _annotated(tree: Tree, classes: set[str]) -> dict[str, str]:
     images = set(tree.names("val/images"))
     if images != annotated.keys():
         raise UserError(
-            f"{where} tells of other images than val/images has (only annotated: "
+            f"{where} lists other images than val/images has (only annotated: "
             f"{few(annotated.keys() - images)}; only in val/images: "
-            f"{few(images - annotated.keys())}): copy or unpack it anew"
+            f"{few(images - annotated.keys())}): copy or unpack it again"
         )
     return annotated
 
@@ -205,21 +205,21 @@ def _lines(tree: Tree, name: str) -> list[str]:
 
 
 def _read(tree: Tree, images: Sequence[Listed]) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8, (N, 64, 64, 3), and labels, int64, (N,): one array, filled in order."""
+    """Return images, uint8, (N, 64, 64, 3), and labels, int64, (N,)."""
     import numpy as np
 
     pixels = np.empty((len(images), SIDE, SIDE, 3), dtype=np.uint8)
-    said = time.monotonic()
+    logged = time.monotonic()
     for done, (row, image) in enumerate(zip(pixels, images, strict=True)):
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - logged >= PROGRESS_SECONDS:
+            logged = time.monotonic()
             log.info("%d of %d images are read", done, len(images))
         row[:] = _pixels(tree, image.name)
     return pixels, np.array([image.label for image in images], dtype=np.int64)
 
 
 def _pixels(tree: Tree, name: str) -> np.ndarray:
-    """One image, uint8, (64, 64, 3)."""
+    """Return one image, uint8, (64, 64, 3)."""
     import numpy as np
     from PIL import Image
 
@@ -232,6 +232,6 @@ def _pixels(tree: Tree, name: str) -> np.ndarray:
     if image.size != (SIDE, SIDE):
         raise UserError(
             f"{tree.where(name)} has {image.width}x{image.height} pixels, expected {SIDE}x{SIDE}: "
-            "copy or unpack it anew, or take `source: image_folder` for other images"
+            "copy or unpack it again, or use `source: image_folder` for other images"
         )
     return np.asarray(image)
