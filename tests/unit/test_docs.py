@@ -86,16 +86,6 @@ def test_every_heading_that_a_page_leads_to_exists(root, page):
         assert heading in slugs | {*re.findall(r'<a name="([\w-]+)">', text)}, f"{target}#{heading}"
 
 
-COMING = ("soteacher/methods.py",)
-"""Files that the code map names before they exist."""
-KINDS = tuple(
-    f"soteacher/{room}/{block}s/"
-    for room in ("study/kinds", "report")
-    for block in ("table", "figure")
-)
-"""Folders with one file per kind of table or figure."""
-
-
 @pytest.fixture(scope="module")
 def code_map(root):
     return (root / "docs/code-map.md").read_text()
@@ -153,11 +143,7 @@ def test_every_file_and_name_of_the_code_map_exists(root):
             file = root / path.replace("<kind>", kind)
             if not file.exists() or (name and name not in defined(file)):
                 missing.append(str(file.relative_to(root)) + (f":{name}" if name else ""))
-    of_kinds = () if (root / "soteacher/study/kinds").is_dir() else KINDS
-    unexpected = [text for text in missing if not text.startswith((*COMING, *of_kinds))]
-    assert unexpected == []
-    if missing:
-        pytest.xfail(f"not here yet: {', '.join(missing)}")
+    assert missing == []
 
 
 def test_the_code_map_has_every_room_in_the_order_of_imports(code_map):
