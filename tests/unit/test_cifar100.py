@@ -279,7 +279,7 @@ def test_an_archive_with_other_bytes_in_it_is_one_clear_error(official, archive)
 def test_an_archive_without_one_of_the_files_is_one_clear_error(official, archive):
     some = {name: data for name, data in MEMBERS.items() if name != "meta"}
     archive.write_bytes(official(tar_of(in_top(some))))
-    assert f"the file meta of {archive} is missing; put the official one" in refusal(archive)
+    assert f"the file meta of {archive} is missing; put the official file" in refusal(archive)
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "cifar-100-python/../../escaped"])

@@ -155,7 +155,9 @@ def test_only_turned_views_change_a_student_s_stream(study):
 def test_earlier_teachers_must_be_kept(study):
     study["distillers"]["rco"] = {"anchors": 4}
     said = refusal(study)
-    assert said.startswith("table6: rco learns from digits/wrn_10_2/standard/seed0")
+    assert said.startswith(
+        "table6: rco learns from the checkpoints of digits/wrn_10_2/standard/seed0"
+    )
     assert "epochs 1, 2, 3, 4, but its recipe keeps every 2 of 4 epochs" in said
     study["recipes"]["short"]["keep_every"] = 0
     assert "keeps only epoch 4, the last; set `keep_every`" in refusal(study)
