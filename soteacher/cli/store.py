@@ -61,7 +61,7 @@ def run_prune(options: argparse.Namespace) -> None:
     linked_from = (links.get(run.path.name) for run in unneeded_runs(runs, plans))
     for study, n in Counter(filter(None, linked_from)).items():
         print(
-            f"kept {n} unneeded runs, because results/{study} links to them; to delete them, also "
+            f"unneeded runs kept, because results/{study} links to them: {n}; to delete them, also "
             f"give that study's file, or delete results/{study}"
         )
     missing = {run.path.name: run.methods_missing[0] for run in runs if run.methods_missing}

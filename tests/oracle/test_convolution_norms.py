@@ -232,7 +232,7 @@ def test_layers_of_other_kinds_add_nothing():
 
 
 def test_a_network_without_a_counted_layer_is_refused_with_what_to_do():
-    message = "no layer .* expected a Conv2d, a Linear or a batch norm .*; leave the term out"
+    message = "no layer .* expected a Conv2d, a Linear or a batch norm .*; remove the term"
     with pytest.raises(UserError, match=message):
         lipschitz_sum(nn.Sequential(nn.Embedding(2, 2), nn.BatchNorm2d(2, affine=False)))
 

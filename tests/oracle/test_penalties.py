@@ -188,9 +188,9 @@ def test_what_does_not_fit_is_refused_in_one_line():
         penalty(torch.zeros(2, 4), torch.arange(2), 0)
     with pytest.raises(UserError, match=r"expected logits \(B, K\) and indices \(B,\)"):
         penalty(torch.zeros(2, K), torch.arange(3), 0)
-    with pytest.raises(UserError, match="move it there once"):
+    with pytest.raises(UserError, match="move the penalty once"):
         penalty(torch.zeros(2, K, device="meta"), torch.arange(2), 0)
-    with pytest.raises(UserError, match="epoch 4 of 4: expected 0 to 3, since epochs count from 0"):
+    with pytest.raises(UserError, match="epoch 4 of 4: expected 0 to 3, because epochs"):
         penalty(torch.zeros(2, K), torch.arange(2), EPOCHS)
     assert not penalty.seen.any()
     ranking = CorrectnessRankingPenalty(N)

@@ -143,7 +143,7 @@ def test_a_slot_that_cannot_be_made_is_one_line(machine, tmp_path, monkeypatch):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setattr(slots, "_gpus", lambda: GPUS)
     monkeypatch.setattr(slots.tempfile, "gettempdir", lambda: str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"cannot take a slot of a GPU: .*No such file"):
+    with pytest.raises(UserError, match=r"cannot take a GPU slot: .*No such file"):
         slots.take(1)
     monkeypatch.setattr(slots.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "soteacher-gpu-slots" / f"{GPUS[0]}.0").mkdir(parents=True)

@@ -236,7 +236,7 @@ def test_sigterm_saves_the_state_at_once_and_the_next_start_goes_on_from_there(s
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     _, epoch, step = next(iter(after.values()))
-    assert f"attempt 2, going on from main epoch {epoch + 1} step {step + 1}" in said
+    assert f"attempt 2, resuming from main epoch {epoch + 1} step {step + 1}" in said
     assert read_json(shop.path / "out.json", "the manifest") == straight.teachers
 
 

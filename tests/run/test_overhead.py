@@ -134,7 +134,9 @@ def test_a_recipe_of_one_epoch_is_timed_in_it(lab, monkeypatch):
 
 
 def test_an_epoch_of_one_step_is_refused(lab, monkeypatch):
-    with pytest.raises(UserError, match="an epoch of wrn_10_2 on 'few' is one step, of at most 64"):
+    with pytest.raises(
+        UserError, match="an epoch of wrn_10_2 on 'few' has one step, of at most 64"
+    ):
         TimedNetwork(lab, monkeypatch, steps=1, recipe=SHORT | {"batch": 64})
 
 

@@ -255,7 +255,7 @@ def test_a_disk_that_takes_no_note_of_a_failure_hides_nothing(desk, add_part, mo
     with pytest.raises(UserError, match="1 of 2 runs failed"):
         desk.lab.run(of_role(plan, "student"))
     assert "RuntimeError: there is trouble" in caplog.text
-    assert "that it failed is not noted: cannot write: No space left" in caplog.text
+    assert "the failure could not be recorded: cannot write: No space left" in caplog.text
     assert sorted(names(survey(plan)).values()) == ["done", "done", "stopped"]
 
 
@@ -269,8 +269,7 @@ def test_a_killed_run_is_stopped_at_its_last_state_and_counted_when_resumed(desk
         "teachers (1): 1 stopped",
         "students (1): 1 waiting",
         "",
-        f"stopped   {teacher.id}  stopped at epoch 2/3, goes on when the same command is run  "
-        f"[{HOST}]",
+        f"stopped   {teacher.id}  stopped at epoch 2/3, rerun the same command to resume  [{HOST}]",
     ]
     desk.lab.run([teacher])
     assert desk.say("status", "small.yaml").splitlines() == [
@@ -344,7 +343,7 @@ def test_a_run_in_training_tells_its_epoch_its_rate_and_the_time_left(desk, look
         assert line.startswith(f"running   {teacher.id}  epoch {at.epoch + 1}/3, ")
         if at.epoch == 0:
             assert rate is None and state.facts["seconds_left"] is None
-            assert line.endswith(f"its rate is known at the end of its first epoch  [{HOST}]")
+            assert line.endswith(f"the rate is known after the first epoch  [{HOST}]")
         else:
             assert 0 <= state.facts["seconds_left"] <= images / rate
             assert f" {rate:.0f} images/s, about " in line and line.endswith(f" s left  [{HOST}]")

@@ -171,7 +171,7 @@ def test_an_unknown_run_is_refused_with_the_nearest_id(desk, all_trained, caplog
     said = desk.refused("forget", "few/wrn_10_2/standrd/seed0", *YES, caplog=caplog)
     assert said == (
         "the store has no run 'few/wrn_10_2/standrd/seed0'; expected an id, or at least 8 digits "
-        "of a fingerprint, as `soteacher store list` tells them; "
+        "of a fingerprint, as `soteacher store list` shows them; "
         "did you mean 'few/wrn_10_2/standard/seed0'?"
     )
     few = desk.lab.folder(all_trained[0]).fingerprint[:7]
@@ -185,8 +185,8 @@ def test_if_one_of_the_runs_is_in_training_nothing_is_deleted(desk, all_trained,
     with desk.lab.folder(student).lock():
         said = desk.refused("forget", student.teacher.id, *YES, caplog=caplog)
         assert said == (
-            f"{student.id} is in use by {files.process()}: stop that, or wait for its end; "
-            "nothing was deleted"
+            f"{student.id} is in use by {files.process()}: stop that process, or wait until "
+            "it ends; nothing was deleted"
         )
     lock = desk.lab.folder(student).path / "lock"
     assert {k: v for k, v in files_of(desk.lab).items() if k != lock}.items() <= before.items()
@@ -263,7 +263,7 @@ def test_pruning_leaves_alone_what_is_in_training_and_what_that_needs(desk, all_
     desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
     with desk.lab.folder(busy).lock():
         said = desk.say("store", "prune", "one.yaml", "--yes")
-    assert f"left alone, in use by {files.process()}: {busy.id}\n" in said
+    assert f"kept {busy.id}, because it is in use by {files.process()}\n" in said
     gone = f"{busy.teacher.id}/wrn_10_1/kd"
     assert held(desk.lab) == {*family(busy.teacher), *family(all_trained[1])} - {gone}
 
@@ -335,11 +335,11 @@ def test_runs_that_results_of_other_studies_link_to_are_left_alone(desk, all_tra
     publish(manifest, results / "runs/students/a.json", results / "students", desk.lab.store)
     desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
     said = desk.say("store", "prune", "one.yaml", "--yes")
-    assert "left alone, results/other links to them: 1 of the runs" in said
+    assert "unneeded runs kept, because results/other links to them: 1;" in said
     gone = f"{linked.teacher.id}/wrn_10_1/kd"
     assert held(desk.lab) == {*family(linked.teacher), *family(all_trained[1])} - {gone}
     desk.study("other", teachers={"standard": {}}, distillers={"kd": {}})
-    assert "left alone" not in desk.say("store", "prune", "one.yaml", "other.yaml", "--yes")
+    assert "kept" not in desk.say("store", "prune", "one.yaml", "other.yaml", "--yes")
     assert held(desk.lab) == family(all_trained[1])
 
 

@@ -46,7 +46,7 @@ def test_a_state_that_cannot_be_written_once_ends_no_training(lab, monkeypatch, 
     monkeypatch.setattr(RunFolder, "save_state", unreliable)
     assert lab.run(teachers, save_every=0) == expected
     assert len(calls) > 4
-    assert "its state is not saved, training goes on: cannot write" in caplog.text
+    assert "the state is not saved, training continues: cannot write" in caplog.text
 
 
 def test_what_killed_writers_left_is_removed_by_the_next_owner(lab):
@@ -109,5 +109,5 @@ def test_a_state_of_another_version_is_refused_with_what_to_do(lab, kill, monkey
     with pytest.raises(RunsFailed):
         lab.run([run])
     why = lab.folder(run).failure()["why"]
-    assert "was saved by another version of soteacher: it lacks buffer.1.more; delete" in why
+    assert "is from another version of soteacher: it lacks buffer.1.more; delete" in why
     assert f"`soteacher forget {lab.folder(run).path.name[:12]}`" in why

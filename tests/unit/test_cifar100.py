@@ -234,7 +234,10 @@ def test_even_an_official_pickle_may_name_nothing_but_arrays(folder, official, t
     evil = b"cos\nsystem\n(S'touch %s/pwned'\ntR." % str(tmp_path).encode()
     official(members=MEMBERS | {"test": evil})
     (folder / "cifar-100-python/test").write_bytes(evil)
-    assert refusal(folder) == "a file of CIFAR-100 is refused: it asks for os.system"
+    assert (
+        refusal(folder)
+        == "a file of CIFAR-100 is refused: it needs os.system; use the official file"
+    )
     assert not (tmp_path / "pwned").exists()
 
 
@@ -249,7 +252,8 @@ def test_a_copy_that_is_cut_short_is_refused(archive, n):
     archive.write_bytes(ARCHIVE[:n])
     assert refusal(archive) == (
         f"{archive} is not the official cifar-100-python.tar.gz: it has {n} bytes, expected "
-        f"{len(ARCHIVE)}; leave `path` out to download that, or unpack yours and give its folder"
+        f"{len(ARCHIVE)}; remove `path` to download the official file, or unpack this one and "
+        "set `path` to the folder"
     )
 
 
@@ -262,8 +266,8 @@ def test_a_copy_with_other_bytes_is_refused(archive):
 def test_an_archive_that_ends_early_is_one_clear_error(official, archive, n):
     archive.write_bytes(official(ARCHIVE[:n]))
     text = refusal(archive)
-    assert text.startswith(f"the archive {archive} is damaged or cut short (")
-    assert text.endswith("; take another copy")
+    assert text.startswith(f"the archive {archive} is damaged or truncated (")
+    assert text.endswith("; use another copy")
 
 
 def test_an_archive_with_other_bytes_in_it_is_one_clear_error(official, archive):
@@ -275,21 +279,21 @@ def test_an_archive_with_other_bytes_in_it_is_one_clear_error(official, archive)
 def test_an_archive_without_one_of_the_files_is_one_clear_error(official, archive):
     some = {name: data for name, data in MEMBERS.items() if name != "meta"}
     archive.write_bytes(official(tar_of(in_top(some))))
-    assert f"the file meta of {archive} is missing; put the official one" in refusal(archive)
+    assert f"the file meta of {archive} is missing; put the official file" in refusal(archive)
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "cifar-100-python/../../escaped"])
 def test_an_archive_whose_files_would_leave_its_folder_is_refused(official, archive, name):
     archive.write_bytes(official(tar_of({**in_top(MEMBERS), name: b"out"})))
     text = refusal(archive)
-    assert f"it holds a file that would lie outside its folder ({name}); take another" in text
+    assert f"it contains a file outside its folder ({name}); use another" in text
 
 
 @pytest.mark.parametrize("name", ["cifar-100-python/train", "cifar-100-python/other"])
 def test_an_archive_with_links_is_refused(official, archive, name):
     members = {**in_top(MEMBERS), name: b"/etc/passwd"}
     archive.write_bytes(official(tar_of(members, links=[name])))
-    assert f"it holds a link or device ({name}); take another copy" in refusal(archive)
+    assert f"it contains a link or device ({name}); use another copy" in refusal(archive)
 
 
 # class folders
@@ -333,12 +337,14 @@ def test_class_folders_with_less_than_all_are_refused_and_pointed_to_image_folde
         "CIFAR-100 has 6 training and 4 test images of 32x32 pixels in 2 classes"
     )
     assert f"{small} has 5 training and 4 test images of 32x32 pixels in 2 classes" in text
-    assert text.endswith("give all of it, or take `source: image_folder` for other images")
+    assert text.endswith("give the whole data set, or use `source: image_folder` for other images")
 
 
 def test_class_folders_with_unequal_classes_are_refused(small):
     (small / "train/ant/0.png").rename(small / "train/fox/9.png")
-    assert "in 2 classes, not equally many of each: give all of it" in refusal(small)
+    assert "in 2 classes, with different numbers of images per class: give the whole" in refusal(
+        small
+    )
 
 
 def test_images_of_another_size_are_refused(small):
@@ -354,7 +360,9 @@ def test_images_of_another_size_are_refused(small):
 def test_a_path_with_nothing_there_is_told_with_where_it_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = refusal("no/such")
-    assert text.startswith(f"there is nothing at no/such (from {tmp_path}): mend `path`, or leave ")
+    assert text.startswith(
+        f"no/such does not exist (working directory: {tmp_path}): correct `path`, or remove "
+    )
 
 
 def test_a_folder_of_something_else_is_told_what_is_expected(tmp_path):
@@ -364,7 +372,7 @@ def test_a_folder_of_something_else_is_told_what_is_expected(tmp_path):
 
 def test_a_home_folder_that_nobody_has_is_told():
     text = refusal("~nobody-of-that-name/cifar")
-    assert text.startswith("no home folder is known for '~nobody-of-that-name' of '~nobody")
+    assert text.startswith("cannot find the home folder '~nobody-of-that-name' of '~nobody")
 
 
 def study_of(wide, **settings):

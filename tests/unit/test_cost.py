@@ -249,7 +249,7 @@ def test_without_a_rate_there_is_no_time_and_a_line_says_how_to_get_one():
     assert found["all"]["seconds"] is None
     assert found["blocks"][0]["seconds"] is None
     last = to_text(found).splitlines()[-1]
-    assert "No finished run tells how long teachers and students take" in last
+    assert "The time of teachers and students is unknown" in last
     assert "--rate TFLOP/s" in last
 
 
@@ -337,7 +337,7 @@ def test_a_network_without_a_finished_run_takes_the_rate_of_its_role():
     found = rates(Forecast(study))
     assert found == dict.fromkeys([("teacher", "wrn_16_2"), ("teacher", "wrn_40_2")], TEACHER / 10)
     assert "wrn_40_2, 8x8: " in to_text(facts(pairs=pairs))
-    assert "(as other teachers)" in to_text(facts(pairs=pairs))
+    assert "(median of the other teachers)" in to_text(facts(pairs=pairs))
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_the_plan_command_says_what_the_demo_costs(root):
     assert ["to", "train", *row] in lines
     said = "Not counted: overhead, which times a few training steps and trains no run."
     assert said in done.stdout.splitlines()
-    last = "Time: 2 training processes at once, at the stated 10 GFLOP/s each."
+    last = "Time: 2 training processes at once, at the given 10 GFLOP/s each."
     assert done.stdout.splitlines()[-1] == last
 
 
@@ -436,7 +436,7 @@ def test_an_impossible_rate_is_refused_with_one_line(root, asked):
     assert done.returncode == 2
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
-    assert "--rate must be a number above 0 and --parallel a whole number above 0" in line
+    assert "expected a number above 0 for --rate and a whole number above 0 for --parallel" in line
 
 
 def test_whoever_reads_no_further_ends_the_command_quietly(root):

@@ -156,10 +156,12 @@ def test_only_turned_views_change_a_student_s_stream(study):
 def test_earlier_teachers_must_be_kept(study):
     study["distillers"]["rco"] = {"anchors": 4}
     said = refusal(study)
-    assert said.startswith("table6: rco learns from digits/wrn_10_2/standard/seed0")
-    assert "epochs 1, 2, 3, 4, but its recipe keeps the weights of every 2 of its 4" in said
+    assert said.startswith(
+        "table6: rco learns from the checkpoints of digits/wrn_10_2/standard/seed0"
+    )
+    assert "epochs 1, 2, 3, 4, but its recipe keeps every 2 of 4 epochs" in said
     study["recipes"]["short"]["keep_every"] = 0
-    assert "keeps the weights of the last of its 4 only; set keep_every" in refusal(study)
+    assert "keeps only epoch 4, the last; set `keep_every`" in refusal(study)
     study["recipes"]["short"]["keep_every"] = 1
     expand(read(study))
     study["distillers"]["rco"] = {"anchors": 9}  # the first would be of epoch 0

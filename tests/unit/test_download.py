@@ -228,7 +228,7 @@ def test_a_server_that_always_cuts_at_one_place_is_given_up_and_the_part_kept(se
         f"bytes ({download.TRIES} times); 300000 of {SIZE} bytes are kept in {folder}/data.bin.part"
     )
     assert text.endswith(
-        "try again, set `url` to a mirror of the same bytes, or `path` to a copy of your own"
+        "try again, set `url` to a mirror of the same file, or set `path` to a local copy"
     )
     assert server.requests == download.TRIES + 1
     server.answers = []
@@ -240,7 +240,9 @@ def test_a_server_that_always_cuts_at_one_place_is_given_up_and_the_part_kept(se
 def test_a_server_that_stalls_for_good_is_given_up(server, folder, monkeypatch):
     monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
     server.answers = [("silent",)] * 20
-    assert "nothing came for 0.1 seconds (4 times); try again" in refusal(server.url, folder)
+    assert "the server sent nothing for 0.1 seconds (4 times); try again" in refusal(
+        server.url, folder
+    )
 
 
 @pytest.mark.parametrize("code", [403, 404, 410])
@@ -279,7 +281,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(server, folde
     part_of(folder, CONTENT[:10])
     server.answers = [("other", other), ("other", other)]
     text = refusal(server.url, folder)
-    assert f"it has {SIZE + n} bytes there, {SIZE} expected" in text
+    assert f"the server's file has {SIZE + n} bytes, expected {SIZE}" in text
     assert (folder / "data.bin.part").read_bytes() == CONTENT[:10]
     assert server.requests == 1
 
@@ -287,7 +289,9 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(server, folde
 def test_a_file_that_turns_out_longer_is_refused_and_not_kept(server, folder):
     server.content = CONTENT + b"x"
     server.answers = [("unmeasured",)]
-    assert f"more than {SIZE} bytes came: another file" in refusal(server.url, folder)
+    assert f"the server sent more than {SIZE} bytes: it is another file" in refusal(
+        server.url, folder
+    )
     assert not (folder / "data.bin.part").exists()
 
 
@@ -302,7 +306,7 @@ def test_wrong_bytes_are_told_deleted_and_not_gone_on_with(server, folder):
     server.answers = [("other", wrong)]
     text = refusal(server.url, folder)
     found = hashlib.md5(wrong).hexdigest()
-    assert text.startswith(f"what {server.url} sent is not data.bin: its md5 is {found}, expected ")
+    assert text.startswith(f"{server.url} sent a file that is not data.bin: its md5 is {found}, ")
     assert ARCHIVE.md5 in text and "set `url`" in text and "`path`" in text
     assert not (folder / "data.bin.part").exists()
     fetch(ARCHIVE, server.url, folder)
@@ -315,7 +319,7 @@ def test_a_full_disk_is_told_and_what_was_received_stays(server, folder):
     part = folder / "data.bin.part"
     part.symlink_to("/dev/full")
     text = refusal(server.url, folder)
-    assert text.startswith(f"cannot write {part}: No space left on device; make room or allow it")
+    assert text.startswith(f"cannot write {part}: No space left on device; free disk space")
     part.unlink()
     fetch(ARCHIVE, server.url, folder)
     check_whole(folder)
@@ -331,7 +335,7 @@ def test_a_disk_that_fills_up_keeps_the_part(server, folder):
         try:
             fetch(ARCHIVE, server.url, folder)
         except UserError as error:
-            assert f"500000 of {SIZE} bytes are kept in {folder}/data.bin.part; make" in str(error)
+            assert f"500000 of {SIZE} bytes are kept in {folder}/data.bin.part; free" in str(error)
             os._exit(7)
 
     child = multiprocessing.get_context("fork").Process(target=limited)
@@ -354,7 +358,7 @@ def test_a_mirror_on_this_machine_that_is_not_there_is_told_at_once(tmp_path, fo
 def test_addresses_that_are_neither_of_the_web_nor_of_files_are_refused(folder, url):
     assert refusal(url, folder) == (
         f"cannot download data.bin from {url!r}: expected an address that begins with http://, "
-        "https:// or file:// and has no spaces; mend `url`"
+        "https:// or file:// and has no spaces; correct `url`"
     )
     assert not folder.exists()
 

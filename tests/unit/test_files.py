@@ -80,8 +80,8 @@ def test_a_full_disk_is_told_with_what_to_do_and_leaves_the_old_file(kept, monke
     with pytest.raises(UserError) as caught:
         files.write(kept, content)
     text = str(caught.value)
-    assert text.startswith(f"cannot write {kept}: No space left on device; make room ")
-    assert "run the same command again" in text
+    assert text.startswith(f"cannot write {kept}: No space left on device; free disk space")
+    assert "rerun the same command" in text
     assert "\n" not in text
     assert kept.read_text() == "old"
     assert names_in(kept.parent) == ["kept.txt"]

@@ -277,15 +277,15 @@ def test_png_images_of_16_bits_are_refused_and_not_cut_to_8(folder, colour_type,
     path = folder / "train/cat/0.png"
     png_of_16_bits(path, colour_type, channels)
     text = refusal(folder, size=2)
-    assert text.startswith(f"8 bits a channel expected, but {path} has 16 or more, or floats")
-    assert "save it with 8" in text
+    assert text.startswith(f"{path} has 16 or more bits per channel, or floats")
+    assert "save it with 8 bits" in text
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_tiff_images_of_16_bits_or_floats_are_refused(folder, dtype):
     path = folder / "train/cat/3.tiff"
     save(path, pixels(1, (6, 6)).astype(dtype))
-    assert f"8 bits a channel expected, but {path} has 16 or more, or floats" in refusal(folder)
+    assert f"{path} has 16 or more bits per channel, or floats" in refusal(folder)
 
 
 # what is refused
@@ -294,8 +294,10 @@ def test_tiff_images_of_16_bits_or_floats_are_refused(folder, dtype):
 def test_a_missing_folder_is_refused_with_where_it_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = refusal("images/birds")
-    assert text.startswith(f"no folder of images at images/birds (from {tmp_path}); expected ")
-    assert "train/<class>/* and test/<class>/*" in text and text.endswith("mend `path`")
+    assert text.startswith(
+        f"images/birds is not a folder (working directory: {tmp_path}); expected "
+    )
+    assert "train/<class>/* and test/<class>/*" in text and text.endswith("correct `path`")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -310,7 +312,7 @@ def test_other_classes_for_training_than_for_testing_are_refused_by_name(folder)
         save(folder / f"train/new{k}/0.png", pixels(1))
     shutil.rmtree(folder / "train/cat")
     text = refusal(folder)
-    assert text.startswith(f"{folder} has other classes in train than in test ")
+    assert text.startswith(f"{folder} has different classes in train and in test ")
     assert "(only in train: new0, new1, new2, new3, new4 and 2 more; only in test: cat)" in text
     assert text.endswith("give both the same class folders")
 
@@ -321,14 +323,14 @@ def test_a_class_without_images_is_refused_by_its_folder(folder, split):
         path.rename(path.with_suffix(".txt"))
     text = refusal(folder)
     assert text.startswith(f"no image in the class folder {folder}/{split}/dog; expected files ")
-    assert ".png" in text and "add some, or take the class out" in text
+    assert ".png" in text and "add images, or remove the class" in text
 
 
 def test_a_single_class_is_refused(folder):
     for split in ("train", "test"):
         shutil.rmtree(folder / split / "dog")
     text = refusal(folder)
-    assert text.startswith(f"at least two classes expected in {folder}/train, found cat; ")
+    assert text.startswith(f"expected at least two classes in {folder}/train, got cat; ")
 
 
 @pytest.mark.parametrize("name", ["0.png", "0.jpg", "0.webp", "0.tif"])
@@ -340,7 +342,7 @@ def test_an_empty_or_truncated_image_is_refused_by_its_name(folder, name, kept):
     path.write_bytes(whole[: int(len(whole) * kept)])
     text = refusal(folder, size=6)
     assert text.startswith(f"cannot read the image {path} (")
-    assert text.endswith("put a whole one in its place, or take it out")
+    assert text.endswith("replace it with an intact copy, or remove it")
 
 
 def test_a_text_that_is_called_an_image_is_refused_by_its_name(folder):
@@ -363,8 +365,8 @@ def test_unequal_sizes_without_size_are_refused_with_both_images(folder, place):
     save(folder / place, pixels(1, (6, 8, 3)))
     text = refusal(folder)
     assert text.startswith(
-        f"images of one size expected, but {folder}/train/cat/0.png has 6x6 pixels and "
-        f"{folder}/{place} 8x6: give `size`"
+        f"{folder}/train/cat/0.png has 6x6 pixels and {folder}/{place} has 8x6; expected images of "
+        "one size: set `size`"
     )
 
 
@@ -573,7 +575,7 @@ def test_a_home_folder_may_be_written_with_a_tilde(folder, monkeypatch):
 
 @pytest.mark.parametrize("asked", ["content_key", "outline", "read"])
 def test_a_home_folder_that_nobody_has_is_one_clear_error(asked):
-    with pytest.raises(UserError, match=r"^no home folder is known for '~no-one-at-all' of '~no-"):
+    with pytest.raises(UserError, match=r"^cannot find the home folder '~no-one-at-all' of '~no-"):
         getattr(ImageFolder(path="~no-one-at-all/a"), asked)()
 
 

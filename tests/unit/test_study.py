@@ -150,7 +150,12 @@ BAD_VALUES = [
         ".recipes.demo",
         "expected epochs between 1 and 15 in `decay_at`",
     ),
-    ("recipes demo decay_at", [12, 10], ".recipes.demo", "expected rising epochs in `decay_at`"),
+    (
+        "recipes demo decay_at",
+        [12, 10],
+        ".recipes.demo",
+        "expected epochs in ascending order in `decay_at`",
+    ),
     ("recipes Slow", {}, ".recipes.Slow", NAME),
     ("data digits", "digits", ".data.digits", "expected a mapping; got 'digits'"),
     (

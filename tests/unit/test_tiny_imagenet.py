@@ -258,7 +258,7 @@ def test_a_class_without_a_folder_and_a_folder_without_a_class_are_refused_by_na
     (folder / "train/n02").rename(folder / "train/n09")
     text = refusal(folder)
     assert text.startswith(f"{folder}/train has other classes than {folder}/wnids.txt ")
-    assert "(only in train: n09; only in wnids.txt: n02): copy or unpack it anew" in text
+    assert "(only in train: n09; only in wnids.txt: n02): copy or unpack it again" in text
 
 
 @pytest.mark.parametrize("place", ["train/n02/images", "train/n02"])
@@ -276,7 +276,7 @@ def test_a_copy_of_fewer_classes_is_taken_only_if_it_is_meant(folder):
     with pytest.raises(UserError) as caught:
         TinyImagenet(path=str(folder)).read()
     assert str(caught.value) == (
-        f"{folder}/wnids.txt lists 3 classes, expected 200: say `classes: 3` if they are meant, or "
+        f"{folder}/wnids.txt lists 3 classes, expected 200: set `classes: 3` to use these, or "
         "give all of Tiny-ImageNet"
     )
     assert TinyImagenet(path=str(folder)).spec() == {}
@@ -294,7 +294,7 @@ def test_a_copy_of_all_classes_must_have_all_images(folder, monkeypatch):
     check_images(TinyImagenet(classes=3, path=str(folder)).read())
     (folder / "train/n03/images/n03_2.JPEG").unlink()
     text = refusal(folder)
-    assert text.startswith(f"{folder}/train has 2 images of n03, expected 3: the copy is not whole")
+    assert text.startswith(f"{folder}/train has 2 images of n03, expected 3: the copy is not ")
 
 
 def test_an_image_annotated_twice_is_refused(folder):
@@ -363,8 +363,8 @@ def test_a_local_archive_that_is_not_the_official_one_is_refused(archive, offici
     official(ARCHIVE + b"x")
     assert refusal(archive) == (
         f"{archive} is not the official {TOP}.zip: it has {len(ARCHIVE)} bytes, expected "
-        f"{len(ARCHIVE) + 1}; leave `path` out to download that, or unpack yours and give its "
-        "folder"
+        f"{len(ARCHIVE) + 1}; remove `path` to download the official file, or unpack this one "
+        "and set `path` to the folder"
     )
 
 
@@ -372,35 +372,35 @@ def test_a_local_archive_that_is_not_the_official_one_is_refused(archive, offici
 def test_an_archive_that_ends_early_is_one_clear_error(official, archive, n):
     archive.write_bytes(official(ARCHIVE[:n]))
     text = refusal(archive)
-    assert text.startswith(f"the archive {archive} is damaged or cut short (")
-    assert text.endswith("; take another copy")
+    assert text.startswith(f"the archive {archive} is damaged or truncated (")
+    assert text.endswith("; use another copy")
 
 
 def test_a_corrupted_member_is_one_clear_error(official, archive):
     at = ARCHIVE.index(b"wnids.txt") + 12
     archive.write_bytes(official(ARCHIVE[:at] + bytes(4) + ARCHIVE[at + 4 :]))
-    assert f"the archive {archive} is damaged or cut short (" in refusal(archive)
+    assert f"the archive {archive} is damaged or truncated (" in refusal(archive)
 
 
 @pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
 def test_an_archive_without_a_list_is_one_clear_error(official, archive, name):
     some = {known: data for known, data in COPY.items() if known != name}
     archive.write_bytes(official(zip_of(in_top(some))))
-    assert refusal(archive) == f"{archive} has no {TOP}/{name}; take another copy"
+    assert refusal(archive) == f"{archive} has no {TOP}/{name}; use another copy"
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", f"{TOP}/../../escaped", "..\\out"])
 def test_an_archive_whose_files_would_leave_its_folder_is_refused(official, archive, name):
     archive.write_bytes(official(zip_of({**in_top(COPY), name: b"out"})))
     text = refusal(archive)
-    assert text.startswith(f"{archive} is refused: it holds a file that would lie outside its ")
+    assert text.startswith(f"{archive} is refused: it contains a file outside its folder ")
 
 
 def test_an_archive_with_links_is_refused(official, archive):
     name = f"{TOP}/val/images/val_0.JPEG"
     members = {**in_top(COPY), name: b"/etc/passwd"}
     archive.write_bytes(official(zip_of(members, links=[name])))
-    assert f"it holds a link or device ({name}); take another copy" in refusal(archive)
+    assert f"it contains a link or device ({name}); use another copy" in refusal(archive)
 
 
 # where it lies
@@ -409,7 +409,7 @@ def test_an_archive_with_links_is_refused(official, archive):
 def test_a_folder_of_something_else_is_told_what_is_expected(tmp_path):
     text = refusal(tmp_path)
     assert text.startswith(f"no Tiny-ImageNet in {tmp_path}; expected wnids.txt, train/<wnid>/")
-    assert f"leave it out to download {TOP}.zip" in text
+    assert f"remove it to download {TOP}.zip" in text
 
 
 def test_two_copies_in_one_folder_are_refused(folder):
@@ -418,7 +418,7 @@ def test_two_copies_in_one_folder_are_refused(folder):
 
 
 def test_a_path_with_nothing_there_is_told(tmp_path):
-    assert refusal(tmp_path / "no").startswith(f"there is nothing at {tmp_path}/no (from ")
+    assert refusal(tmp_path / "no").startswith(f"{tmp_path}/no does not exist (working ")
 
 
 def test_a_study_says_where_the_images_are_and_no_spec_does(wide):

@@ -145,10 +145,10 @@ def test_what_was_made_is_verified(whole):
     assert "tables/table1.csv: 4 cells made again" in said
     assert "figures/figure1.csv: 8 values made again" in said
     *_, all_are, last = said.splitlines()
-    assert all_are.endswith("all values are what the records of their runs give")
-    assert "without --study, it was not checked whether the study still asks for these" in last
+    assert all_are.endswith("all results agree with the records of their runs")
+    assert "not checked: whether these are the tables and figures of the study" in last
     said = whole.soteacher("verify", "results/tiny", *GIVEN)
-    assert said.splitlines()[-1].endswith("all values are what the records of their runs give")
+    assert said.splitlines()[-1].endswith("all results agree with the records of their runs")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_changed_number_is_found_by_its_place(whole, path, column):
     rewrite(whole.path / "results/tiny" / path, change)
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert f"{path}, row 2, {column}: " in said
-    assert "1 difference from what the records of the runs give" in said
+    assert "1 difference between the results and the records of the runs" in said
 
 
 def test_a_changed_measure_is_found(whole):
@@ -212,7 +212,7 @@ def test_a_deleted_cell_a_changed_text_and_a_deleted_line_are_found(whole, study
     assert "tables/table4.csv: has other rows or columns" in said
     assert "tables/table3.md: is not what the records give" in said
     assert "figures/figure1.csv: has other rows or columns" in said
-    assert "3 differences from what" in said
+    assert "3 differences between" in said
 
 
 def test_what_is_missing_is_found(whole):
@@ -291,7 +291,7 @@ def test_a_diverged_run_is_verified_too(tmp_path):
     assert "none (n = 0 of 1)" in table
     assert "diverged in epoch 1" in table
     said = place.soteacher("verify", "results/tiny")
-    assert "all values are what the records of their runs give" in said
+    assert "all results agree with the records of their runs" in said
 
 
 def test_tables_so_far_have_the_runs_that_are_finished(whole):

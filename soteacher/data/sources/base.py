@@ -140,4 +140,6 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         user = Path(path).parts[0]
-        raise UserError(f"'{user}' of '{path}' has no known home folder: correct `path`") from None
+        raise UserError(
+            f"cannot find the home folder '{user}' of '{path}': correct `path`"
+        ) from None
