@@ -1,8 +1,8 @@
 """The regularizers and distillers that soteacher ships.
 
-Tests ask for each of them a row in config/README.md and a place in config/study.schema.json. A method
-that is not listed here, as one that you are developing, needs neither. `make lint` runs this file: it
-compares the list with the files that git tracks, so that no method is shipped without them.
+Tests ask for each of them a row in config/README.md and a place in config/study.schema.json. A
+method that is not listed here, as one that you are developing, needs neither. `make lint` runs this
+file: it compares the list with the files that git tracks, so that no method is shipped without.
 """
 
 from __future__ import annotations
