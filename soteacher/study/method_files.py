@@ -78,31 +78,30 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
     module = ModuleType(module_name)
     module.__file__ = str(path.absolute())
     sys.modules[module_name] = module  # where pydantic looks up annotations
+    part: type | None = None
     try:
         exec(compile(code, module.__file__, "exec"), module.__dict__)
         part = registry.take(module_name)
-        if part is None:
-            raise UserError(f"{where}: {path} registers nothing; {REMEDY}")
-        if registry.kind_of(part) is None:
-            raise UserError(f"{where}: {path} registers {part.__name__}; {REMEDY}")
-        return part
     except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
         registry.take(module_name)
-        raise _refusal(error, path, where) from None
+        problem = _problem(error)
+    else:
+        if part is not None and registry.kind_of(part) is not None:
+            return part
+        problem = f" registers {part.__name__ if part else 'nothing'}; {REMEDY}"
+    del sys.modules[module_name]
+    raise UserError(f"{where}: {path}{problem}")
 
 
-def _refusal(error: BaseException, path: Path, where: str) -> UserError:
-    """One line for whatever the code of a file may raise."""
-    if isinstance(error, UserError):
-        return error
+def _problem(error: BaseException) -> str:
+    """What to say, after the path, of whatever the code of a file may raise."""
     if isinstance(error, registry.SecondPart):
-        return UserError(f"{where}: {path} registers more than one class; {REMEDY}")
+        return f" registers more than one class; {REMEDY}"
     if isinstance(error, SyntaxError):
         line = f", line {error.lineno}" if error.lineno else ""
-        return UserError(f"{where}: {path}{line}: {error.msg}; correct the file")
+        return f"{line}: {error.msg}; correct the file"
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return UserError(
-        f"{where}: {path} cannot be imported: {text}; correct the file (import torch from "
-        "soteacher.methods: a study is read without it)"
+    return (
+        f" cannot be imported: {text}; correct the file (import torch from soteacher.methods: "
+        "a study is read without it)"
     )

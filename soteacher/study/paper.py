@@ -125,9 +125,9 @@ def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:
 
 def _in_paper(kind: str, name: str) -> bool:
     """Whether a name is a method of the paper: its own class says so, not one it derives from."""
-    if name not in registry.names(kind):
+    if name not in registry.shipped(kind):
         return False
-    return bool(vars(registry.get(kind, name)).get("in_paper", False))
+    return bool(vars(registry.shipped_part(kind, name)).get("in_paper", False))
 
 
 def _data_of(network: str) -> str:

@@ -78,8 +78,8 @@ def weight_of(method):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_method_has_its_formula_or_a_test_file_of_its_own(name):
-    """A file of its own is for what a formula of one step cannot say, as a first stage."""
+def test_every_method_has_its_formula_or_its_own_test_file(name):
+    """Such a file is for what the formula of one step cannot say, as a first stage."""
     assert name in FORMULAS or Path(__file__).with_name(f"test_{name}.py").is_file()
     assert name in FORMULAS or name not in NAMES
     assert READS.get(name) != ("logits",) or name not in NAMES

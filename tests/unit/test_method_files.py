@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -214,7 +215,8 @@ def test_the_command_methods_lists_those_of_a_study_s_files(study, folder, capsy
     (folder / "study.yaml").write_text(json.dumps(study))
     main(["methods", "study.yaml"])
     printed = capsys.readouterr().out
-    assert "  near    Mean squared error of means of pooled features. [mine/near.py]" in printed
+    said = r"  near +Mean squared error of means of pooled features\. \[mine/near\.py\]"
+    assert re.search(said, printed)
     assert "flat" in printed.partition("Distillers")[0]
     main(["methods"])
     assert "mine/near.py" not in capsys.readouterr().out
