@@ -100,7 +100,7 @@ def held_by(folder: Path) -> str | None:
     """Return the process that holds the lock of a folder, as `locked` wrote it down, or None.
 
     The check holds a shared lock for an instant. Several checks do not block each other, and a
-    process that wants the lock in that instant tries again.
+    process that needs the lock in that instant tries again.
     """
     try:
         file = (folder / "lock").open()

@@ -82,7 +82,7 @@ def explain(error: ValidationError, where: str) -> str:
     if first["type"] == "missing":
         return f"{key}: missing; it must be given"
     # a value of a union type has one error for each branch: show the error of the branch that
-    # accepts the value's type, or whose inner values were read
+    # accepts the value's type, or the type of its inner values
     if "[key]" not in first["loc"]:
         key = next((inner for inner, _ in keyed_errors if inner.startswith(f"{key}.")), key)
     errors = [one for other, one in keyed_errors if other == key]

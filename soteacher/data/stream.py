@@ -29,7 +29,7 @@ class ImageChange(Protocol):
         """Change uint8 images, (B, H, W, 3), before they are normalised."""
 
     def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
-        """Change a batch whose images are normalised, and its targets."""
+        """Change a batch of normalised images, and its targets."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,6 @@ def test_the_first_stage_learns_on_one_batch():
 def test_another_number_of_stages_is_refused_in_one_line():
     fewer = {name: shape for name, shape in STUDENT.items() if "stage3" not in name}
     with pytest.raises(
-        UserError, match=r"the same number of stages.* ends with stage3; .* with stage2$"
+        UserError, match=r"the same number of stages.* ends with stage3, .* with stage2$"
     ):
         started("ft", site_of(SAME_SIZE, fewer))

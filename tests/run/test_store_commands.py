@@ -310,7 +310,7 @@ def test_studies_of_different_stores_are_not_pruned_together(desk, caplog):
     desk.study("one")
     desk.study("two", False, store="elsewhere")
     said = desk.refused("store", "prune", "one.yaml", "two.yaml", "--yes", caplog=caplog)
-    assert said.startswith("the studies have different stores, ")
+    assert said.startswith("the studies have different stores (")
 
 
 def test_a_folder_that_a_kill_left_without_any_file_of_its_own_breaks_nothing(desk, all_trained):
