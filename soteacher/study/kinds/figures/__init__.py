@@ -1,1 +1,1 @@
-"""The kinds of figures. Each file defines the settings, title, meaning, checks and points of one."""
+"""The kinds of figures. Each file defines one: its settings, title, meaning, checks and points."""

@@ -1,1 +1,1 @@
-"""The kinds of tables. Each file defines the settings, title, meaning, checks and cells of one."""
+"""The kinds of tables. Each file defines one: its settings, title, meaning, checks and cells."""

@@ -92,7 +92,7 @@ class OverheadTable(NetworkBlock):
                 if isinstance(part, ImageChange):
                     raise UserError(
                         f"{where}.teachers: expected methods that train on the same batches, because "
-                        f"the table compares their times; '{name}' of '{method}' changes the images"
+                        f"the table times them; '{name}' of '{method}' changes the images"
                     )
 
     def content(self, expansion: Expansion, name: str) -> StepTimes:
