@@ -60,7 +60,9 @@ def _facts(
 ) -> list[str]:
     """Return the counts of runs by status, and a sentence if none is the paper's experiment."""
     listed = (block["runs"] for block in summary["figures"].values())
-    statuses = {folder.partition("/")[2]: "not finished" for folders in listed for folder in folders}
+    statuses = {
+        folder.partition("/")[2]: "not finished" for folders in listed for folder in folders
+    }
     for _, drawn in figures.values():
         statuses |= {run: "done" for runs in drawn["runs"].dropna() for run in runs.split()}
     for table in tables.values():
@@ -72,8 +74,8 @@ def _facts(
     blocks = [*summary["tables"].values(), *summary["figures"].values()]
     if all(block["papers"] == "none" for block in blocks):
         facts.append(
-            "None of these runs is the paper's experiment; differences from the paper are listed "
-            "under each table and figure."
+            "Nothing here is the paper's experiment; differences from the paper are listed under "
+            "each table and figure."
         )
     return facts
 

@@ -52,11 +52,11 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     """
     manifests = _manifests(results, plan)
     entries = _entries(manifests)
-    found = _measured(entries, results / "data", store)
+    measures = _measured(entries, results / "data", store)
     log.info("%s: all files of %d runs match their hashes", results, len(entries))
-    differing = _of_measures(results / "measures", manifests, found)
+    differing = _of_measures(results / "measures", manifests, measures)
     for part, compare in (("tables", _of_table), ("figures", _of_figure)):
-        for name, records in _records(results, part, plan, found[""]).items():
+        for name, records in _records(results, part, plan, measures[""]).items():
             stem = results / part / name
             if not records:
                 differing.append(
@@ -64,9 +64,11 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
                     "pass the study file with --study"
                 )
             elif not stem.with_suffix(".csv").is_file():
-                differing.append(f"{stem}.csv: missing; rerun the same snakemake command to recreate it")
+                differing.append(
+                    f"{stem}.csv: missing; rerun the same snakemake command to recreate it"
+                )
             else:
-                fewest: list[str] = min((compare(stem, one, found) for one in records), key=len)
+                fewest: list[str] = min((compare(stem, one, measures) for one in records), key=len)
                 differing += fewest
     return differing
 
@@ -131,16 +133,18 @@ def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) 
     return {kind: pd.concat(parts, ignore_index=True) for kind, parts in frames.items()}
 
 
-def _of_measures(folder: Path, manifests: Manifests, found: Frames) -> list[str]:
+def _of_measures(folder: Path, manifests: Manifests, measures: Frames) -> list[str]:
     differing = []
     for path, manifest in manifests.items():
-        for kind, frame in found.items():
+        for kind, frame in measures.items():
             known = folder / path.parent.name / f"{path.stem}{kind}.csv"
             if not known.is_file():
-                differing.append(f"{known}: missing; rerun the same snakemake command to recreate it")
+                differing.append(
+                    f"{known}: missing; rerun the same snakemake command to recreate it"
+                )
                 continue
-            again = frame[frame["run"].isin(manifest["runs"])]
-            differing += _differences(str(known), read_csv(known, ("run",)), again)
+            recomputed = frame[frame["run"].isin(manifest["runs"])]
+            differing += _differences(str(known), read_csv(known, ("run",)), recomputed)
     return differing
 
 
@@ -175,43 +179,44 @@ def _records(
     return matching
 
 
-def _of_table(stem: Path, record: dict[str, Any], found: Frames) -> list[str]:
+def _of_table(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
     """Return the differences between a table's three files and the recomputed table."""
     path = stem.with_suffix(".csv")
     steps = stem.parent.parent / "overhead" / path.name
     try:
-        again = make_table(record, Inputs(lambda: found[""].set_index("run"), steps))
+        recomputed = make_table(record, Inputs(lambda: measures[""].set_index("run"), steps))
     except UserError as error:
         return [str(error)]
-    differing = _differences(str(path), read_table(path), again)
-    for suffix, text in ((".md", to_markdown(record, again)), (".tex", to_latex(record, again))):
+    differing = _differences(str(path), read_table(path), recomputed)
+    for suffix, text in (
+        (".md", to_markdown(record, recomputed)),
+        (".tex", to_latex(record, recomputed)),
+    ):
         path = stem.with_suffix(suffix)
         if not path.is_file() or path.read_text() != text:
             differing.append(f"{path}: differs from the recomputed text")
-    log.info("%s.csv: %d cells recomputed", stem, len(again))
+    log.info("%s.csv: %d cells recomputed", stem, len(recomputed))
     return differing
 
 
-def _of_figure(stem: Path, record: dict[str, Any], found: Frames) -> list[str]:
+def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
     """Return the differences between a figure's CSV and the recomputed numbers."""
     path = stem.with_suffix(".csv")
-    runs, epochs, reliability = found.values()
-    _, again = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
-    log.info("%s: %d values recomputed", path, len(again))
-    return _differences(str(path), read_csv(path, ("runs",)), again)
+    runs, epochs, reliability = measures.values()
+    _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
+    log.info("%s: %d values recomputed", path, len(recomputed))
+    return _differences(str(path), read_csv(path, ("runs",)), recomputed)
 
 
-def _differences(where: str, known: pd.DataFrame, again: pd.DataFrame) -> list[str]:
+def _differences(where: str, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
     """Return one line per value of a file that differs from the recomputed value."""
-    if len(known) != len(again) or list(known.columns) != list(again.columns):
+    if len(known) != len(recomputed) or list(known.columns) != list(recomputed.columns):
         return [f"{where}: has other rows or columns than the recomputed file"]
     lines = []
     for column in known.columns:
-        for row, (was, now) in enumerate(zip(known[column], again[column], strict=True)):
+        for row, (was, now) in enumerate(zip(known[column], recomputed[column], strict=True)):
             if not _equal(was, now):
-                lines.append(
-                    f"{where}, row {row + 1}, {column}: {was!r}, but recomputed {now!r}"
-                )
+                lines.append(f"{where}, row {row + 1}, {column}: {was!r}, but recomputed {now!r}")
     return lines
 
 

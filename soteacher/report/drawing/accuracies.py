@@ -48,7 +48,9 @@ def draw_accuracies(
         points = points.sort_values("epoch")
         epochs, mean, sd = (points[name].to_numpy(float) for name in ("epoch", "mean", "sd"))
         every = math.ceil(len(epochs) / markers)
-        start = every * list(used).index(series) // len(used)  # the markers of the series do not coincide
+        start = (
+            every * list(used).index(series) // len(used)
+        )  # the markers of the series do not coincide
         marked: dict[str, Any] = {"marker": marker, "markevery": (start, every)}
         axes.plot(epochs, mean, **named, **marked, **lines[kind])
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10], integer=True))

@@ -38,7 +38,9 @@ def read_steps(
         measured = methods[["network", "method", "spec_sha256"]].to_numpy().tolist()
         expected = [tuple(method) for method in planned["methods"]]
         digits = len(expected[0][-1])
-        same = [(network, method, sha256[:digits]) for network, method, sha256 in measured] == expected
+        same = [
+            (network, method, sha256[:digits]) for network, method, sha256 in measured
+        ] == expected
         if not same or {*counted} != {planned["steps"]}:
             raise UserError(
                 f"the steps in {path} have other settings than the study needs; rerun the same "

@@ -41,4 +41,6 @@ class WeightReport(TableReport):
     def notes(self, table: pd.DataFrame) -> list[str]:
         """Return the remarks."""
         remarks = table.loc[table["remark"] != "", ["row", "remark"]].drop_duplicates()
-        return [f"{display_name(row)}: {remark}." for row, remark in remarks.itertuples(index=False)]
+        return [
+            f"{display_name(row)}: {remark}." for row, remark in remarks.itertuples(index=False)
+        ]
