@@ -96,7 +96,7 @@ class Distiller(LossTerm):
 
     @classmethod
     def weights(cls) -> tuple[str, ...]:
-        """Return the names of the settings that are weights with one value per column of Table 5."""
+        """Return the names of the settings that are weights with a value per column of Table 5."""
         fields = cls.model_fields.items()
         return tuple(name for name, field in fields if isinstance(field.default, Table5))
 
@@ -146,7 +146,7 @@ class FeatureDistiller(Distiller):
     """
 
     weight: Weight
-    """Weight of the method's loss (beta of Table 5). The teacher method's `table5` selects the value."""
+    """Weight of the method's loss (beta of Table 5); the teacher method's `table5` selects a value."""
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module

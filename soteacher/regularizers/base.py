@@ -20,7 +20,7 @@ class Regularizer(LossTerm):
     """A loss term of a teacher. The name of its file is its key in a study's `teachers`."""
 
     table7: ClassVar[bool] = False
-    """Whether Table 7 of the paper has a row with this regularizer alone and its default settings."""
+    """Whether Table 7 of the paper has a row with this regularizer alone and default settings."""
     remembers_images: ClassVar[bool] = False
     """Whether it stores something about the predictions of each training image."""
 

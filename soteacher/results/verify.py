@@ -90,8 +90,8 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
     for path, manifest in manifests.items():
         if not isinstance(manifest, dict) or not manifest.get("runs"):
             raise UserError(
-                f"{path} is not a manifest of runs: delete it and rerun the same snakemake command to "
-                "recreate it"
+                f"{path} is not a manifest of runs: delete it and rerun the same snakemake command "
+                "to recreate it"
             )
         if plan is not None:
             check_planned(manifest, planned(jobs[path].runs))
@@ -108,8 +108,8 @@ def _entries(manifests: Manifests) -> dict[str, dict[str, Any]]:
         for run_id, entry in manifest["runs"].items():
             if entries.setdefault(run_id, entry) != entry:
                 raise UserError(
-                    f"{first[run_id]} and {path} have different runs '{run_id}'; one of them is of an "
-                    "earlier version of the study: pass the study file with --study"
+                    f"{first[run_id]} and {path} have different runs '{run_id}'; one of them is of "
+                    "an earlier version of the study: pass the study file with --study"
                 )
             first.setdefault(run_id, path)
     return entries

@@ -63,7 +63,7 @@ STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Set the figures' matplotlib style, independent of the user's settings; restore it at the end."""
+    """Set the figures' matplotlib style, whatever the user's settings; restore those at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -77,7 +77,7 @@ def panel_width(n: int) -> float:
 
 
 def _arrange(n: int) -> tuple[int, int, float]:
-    """Return rows and columns of n panels, as even as possible, and the figure's width in inches."""
+    """Return rows and columns of n panels, as even as possible, and the figure's width (inches)."""
     rows = math.ceil(n / MAX_ACROSS)
     across = math.ceil(n / rows)
     return rows, across, ONE_COLUMN if across == 1 else TWO_COLUMNS

@@ -33,7 +33,7 @@ class FigureReport(ABC):
         """Return the numbers in the figure, one row per number that is drawn.
 
         Each row has at least `panel`, `n` and `n_planned` (numbers of runs), and `runs`, the ids of
-        the n finished runs, separated by spaces. A point without a finished run has a row with n = 0.
+        the n finished runs, separated by spaces. A point without finished runs has one with n = 0.
         """
 
     @abstractmethod

@@ -91,8 +91,8 @@ class OverheadTable(NetworkBlock):
             for name, part in study.teachers[method].regularizers.items():
                 if isinstance(part, ImageChange):
                     raise UserError(
-                        f"{where}.teachers: expected methods that train on the same batches, because "
-                        f"the table times them; '{name}' of '{method}' changes the images"
+                        f"{where}.teachers: expected methods that train on the same batches, which "
+                        f"the table times; '{name}' of '{method}' changes the images"
                     )
 
     def content(self, expansion: Expansion, name: str) -> StepTimes:
