@@ -1,10 +1,10 @@
-"""All that the file of a distiller or a regularizer imports: see docs/add-a-method.md.
+"""Everything that the file of a distiller or regularizer imports: see docs/add-a-method.md.
 
     from soteacher.methods import Distiller, Field, register, torch
 
-Importing this module does not import torch, and neither should a method's file: studies are read
-on machines that have none. `torch` here is imported when it is first used. As types, write
-`torch.Tensor` and `torch.nn.Module` under `from __future__ import annotations`.
+Importing this module does not import torch, and neither should a method's file, because studies are
+also read on machines without torch. The `torch` of this module is imported when it is first used.
+In annotations, use `torch.Tensor` and `torch.nn.Module`, with `from __future__ import annotations`.
 """
 
 from __future__ import annotations

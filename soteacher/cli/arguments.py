@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what is made of them."""
+"""Arguments that several commands share, and functions that use them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from soteacher.training.members import JobOptions
 
 STORE = Path("results/store")
-"""The store of a study that names none."""
+"""The store of a study without the key `store`."""
 STUDY_HELP = "study file, then override files (later files win)"
 
 
 def add_study(command: argparse.ArgumentParser) -> None:
-    """Add the study's files, as positional arguments."""
+    """Add the study file and its override files, as positional arguments."""
     command.add_argument("study", type=Path, nargs="+", help=STUDY_HELP)
 
 
@@ -29,7 +29,7 @@ def plan_of(files: list[Path]) -> Plan:
 
 
 def add_store(command: argparse.ArgumentParser) -> None:
-    """Add the store, with the default of studies."""
+    """Add the store, with the same default as in study files."""
     command.add_argument("--store", type=Path, default=STORE, help="folder of the trained runs")
 
 
@@ -41,22 +41,29 @@ def add_yes(command: argparse.ArgumentParser) -> None:
 
 
 def add_output(command: argparse.ArgumentParser) -> None:
-    """Add the file that a command of the workflow makes, and its log."""
-    command.add_argument("--out", type=Path, required=True, help="file to make")
-    command.add_argument("--log", type=Path, help="file to log to, besides standard error")
+    """Add the output file of a command of the workflow, and its log file."""
+    command.add_argument("--out", type=Path, required=True, help="file to write")
+    command.add_argument("--log", type=Path, help="log file, in addition to standard error")
 
 
 def add_training(command: argparse.ArgumentParser) -> None:
-    """Add where and how networks are trained or timed."""
+    """Add the arguments that say where and how networks are trained or timed."""
     command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
     command.add_argument(
         "--methods", type=Path, nargs="*", default=[], help="method files that the runs use"
     )
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    command.add_argument("--threads", type=int, default=1, help="CPU threads")
-    command.add_argument("--nondeterministic", action="store_true", help="allow any kernel")
     command.add_argument(
-        "--jobs-per-gpu", type=int, default=1, help="training processes that may share a GPU"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to train on"
+    )
+    command.add_argument("--threads", type=int, default=1, help="number of CPU threads")
+    command.add_argument(
+        "--nondeterministic", action="store_true", help="allow nondeterministic kernels"
+    )
+    command.add_argument(
+        "--jobs-per-gpu",
+        type=int,
+        default=1,
+        help="number of training processes that may share a GPU",
     )
     command.add_argument(
         "--allow-cpu", action="store_true", help="train on a CPU even if it takes days"
@@ -64,7 +71,7 @@ def add_training(command: argparse.ArgumentParser) -> None:
 
 
 def job_options(options: argparse.Namespace, save_every: float) -> JobOptions:
-    """Return the options of `add_training` as a job takes them."""
+    """Return the `JobOptions` for the arguments of `add_training`."""
     from soteacher.training.members import JobOptions
 
     return JobOptions(

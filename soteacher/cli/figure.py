@@ -7,12 +7,14 @@ from pathlib import Path
 
 from soteacher.cli.arguments import add_output
 
-HELP = "Make one figure, as PNG, PDF and the CSV behind it."
+HELP = "Make one figure, as PNG and PDF, and the CSV with its numbers."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("--block", type=Path, required=True, help="what the figure shows, JSON")
+    command.add_argument(
+        "--block", type=Path, required=True, help="description of the figure, JSON"
+    )
     command.add_argument(
         "--measures",
         type=Path,
@@ -21,13 +23,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="measures CSVs; the matching .epochs.csv and .reliability.csv must be in the same "
         "folder",
     )
-    command.add_argument("--pdf", type=Path, required=True)
-    command.add_argument("--csv", type=Path, required=True)
+    command.add_argument("--pdf", type=Path, required=True, help="PDF file to write")
+    command.add_argument("--csv", type=Path, required=True, help="CSV file to write")
     add_output(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the three forms of the figure."""
+    """Write the figure as PNG and PDF, and its numbers as CSV."""
     import pandas as pd
 
     from soteacher.core import files
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.report.figures import make_figure, save
     from soteacher.report.figures.base import Measured
 
-    record = files.read_json(options.block, "what the figure shows")
+    record = files.read_json(options.block, "the description of the figure")
     runs = read_measures(options.measures, record["runs"])
     epochs, reliability = (
         pd.concat([read_csv(path.with_suffix(kind), ("run",)) for path in options.measures])

@@ -1,4 +1,4 @@
-"""`soteacher methods`: what a study file can name, one line each."""
+"""`soteacher methods`: the parts that a study file can name, one line each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from soteacher.core import registry
 from soteacher.core.registry import Outside
 
-HELP = "List the data sources, networks, regularizers, distillers and kinds of blocks."
+HELP = "List the data sources, networks, regularizers, distillers, and kinds of tables and figures."
 DESCRIPTION = (
-    f"{HELP} Methods of installed packages are listed too; with study files, also those of their "
-    "method files."
+    f"{HELP} The list includes the methods of installed packages and, if study files are given, of "
+    "their method files."
 )
 
 METHODS = {
@@ -26,12 +26,15 @@ BLOCKS = {"kind of table": "Kinds of tables", "kind of figure": "Kinds of figure
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     command.add_argument(
-        "study", type=Path, nargs="*", help="study files: also list the methods of their files"
+        "study",
+        type=Path,
+        nargs="*",
+        help="study files; the methods in their method files are also listed",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the names, with the first sentence of what each says about itself."""
+    """Print the names, each with the first line of its docstring."""
     from soteacher.models import catalogue
     from soteacher.study.load import methods_of
 

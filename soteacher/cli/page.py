@@ -7,19 +7,21 @@ from pathlib import Path
 
 from soteacher.cli.arguments import add_output
 
-HELP = "Make the page of a study."
+HELP = "Make the HTML page of a study."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("--summary", type=Path, required=True, help="what the page says, JSON")
-    command.add_argument("--tables", type=Path, nargs="+", required=True, help="CSV files")
+    command.add_argument("--summary", type=Path, required=True, help="texts of the page, JSON")
+    command.add_argument(
+        "--tables", type=Path, nargs="+", required=True, help="CSV files of the tables"
+    )
     command.add_argument(
         "--figures",
         type=Path,
         nargs="*",
         default=[],
-        help="PNG files; the CSV file of each must be in the same folder",
+        help="PNG files of the figures; the CSV file of each must be in the same folder",
     )
     add_output(command)
 
@@ -36,5 +38,5 @@ def run(options: argparse.Namespace) -> None:
         path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs", "trained_on")))
         for path in options.figures
     }
-    summary = files.read_json(options.summary, "what the page says")
+    summary = files.read_json(options.summary, "the texts of the page")
     files.write(options.out, make_page(summary, tables, figures))

@@ -12,7 +12,7 @@ HELP = "Make one table, as CSV, Markdown and LaTeX."
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command.add_argument("--block", type=Path, required=True, help="what the table shows, JSON")
+    command.add_argument("--block", type=Path, required=True, help="description of the table, JSON")
     command.add_argument(
         "--measures", type=Path, nargs="*", default=[], help="measures CSVs of the table's runs"
     )
@@ -21,15 +21,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         default=[],
-        help="for a table of step times, the CSV of steps and that of methods",
+        help="for a table of step times, the CSV of steps and the CSV of methods",
     )
-    command.add_argument("--markdown", type=Path, required=True)
-    command.add_argument("--latex", type=Path, required=True)
+    command.add_argument("--markdown", type=Path, required=True, help="Markdown file to write")
+    command.add_argument("--latex", type=Path, required=True, help="LaTeX file to write")
     add_output(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the three forms of the table."""
+    """Write the table as CSV, Markdown and LaTeX."""
     from soteacher.core import files
     from soteacher.report.csv_files import read_measures
     from soteacher.report.latex import to_latex
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.report.tables import make_table
     from soteacher.report.tables.base import Inputs
 
-    record = files.read_json(options.block, "what the table shows")
+    record = files.read_json(options.block, "the description of the table")
     inputs = Inputs(
         measures=lambda: read_measures(options.measures, record["runs"]),
         steps=next(iter(options.steps), None),

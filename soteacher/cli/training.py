@@ -1,4 +1,4 @@
-"""What the commands `teach` and `distill` share: a job of runs, trained or published."""
+"""The common code of the commands `teach` and `distill`, which train and publish a job's runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ log = logging.getLogger("soteacher")
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of a job."""
-    command.add_argument("--runs", type=Path, required=True, help="the runs to train, JSON")
+    command.add_argument("--runs", type=Path, required=True, help="list of the runs to train, JSON")
     command.add_argument("--data", type=Path, required=True, help="manifest of the prepared data")
-    command.add_argument("--teachers", type=Path, nargs="*", default=[], help="their manifests")
+    command.add_argument(
+        "--teachers", type=Path, nargs="*", default=[], help="manifests of the teachers"
+    )
     command.add_argument("--links", type=Path, required=True, help="folder of links to the runs")
-    command.add_argument("--job", default="1 of 1", help="number of the job, for the log")
+    command.add_argument(
+        "--job", default="1 of 1", help="number of the job, for the log, such as 2 of 5"
+    )
     command.add_argument(
         "--attempt", type=int, default=1, help="from the second attempt on, train one run at a time"
     )
-    command.add_argument("--save-every", type=float, default=60.0, help="seconds between states")
+    command.add_argument(
+        "--save-every", type=float, default=60.0, help="seconds between saved states"
+    )
     add_training(command)
     add_output(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train what the store does not have, then write the manifest and the links."""
+    """Train the runs that the store lacks, then write the manifest and the links."""
     from soteacher.core import files
     from soteacher.data.prepared import open_prepared
     from soteacher.study.method_files import load_methods

@@ -1,9 +1,9 @@
-"""What a study file can name: one part, one file; the file's name is the part's name.
+"""The parts that a study file can name. Each part has one file; the file's name is the part's name.
 
-A new distiller is a new file in `soteacher/distillers/` with one class under `@register`; nothing
-else has to be told of it. Files are imported only when their part is asked for.
+A new distiller is a new file in `soteacher/distillers/` with one class under `@register`. No other
+file has to change. A file is imported only when its part is requested.
 
-Loss terms may also come from outside the package: from installed packages, which announce them as
+Loss terms can also come from outside the package: from installed packages, which declare them as
 entry points, and from files that a study names (`soteacher.study.method_files`).
 """
 
@@ -28,9 +28,9 @@ PACKAGES = {
     "report of a figure": "soteacher.report.figures",
 }
 BASES = {"regularizer": "Regularizer", "distiller": "Distiller"}
-"""Kinds of loss terms, and the class in the `base` of their package that tells the kind."""
+"""Kind of loss term to its base class, which is in the module `base` of the kind's package."""
 ENTRY_POINTS = "soteacher.methods"
-"""The group of entry points by which installed packages announce loss terms."""
+"""The group of entry points with which installed packages declare loss terms."""
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ class Outside:
     source: str
     """The path of a file, or the name and version of an installed package."""
     code_sha256: str | None = None
-    """Of a file's bytes; None for an installed package, which has revisions as this one has."""
+    """The hash of a file's bytes; None for an installed package, which uses revisions instead."""
 
 
 _parts: dict[str, type] = {}
@@ -58,20 +58,20 @@ _files: dict[tuple[str, str], Outside] = {}
 
 
 def register(part: type[T]) -> type[T]:
-    """Class decorator: this is the part that its file is named after."""
+    """Class decorator: register the part that has the name of its file."""
     if part.__module__ in _parts:
-        raise SecondPart(f"{part.__module__} registers two parts; one file holds one")
+        raise SecondPart(f"{part.__module__} registers two parts; expected one part per file")
     _parts[part.__module__] = part
     return part
 
 
 def take(module: str) -> type | None:
-    """Return what a module has registered, and forget it."""
+    """Return the class that a module has registered, and remove it from the registry."""
     return _parts.pop(module, None)
 
 
 def kind_of(part: type) -> str | None:
-    """The kind of a loss term, by its base class; None if it has neither base."""
+    """Return the kind of a loss term, by its base class; None if it has neither base class."""
     for kind, base in BASES.items():
         if issubclass(part, getattr(importlib.import_module(f"{PACKAGES[kind]}.base"), base)):
             return kind
@@ -80,23 +80,23 @@ def kind_of(part: type) -> str | None:
 
 @cache
 def shipped(kind: str) -> tuple[str, ...]:
-    """The names of this package's parts of a kind, sorted; only their package is imported."""
+    """Return the sorted names of this package's parts of a kind; the parts are not imported."""
     package = importlib.import_module(PACKAGES[kind])
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in found if name != "base"))
+    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name for name in modules if name != "base"))
 
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The names of all parts of a kind, sorted: this package's, and those of installed packages."""
-    found = (one for one in installed().values() if isinstance(one, Outside))
-    return tuple(sorted({*shipped(kind), *(one.name for one in found if one.kind == kind)}))
+    """Return the sorted names of all parts of a kind, including those of installed packages."""
+    terms = (term for term in installed().values() if isinstance(term, Outside))
+    return tuple(sorted({*shipped(kind), *(term.name for term in terms if term.kind == kind)}))
 
 
 def get(kind: str, name: str, code_sha256: str | None = None) -> Any:
-    """The registered class of that kind and name; an unknown name is a `UserError`.
+    """Return the registered class of a kind and name; raise `UserError` if the name is unknown.
 
-    code_sha256 : of the file that the class must come from, where it comes from a file.
+    code_sha256 : hash of the method file that the class must come from; None without a file.
     """
     if code_sha256 is not None:
         return _of_file(kind, name, code_sha256).part
@@ -111,7 +111,7 @@ def get(kind: str, name: str, code_sha256: str | None = None) -> Any:
 
 
 def shipped_part(kind: str, name: str) -> Any:
-    """The class of one of this package's parts; its file is imported."""
+    """Return the class of one of this package's parts, and import its file."""
     module = f"{PACKAGES[kind]}.{name}"
     importlib.import_module(module)
     if module not in _parts:
@@ -120,14 +120,14 @@ def shipped_part(kind: str, name: str) -> Any:
 
 
 def add_file(method: Outside) -> None:
-    """Note the loss term of a method file, which `get` then finds by its name and hash."""
+    """Register the loss term of a method file, so that `get` finds it by its name and hash."""
     assert method.code_sha256 is not None
     _outside[method.part] = method
     _files[method.name, method.code_sha256] = method
 
 
 def files_of(name: str) -> list[Outside]:
-    """The loss terms of that name from method files that this process has loaded."""
+    """Return the loss terms with this name from method files that this process has loaded."""
     return [method for (known, _), method in _files.items() if known == name]
 
 
@@ -135,37 +135,37 @@ def _of_file(kind: str, name: str, code_sha256: str) -> Outside:
     method = _files.get((name, code_sha256))
     if method is not None and method.kind == kind:
         return method
-    wanted = f"the {kind} '{name}' of a method file with sha256 {code_sha256[:12]}"
+    expected = f"the {kind} '{name}' of a method file with sha256 {code_sha256[:12]}"
     others = files_of(name)
     if others:
         raise UserError(
-            f"expected {wanted}; {others[-1].source} now has sha256 "
-            f"{str(others[-1].code_sha256)[:12]}: restore the file, or plan the study again with "
-            "the same snakemake command"
+            f"expected {expected}; {others[-1].source} now has sha256 "
+            f"{str(others[-1].code_sha256)[:12]}: restore the file, or rerun the same snakemake "
+            "command to plan the study with the changed file"
         )
     raise UserError(
-        f"expected {wanted}, which was not given: list the file under `methods` in the study"
+        f"expected {expected}, which is not loaded: list the file under `methods` in the study"
     )
 
 
 @cache
 def installed() -> dict[str, Outside | UserError]:
-    """Name to the loss term of each entry point of installed packages, or why it cannot be used."""
-    found: dict[str, Outside | UserError] = {}
+    """Return name to loss term of each installed package's entry point, or to the error."""
+    terms: dict[str, Outside | UserError] = {}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         try:
-            if entry.name in found:
-                raise UserError("another installed package has a method of that name")
-            found[entry.name] = _installed(entry)
-        except Exception as error:  # whatever a package's import may raise
+            if entry.name in terms:
+                raise UserError("another installed package has a method with this name")
+            terms[entry.name] = _installed(entry)
+        except Exception as error:  # the import of a package can raise anything
             text = (
                 str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             )
-            found[entry.name] = UserError(
+            terms[entry.name] = UserError(
                 f"the method '{entry.name}' of the installed package {_package(entry)} cannot be "
                 f"used: {' '.join(text.split())}; correct the package or uninstall it"
             )
-    return found
+    return terms
 
 
 def _installed(entry: EntryPoint) -> Outside:
@@ -186,33 +186,33 @@ def _package(entry: EntryPoint) -> str:
 
 
 def check_new(name: str) -> None:
-    """Raise `UserError` if this package has a loss term of that name."""
+    """Raise `UserError` if this package has a loss term with this name."""
     for kind in BASES:
         if name in shipped(kind):
-            raise UserError(f"soteacher itself has a {kind} of that name; choose another name")
+            raise UserError(f"soteacher already has a {kind} with this name; choose another name")
 
 
 def clear() -> None:
-    """Look again for files and installed packages, where some were added or removed."""
+    """Clear the caches, so that added or removed files and installed packages are noticed."""
     for cached in (shipped, names, installed):
         cached.cache_clear()
 
 
 def outside(part: type) -> Outside | None:
-    """Where a class of a loss term comes from, if it is not this package's own."""
+    """Return where the class of a loss term comes from; None if it is part of this package."""
     return _outside.get(part)
 
 
 def name_of(part: object) -> str:
-    """The registered name of a part, given as an instance of its class: its file's name."""
+    """Return the registered name of a part, which is an instance of the registered class."""
     known = _outside.get(type(part))
     return known.name if known else type(part).__module__.rpartition(".")[2]
 
 
 def check_revision(part: Any, revision: int, name: str) -> None:
-    """A spec is carried out only by the revision of each part that it names."""
+    """Raise `UserError` unless a part has the revision that a spec names."""
     if part.revision != revision:
         raise UserError(
-            f"'{name}' is asked for in revision {revision}, this soteacher has revision "
-            f"{part.revision}: plan and job must run the same version"
+            f"the plan needs revision {revision} of '{name}', but revision {part.revision} is "
+            "installed: use the same version of soteacher for the plan and the job"
         )

@@ -1,4 +1,4 @@
-"""The base of every distiller, and what several of them share."""
+"""The base class of all distillers, and functions that several distillers share."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
     from soteacher.models.output import Features, Output
 
 Column = Literal["standard", "soteacher"]
-"""A column of Table 5 of the paper: whose teachers' students have these weights."""
+"""A column of Table 5 of the paper: the teacher method that the weights are for."""
 
 
 class Table5(Settings):
-    """A weight as Table 5 of the paper gives them: one for each way to train the teacher."""
+    """A weight as in Table 5 of the paper: one value for each way to train the teacher."""
 
     standard: float = Field(ge=0)
-    """For students of teachers trained as usual."""
+    """Weight for students of teachers trained with cross-entropy alone."""
     soteacher: float = Field(ge=0)
-    """For students of SoTeacher's teachers; in the paper mostly half as much."""
+    """Weight for students of SoTeacher's teachers; in the paper it is mostly half as large."""
 
 
 Weight = Annotated[float, Field(ge=0)] | Table5
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of softened predictions: Hinton et al. 2015.
+    """Return the Kullback-Leibler divergence of softened predictions: Hinton et al. 2015.
 
-    T^2 * mean over B of sum over K of p_T log(p_T / p_S), p = softmax(logits / T): RepDistiller's
-    reduction (sum over classes, mean over the batch), with the T^2 that keeps gradients in scale.
+    T^2 * mean over B of sum over K of p_T log(p_T / p_S), p = softmax(logits / T): this is
+    RepDistiller's reduction (sum over classes, mean over the batch). The factor T^2 keeps the scale
+    of the gradients.
 
     student, teacher : Tensor, (B, K), logits; no gradient to the teacher.   Returns Tensor, ().
     """
@@ -51,16 +52,16 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def directions(vectors: Tensor) -> Tensor:
-    """Vectors (..., C), each over its length; one of length 0 stays 0, without a gradient.
+    """Divide vectors (..., C) by their lengths; a vector of length 0 stays 0, without a gradient.
 
-    `torch.nn.functional.normalize` would multiply the gradient there by 1e12.
+    `torch.nn.functional.normalize` would multiply the gradient of such a vector by 1e12.
     """
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / length.where(length > 1e-12, torch.inf)
 
 
 def stages(context: RunContext) -> tuple[str, ...]:
-    """The features `stage1`, `stage2`, ... that student and teacher both have; at least one."""
+    """Return the features `stage1`, `stage2`, ... of both student and teacher; at least one."""
     assert context.student_features is not None and context.teacher_features is not None
     common: tuple[str, ...] = ()
     while (name := f"stage{len(common) + 1}") in context.student_features.keys() & (
@@ -69,7 +70,7 @@ def stages(context: RunContext) -> tuple[str, ...]:
         common += (name,)
     if not common:
         raise UserError(
-            "expected a feature 'stage1' of student and teacher, whose maps this method matches; "
+            "this method matches the maps of student and teacher and needs the feature 'stage1'; "
             f"the student has {', '.join(context.student_features)}, "
             f"the teacher {', '.join(context.teacher_features)}"
         )
@@ -77,29 +78,30 @@ def stages(context: RunContext) -> tuple[str, ...]:
 
 
 class Distiller(LossTerm):
-    """ce * cross-entropy + kd * `kd_loss` + what the method itself adds (Appendix D.2).
+    """ce * cross-entropy + kd * `kd_loss` + the losses of the method (Appendix D.2).
 
-    Where the method trains on several views of each image, these two count the first, upright one.
+    If the method trains on several views of each image, cross-entropy and `kd_loss` use the first,
+    upright view.
     """
 
     ce: float = Field(1.0, ge=0)
     """Weight of the cross-entropy with the labels (gamma of Appendix D.2)."""
     kd: float = Field(1.0, ge=0)
-    """Weight of the softened predictions' divergence (alpha of Appendix D.2)."""
+    """Weight of the divergence of the softened predictions (alpha of Appendix D.2)."""
     temperature: float = Field(4.0, gt=0)
-    """Temperature of both predictions in the divergence."""
+    """Temperature of the predictions of student and teacher in the divergence."""
 
     remark: ClassVar[str] = ""
-    """What a reader of its weight in a table must know, if anything."""
+    """A note for readers of its weight in a table; empty if none is needed."""
 
     @classmethod
     def weights(cls) -> tuple[str, ...]:
-        """The settings that are weights by column of Table 5."""
+        """Return the names of the settings that are weights with a value per column of Table 5."""
         fields = cls.model_fields.items()
         return tuple(name for name, field in fields if isinstance(field.default, Table5))
 
     def for_teacher(self, column: Column) -> Self:
-        """These settings for the students of one kind of teacher: each weight is one number."""
+        """Return the settings for students of one kind of teacher, with one number per weight."""
         values = ((name, getattr(self, name)) for name in self.weights())
         chosen = {name: getattr(v, column) for name, v in values if isinstance(v, Table5)}
         return self.model_copy(update=chosen)
@@ -107,50 +109,54 @@ class Distiller(LossTerm):
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the two common losses and those of `method_losses`."""
+        """Return the two common losses and the losses of `method_losses`."""
         assert teacher is not None
         features = {name: value.detach() for name, value in teacher.features.items()}
         teacher = teacher._replace(logits=teacher.logits.detach(), features=features)
         upright = slice(len(batch.labels))
         divergence = kd_loss(output.logits[upright], teacher.logits[upright], self.temperature)
-        own = self.method_losses(batch, output, teacher, network)
-        return {"ce": self.ce * cross_entropy(batch, output), "kd": self.kd * divergence, **own}
+        method_losses = self.method_losses(batch, output, teacher, network)
+        common = {"ce": self.ce * cross_entropy(batch, output), "kd": self.kd * divergence}
+        return common | method_losses
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Named, weighted losses of the method beyond the common two; nothing to the teacher."""
+        """Return name to weighted loss of the method; no gradient may flow to the teacher."""
         return {}
 
     def teacher_epoch(self, epoch: int, epochs: int, last: int) -> int:
-        """Which 1-based epoch's teacher serves a 0-based student epoch; `last` is the final one."""
+        """Return the 1-based epoch of the teacher to use in a student's 0-based epoch.
+
+        last : the teacher's last epoch.
+        """
         return last
 
     def teacher_epochs(self, epochs: int, last: int) -> tuple[int, ...]:
-        """`teacher_epoch` of every epoch of a student."""
-        if type(self).teacher_epoch is Distiller.teacher_epoch:  # thousands of calls are saved
+        """Return `teacher_epoch` for every epoch of a student."""
+        if type(self).teacher_epoch is Distiller.teacher_epoch:  # saves thousands of calls
             return (last,) * epochs
         return tuple(self.teacher_epoch(epoch, epochs, last) for epoch in range(epochs))
 
 
 class FeatureDistiller(Distiller):
-    """A method with one loss of its own, between features: weight * `feature_loss` (D.2).
+    """A distiller that adds one loss between features: weight * `feature_loss` (Appendix D.2).
 
-    A subclass gives `weight` its two defaults, from Table 5.
+    A subclass defines the two defaults of `weight`, from Table 5.
     """
 
     weight: Weight
-    """Of the method's own loss (beta of Table 5), by what the teacher method says of `table5`."""
+    """Weight of the method's loss (beta of Table 5); the teacher method's `table5` selects a value."""
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the method's own loss, weighted, under the name of its file."""
+        """Return the method's weighted loss, under the name of its file."""
         assert isinstance(self.weight, float), "a distiller is used after for_teacher"
         return {
             name_of(self): self.weight * self.feature_loss(batch, output.features, teacher.features)
         }
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
-        """The method's loss between features, unweighted, (); no gradient to the teacher's."""
+        """Return the unweighted loss between features, (), without a gradient to the teacher."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The bases of every regularizer, and which of them have a meaning together."""
+"""The base classes of all regularizers, and the check that regularizers can be combined."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 
 class Regularizer(LossTerm):
-    """A loss term of a teacher. Its file's name is its key in a study's `teachers`."""
+    """A loss term of a teacher. The name of its file is its key in a study's `teachers`."""
 
     table7: ClassVar[bool] = False
-    """Whether Table 7 of the paper has a row of it alone, with the settings that are defaults."""
+    """Whether Table 7 of the paper has a row with this regularizer alone and default settings."""
     remembers_images: ClassVar[bool] = False
-    """Whether it keeps something of the predictions of each single training image."""
+    """Whether it stores something about the predictions of each training image."""
 
     def data_sets(self) -> tuple[str, ...]:
-        """The data sets that these settings name."""
+        """Return the names of the data sets in the settings."""
         return ()
 
     def for_data(self, data: str, where: str) -> Self:
-        """These settings for one data set of the study: some may be a map by data set."""
+        """Return the settings for one data set; a setting may have one value per data set."""
         return self
 
 
 class ImageChange(Regularizer):
-    """A regularizer that changes the images a teacher is trained on; a method has at most one.
+    """A regularizer that changes a teacher's training images; a teacher method has at most one.
 
-    What it does is a function of its settings and of `random` alone: it keeps nothing, and all
-    teachers of a pass see the same images. The students of these teachers see plain ones (A31).
+    The changed images depend only on its settings and on `random`. It stores nothing, and all
+    teachers of a pass see the same images. Their students see unchanged images (A31).
     """
 
     blends: ClassVar[bool] = False
-    """Whether an image then has parts of another one."""
+    """Whether a changed image has parts of another image."""
 
     @property
     def views(self) -> int:
-        """Views of each image in a batch; outputs of the network are then (views * B, ...)."""
+        """Number of views of each image; the network's outputs have shape (views * B, ...)."""
         return 1
 
     def augment(self, images: Tensor, random: Random) -> Tensor:
-        """Change images after crop and flip, before they are normalised.
+        """Change images after crop and flip, before normalisation.
 
         images : uint8, (B, H, W, 3).
         Returns uint8 or float32 from 0 to 255, (views * B, H, W, 3): all first views, then all
@@ -58,28 +58,28 @@ class ImageChange(Regularizer):
         return images
 
     def mix(self, batch: Batch, n_classes: int, random: Random) -> Batch:
-        """Change a batch whose images are normalised, and its targets."""
+        """Change a batch with normalised images, and its targets."""
         return batch
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return no loss of its own: the cross-entropy with the batch's targets is all."""
+        """Return no losses: the cross-entropy with the batch's targets is the only loss."""
         return {}
 
 
 def check_together(regularizers: Mapping[str, Regularizer]) -> None:
-    """Raise `UserError` if these have no meaning in one teacher method; it says why."""
+    """Raise `UserError` if these regularizers cannot be combined in one teacher method."""
     changing = {n: r for n, r in regularizers.items() if isinstance(r, ImageChange)}
     if len(changing) > 1:
         raise UserError(
-            f"{' and '.join(map(repr, changing))} each change the training images: expected at "
-            "most one that does in a teacher method"
+            f"{' and '.join(map(repr, changing))} each change the training images: use at most "
+            "one of them in a teacher method"
         )
     blending = [name for name, part in changing.items() if part.blends]
     remembering = [name for name, part in regularizers.items() if part.remembers_images]
     if blending and remembering:
         raise UserError(
-            f"'{remembering[0]}' keeps what the teacher predicts for each single image, and with "
-            f"'{blending[0]}' it sees blends of two: expected only one of them in a teacher method"
+            f"'{remembering[0]}' stores the teacher's predictions for each image, but "
+            f"'{blending[0]}' blends images: use only one of them in a teacher method"
         )

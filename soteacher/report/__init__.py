@@ -1,1 +1,1 @@
-"""Tables, figures and the page: from measures only."""
+"""Tables, figures and the page, made from measures only."""

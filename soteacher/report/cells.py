@@ -1,6 +1,6 @@
-"""Tables of runs: mean and standard deviation over seeds, with the paper's value where it may be.
+"""Tables of runs: mean and standard deviation over seeds, with the paper's value where it applies.
 
-A kind of table that shows cells of runs is a subclass of `RunsTable`, often of one line.
+A kind of table that shows cells of runs is a subclass of `RunsTable`, often a very short one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from soteacher.report.paper_values import paper_values
 from soteacher.report.tables.base import Inputs, TableReport
 
 PERCENT = {"top1", "top5", "agreement"}
-"""Measures that are shares in [0, 1], and are shown in percent."""
+"""Measures that are shares in [0, 1] and are shown in percent."""
 
 
 def number(value: float, measure: str, sign: str = "") -> str:
-    """Return a value as it is printed: two decimals in percent, three otherwise.
+    """Return a value as text, with two decimals if it is in percent and three otherwise.
 
-    sign : `+` where the sign is always shown.
+    sign : `+` to always show the sign.
     """
     return f"{value:{sign}.2f}" if measure in PERCENT else f"{value:{sign}.3f}"
 
@@ -28,10 +28,11 @@ def number(value: float, measure: str, sign: str = "") -> str:
 class RunsTable(TableReport):
     """A table of cells of runs.
 
-    Accuracies and agreement are in percent. `best_mean` and `best_sd` are of each run's best epoch
-    where the measure has one: for information, because the test set chose it. `runs`, `values` and
-    `status` are what the mean was made of, in one order. The paper's value is in the table only for
-    cells whose runs are the paper's own experiment: data, networks, recipe and methods.
+    Accuracies and agreement are in percent. `best_mean` and `best_sd` use the best epoch of each
+    run, for measures that have one. They are for information only, because the test set selects
+    the epoch. `runs`, `values` and `status` list the runs behind the mean, in the same order. The
+    paper's value is in the table only for cells with the paper's experiment: the same data,
+    networks, recipe and methods.
     """
 
     columns: ClassVar = (*TableReport.columns, "role", "papers", "runs", "values", "status")
@@ -41,10 +42,10 @@ class RunsTable(TableReport):
     texts: ClassVar = {"values": str}
 
     def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
-        """Return the table: mean, sample standard deviation (n - 1), n of how many, and so on."""
+        """Return the table: mean, sample standard deviation (n - 1), number of runs, and so on."""
         measures, paper = inputs.measures(), paper_values()
         return pd.DataFrame(
-            [_made_cell(record["name"], cell, measures, paper) for cell in record["cells"]]
+            [_cell_values(record["name"], cell, measures, paper) for cell in record["cells"]]
         )
 
     def shown(self, cell: pd.Series) -> str:
@@ -75,22 +76,22 @@ class RunsTable(TableReport):
         )
 
     def notes(self, table: pd.DataFrame) -> list[str]:
-        """Return what is missing and why, and what the runs were trained on."""
+        """Return which runs are missing and why, and which machines trained the others."""
         missing = dict.fromkeys(table["note"][table["note"] != ""])
         return [f"Missing: {note}." for note in missing] + machine_notes(table)
 
     def paper_note(self, table: pd.DataFrame) -> str:
-        """Return whether no cell, or not every cell, is the paper's own experiment."""
+        """Return a text if no cell, or not every cell, is the paper's experiment."""
         if table["papers"].all():
             return ""
         if not table["papers"].any():
             return "Not the paper's experiment"
         return (
-            "Some cells are not the paper's experiment and have no value of the paper beside them"
+            "Some cells are not the paper's experiment, so the paper's value is not shown with them"
         )
 
     def run_values(self, cell: pd.Series) -> list[dict[str, Any]]:
-        """Return each run with its value, or with how it ended; a blocked run has no record."""
+        """Return each run with its value, or with its status; a blocked run has no record."""
         facts = (cell[name].split() for name in ("runs", "values", "status"))
         return [
             {
@@ -103,10 +104,10 @@ class RunsTable(TableReport):
         ]
 
 
-def _made_cell(
+def _cell_values(
     table: str, cell: dict[str, Any], measures: pd.DataFrame, paper: pd.DataFrame
 ) -> dict[str, Any]:
-    """One row of a table of runs."""
+    """Return one row of a table of runs."""
     runs = measures.loc[cell["runs"]]
     done = runs[runs["status"] == "done"]
     scale = 100 if cell["measure"] in PERCENT else 1

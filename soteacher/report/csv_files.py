@@ -1,4 +1,4 @@
-"""The CSV files of the workflow: a file that is none, or lacks a column, is one clear line."""
+"""Read the CSV files of the workflow; an invalid file is reported in one line."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from soteacher.core.errors import UserError
 
 
 def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
-    """Return a CSV of this workflow; `UserError` if it is none, or one of the columns is missing.
+    """Return a CSV file; raise `UserError` if it cannot be read or lacks one of the columns.
 
-    options : of `pandas.read_csv`.
+    options : options of `pandas.read_csv`.
     """
     try:
-        read = pd.read_csv(path, **options)
+        table = pd.read_csv(path, **options)
     except (OSError, ValueError) as error:
         raise unreadable(path, " ".join(str(error).split())) from None
     for name in columns:
-        if name not in read:
-            raise unreadable(path, f"no column '{name}'")
-    return read
+        if name not in table:
+            raise unreadable(path, f"it has no column '{name}'")
+    return table
 
 
 def unreadable(path: Path, why: str) -> UserError:
-    """Return the error that says why a file cannot be read, and what to do."""
+    """Return the error for a file that cannot be read: the reason, and what to do."""
     return UserError(
-        f"cannot read {path}: {why}; delete it and run the same snakemake command again"
+        f"cannot read {path}: {why}; delete it and rerun the same snakemake command to recreate it"
     )
 
 
 def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
-    """Return measures of the planned runs, by run id; refuse those of other settings.
+    """Return the measures of the planned runs, by run id; refuse runs with other settings.
 
-    planned : run id to the (short) hash of the spec that the study asks for.
+    planned : run id to the (short) hash of the spec that the study needs.
     """
     frames = [
         read_csv(path, ("run",), dtype={"note": str}, keep_default_na=False) for path in paths
@@ -43,10 +43,13 @@ def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:
-            raise UserError(f"the measures do not hold '{run_id}', which the study asks for")
+            raise UserError(
+                f"the measures lack '{run_id}', which the study needs; rerun the same snakemake "
+                "command to compute them"
+            )
         if not rows.loc[run_id, "spec_sha256"].startswith(spec_sha256):
             raise UserError(
-                f"the measures of '{run_id}' are of other settings than the study asks for; "
-                "run the same snakemake command again, it trains what is new"
+                f"the measures of '{run_id}' have other settings than the study needs; rerun the "
+                "same snakemake command to train this run with the new settings"
             )
     return rows.loc[list(planned)]

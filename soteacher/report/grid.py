@@ -1,4 +1,4 @@
-"""A table as it is read: rows down, columns across, texts in the cells."""
+"""The grid of a table: its rows and columns, with texts in the cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from soteacher.report.tables import report_of
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the texts of a table's cells, by the printed names of rows and columns."""
+    """Return the texts of a table's cells, with printed names of rows and columns."""
     report = report_of(table)
     texts = table.assign(text=table.apply(report.shown, axis=1))
     wide = texts.pivot(index="row", columns="column", values="text")
@@ -21,7 +21,7 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return of each column what it is of (a pair or a network, may be empty) and its measure."""
+    """Return for each column its pair or network, which may be empty, and its measure."""
     labels = report_of(table).labels
     parts = (column.rpartition(" ") for column in dict.fromkeys(table["column"]))
     return [(display_name(head), display_name(measure, labels)) for head, _, measure in parts]

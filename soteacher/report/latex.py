@@ -11,17 +11,17 @@ from soteacher.report.markdown import notes_below
 from soteacher.report.tables import report_of
 
 NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}"
-"""LaTeX that shrinks what follows to a line's width if it is wider."""
+"""LaTeX command that shrinks its argument to the line width if it is wider."""
 TEX = str.maketrans(
     {"±": r"$\pm$", "λ": r"$\lambda$", "ℓ": r"$\ell$", "–": "--"}
     | {c: f"\\{c}" for c in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
 )
-"""What LaTeX needs for characters that it does not take as they are."""
+"""Characters with a special meaning in LaTeX, and the LaTeX text for each."""
 
 
 def to_latex(record: dict[str, Any], table: pd.DataFrame) -> str:
-    r"""Return the whole table as a LaTeX `table`, no wider than a line.
+    r"""Return the table as a LaTeX `table`, not wider than a line.
 
     The document needs `\usepackage{booktabs,graphicx}`.
     """

@@ -1,4 +1,4 @@
-"""What runs were computed on, in words."""
+"""The machines that trained the runs, in words."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ VERSIONS = ("torch", "soteacher")
 
 
 def machine(run: pd.Series) -> str:
-    """Return the device, and what else the bits of a run and its times depend on."""
+    """Return the device and everything else that a run's exact result and times depend on."""
     threads = "1 thread" if int(run["threads"]) == 1 else f"{int(run['threads'])} threads"
     versions = ", ".join(f"{name} {run[name]}" for name in VERSIONS)
     return f"{run['device']} ({threads}), {run['precision']}, {versions}"
 
 
 def trained_on(runs: pd.DataFrame) -> str:
-    """Return what finished runs were computed on, each kind of machine once, between semicolons."""
+    """Return the machines that trained finished runs, without duplicates, joined by semicolons."""
     return "; ".join(dict.fromkeys(machine(run) for _, run in runs.iterrows()))
 
 
 def machine_notes(table: pd.DataFrame) -> list[str]:
-    """Return what the runs of a table or figure were trained on; nothing if there are none."""
+    """Return a note on the machines that trained a table's runs; an empty list without runs."""
     used = [text for cell in table["trained_on"].dropna() for text in cell.split("; ") if text]
     return [f"Trained on {'; and on '.join(dict.fromkeys(used))}."] if used else []

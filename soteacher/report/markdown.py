@@ -12,15 +12,15 @@ from soteacher.report.tables import report_of
 
 
 def notes_below(record: dict[str, Any], table: pd.DataFrame) -> list[str]:
-    """Return the sentences below a table: how it differs from the paper's, and its notes."""
+    """Return the sentences below a table: the differences from the paper, and its notes."""
     report = report_of(table)
     differing = report.paper_note(table)
-    said = [f"{differing}: {'; '.join(record['deviations'])}."] if differing else []
-    return said + report.notes(table)
+    deviations = [f"{differing}: {'; '.join(record['deviations'])}."] if differing else []
+    return deviations + report.notes(table)
 
 
 def to_markdown(record: dict[str, Any], table: pd.DataFrame) -> str:
-    """Return the whole table as Markdown: heading, grid, notes."""
+    """Return the table as Markdown: heading, grid, notes."""
     heading = report_of(table).heading(record, table)
     text = grid(table).to_markdown(disable_numparse=True)
     lines = [f"## {display_name(record['name'])}", "", heading, "", text, ""]

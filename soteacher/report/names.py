@@ -1,6 +1,6 @@
-"""How names are shown: as the paper prints them, where it has them.
+"""Printed forms of names; names in the paper have the paper's form.
 
-The columns of a kind of table have their printed forms in the file of its report.
+The file of a kind of table's report has the printed forms of its columns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 def display_name(name: str, labels: Mapping[str, str] = NO_LABELS) -> str:
     """Return the printed form of a method, network, pair or column, word by word.
 
-    labels : word to printed form, of a kind of table.
+    labels : word to printed form, for a kind of table.
     """
     return " ".join(labels.get(word) or _word(word) for word in name.split())
 

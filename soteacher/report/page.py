@@ -18,13 +18,13 @@ from soteacher.report.tables import report_of
 from soteacher.report.tables.base import TableReport
 
 SCALE = 0.6
-"""Pixels on the page for one of a figure: a figure has 200 to the inch, a page about 120."""
+"""Page pixels per figure pixel: a figure has 200 pixels per inch, a page about 120."""
 PAPER_NOTES = {
     "all": "",
-    "some": "Some of it is not the paper's experiment",
+    "some": "Some of the runs are not the paper's experiment",
     "none": "Not the paper's experiment",
 }
-"""What to say before a figure's deviations."""
+"""Texts before a figure's deviations."""
 
 
 def make_page(
@@ -32,10 +32,11 @@ def make_page(
     tables: dict[str, pd.DataFrame],
     figures: dict[str, tuple[bytes, pd.DataFrame]],
 ) -> str:
-    """HTML of a study, to lie in the folder that has its `tables`, `figures`, and runs.
+    """Return the HTML page of a study. It belongs in the folder with the study's tables and runs.
 
-    summary : what `study.summary.page_summary` says.
-    tables : name to what `make_table` made.   figures : name to PNG, and to the numbers in it.
+    summary : the return value of `study.summary.page_summary`.
+    tables : name to the return value of `make_table`.
+    figures : name to the PNG and the numbers in the figure.
     """
     source = resources.files("soteacher.report").joinpath("page.html.j2").read_text()
     template = jinja2.Environment(
@@ -44,7 +45,8 @@ def make_page(
     shown = {
         "tables": [_table(name, summary["tables"][name], table) for name, table in tables.items()],
         "figures": [
-            _figure(name, summary["figures"][name], *made) for name, made in figures.items()
+            _figure(name, summary["figures"][name], png, drawn)
+            for name, (png, drawn) in figures.items()
         ],
     }
     facts = summary["facts"] + _facts(summary, tables, figures)
@@ -56,20 +58,25 @@ def _facts(
     tables: dict[str, pd.DataFrame],
     figures: dict[str, tuple[bytes, pd.DataFrame]],
 ) -> list[str]:
-    """How the runs of all tables and figures ended, and whether any are the paper's own."""
-    asked = (block["runs"] for block in summary["figures"].values())
-    ends = {folder.partition("/")[2]: "not finished" for folders in asked for folder in folders}
+    """Return the counts of runs by status, and a sentence if none is the paper's experiment."""
+    listed = (block["runs"] for block in summary["figures"].values())
+    statuses = {
+        folder.partition("/")[2]: "not finished" for folders in listed for folder in folders
+    }
     for _, drawn in figures.values():
-        ends |= {run: "done" for runs in drawn["runs"].dropna() for run in runs.split()}
+        statuses |= {run: "done" for runs in drawn["runs"].dropna() for run in runs.split()}
     for table in tables.values():
         report = report_of(table)
         for _, cell in table.iterrows():
-            ends |= {run["id"]: run["status"] for run in report.run_values(cell)}
-    counts = ", ".join(f"{n} {end}" for end, n in sorted(Counter(ends.values()).items()))
-    facts = [f"Runs in tables and figures: {counts}."] if ends else []
+            statuses |= {run["id"]: run["status"] for run in report.run_values(cell)}
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(Counter(statuses.values()).items()))
+    facts = [f"Runs in tables and figures: {counts}."] if statuses else []
     blocks = [*summary["tables"].values(), *summary["figures"].values()]
     if all(block["papers"] == "none" for block in blocks):
-        facts.append("Nothing here is the paper's own experiment; what differs stands below each.")
+        facts.append(
+            "Nothing here is the paper's experiment; differences from the paper are listed under "
+            "each table and figure."
+        )
     return facts
 
 
@@ -98,12 +105,12 @@ def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, A
 def _figure(name: str, block: dict[str, Any], png: bytes, drawn: pd.DataFrame) -> dict[str, Any]:
     shown = {run for runs in drawn["runs"] for run in str(runs).split()}
     folders = [folder for folder in block["runs"] if folder.partition("/")[2] in shown]
-    said = {"paper_note": PAPER_NOTES[block["papers"]], "notes": machine_notes(drawn)}
-    dots = int.from_bytes(png[16:20], "big")  # a PNG's width stands there
+    notes = {"paper_note": PAPER_NOTES[block["papers"]], "notes": machine_notes(drawn)}
+    dots = int.from_bytes(png[16:20], "big")  # the bytes of a PNG's width
     image = {"image": base64.b64encode(png).decode(), "width": round(dots * SCALE)}
-    return {"id": name, "name": display_name(name), **block, **image, **said, "runs": folders}
+    return {"id": name, "name": display_name(name), **block, **image, **notes, "runs": folders}
 
 
 def _cell(report: TableReport, cell: pd.Series) -> dict[str, Any]:
-    """A number, and each of its runs with the place of its record."""
+    """Return the text of a cell, and its runs with the paths of their records."""
     return {"text": report.shown(cell), "runs": report.run_values(cell)}

@@ -1,4 +1,4 @@
-"""The numbers that the paper prints in its tables."""
+"""The numbers in the paper's tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import pandas as pd
 
 
 def paper_values() -> pd.DataFrame:
-    """Return every number of the paper's Tables 1 to 7, by (table, row, column)."""
+    """Return all numbers in the paper's Tables 1 to 7, by (table, row, column)."""
     with resources.files("soteacher.report").joinpath("paper_values.csv").open() as file:
         return pd.read_csv(file).set_index(["table", "row", "column"])

@@ -1,4 +1,4 @@
-"""All measures of the runs of one job, a row a run."""
+"""All measures of the runs of one job, one row per run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ MEASURES = (
     "train_distance",
     "train_distance_l1",
 )
-"""Of the last epoch, on test images: shares in [0, 1] (`top1`, `top5`, `agreement`, `ece`), nats
-(`nll`, `predictive_kl`). `best_top1` is the best epoch's, for information: the test set chose it.
-`_scaled`: after temperature scaling, with the temperatures fitted on either half. `agreement` and
-`predictive_kl` are a student's with its teacher. Distances are to the true label distributions,
-l2 unless `_l1`, where those are known."""
+"""Measures after the last epoch, on test images: shares in [0, 1] (`top1`, `top5`, `agreement`,
+`ece`) and nats (`nll`, `predictive_kl`). `best_top1` is of the best epoch, for information only,
+because the test set selects the epoch. `_scaled` is after temperature scaling, with one temperature
+fitted on each half. `agreement` and `predictive_kl` compare a student with its teacher. Distances
+are to the true label distributions, if these are known; they are l2 unless the name has `_l1`."""
 TRAINED_ON = ("device", "threads", "precision", "torch", "soteacher")
-"""How a run was computed, which is recorded and no part of what it is."""
+"""How a run was computed. This is recorded, but it is not part of the run's spec."""
 COLUMNS = ("run", "spec_sha256", "status", "note", *MEASURES, *TRAINED_ON)
 EPOCHS = ("run", "epoch", "lr", "train_top1", "test_top1", "loss")
 RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy")
@@ -48,33 +48,37 @@ RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "a
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows of the three tidy tables that all reports are made from."""
+    """Rows of the three tidy tables that all reports use."""
 
     runs: list[dict[str, Any]]
-    """`COLUMNS`: one row a run."""
+    """`COLUMNS`: one row per run."""
     epochs: list[dict[str, Any]]
-    """`EPOCHS`: one row a finished run and epoch; accuracies are shares, `loss` the sum of all."""
+    """`EPOCHS`: one row per finished run and epoch; accuracies are shares, `loss` is the sum of all
+    losses."""
     reliability: list[dict[str, Any]]
-    """`RELIABILITY`: one row a finished run and bin of confidence, before (0) and after (1)
+    """`RELIABILITY`: one row per finished run and bin of confidence, before (0) and after (1)
     temperature scaling."""
 
 
 def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
-    """Refuse a manifest that is not of the planned runs; `planned` is id to (short) spec hash."""
+    """Refuse a manifest without the planned runs; `planned` is run id to (short) spec hash."""
     for run_id, spec_sha256 in planned.items():
         entry = manifest["runs"].get(run_id)
         if entry is None:
-            raise UserError(f"the manifest does not hold '{run_id}', which the study asks for")
+            raise UserError(
+                f"the manifest lacks '{run_id}', which the study needs; rerun the same snakemake "
+                "command to train it"
+            )
         if not entry["spec_sha256"].startswith(spec_sha256):
             raise UserError(
-                f"the manifest holds '{run_id}' with other settings than the study asks for; "
-                "its training has to run first (the same snakemake command does that)"
+                f"the manifest has '{run_id}' with other settings than the study needs; rerun the "
+                "same snakemake command to train it"
             )
 
 
 def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
-    """Measure every run of a job's manifest, from artifacts whose hashes are the manifest's."""
-    found = Measured([], [], [])
+    """Measure every run in a job's manifest; its files must have the hashes in the manifest."""
+    measured = Measured([], [], [])
     for run_id, entry in sorted(manifest["runs"].items()):
         row = dict.fromkeys(COLUMNS, "") | {
             "run": run_id,
@@ -94,14 +98,14 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             epochs = run.epochs()
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
             row |= run.trained_on()
-            found.epochs.extend(epochs)
-            found.reliability.extend(run.reliability())
-        found.runs.append(row)
-    return found
+            measured.epochs.extend(epochs)
+            measured.reliability.extend(run.reliability())
+        measured.runs.append(row)
+    return measured
 
 
 class _Artifacts:
-    """What a finished run left in the store, each file checked with the manifest's hash."""
+    """The files of a finished run in the store, each checked with its hash in the manifest."""
 
     def __init__(self, run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
         self.id, self.entry, self.data, self.store = run_id, entry, data, store

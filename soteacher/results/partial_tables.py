@@ -1,4 +1,4 @@
-"""Tables of what is finished, while the rest of a study still runs: from the store alone."""
+"""Tables of the runs that are finished while a study still runs, from the store alone."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = logging.getLogger("soteacher")
 
 
 def partial_tables(plan: Plan) -> str:
-    """All tables of a study as Markdown, each cell with the runs that it has by now.
+    """Return all tables of a study as Markdown, using the runs that are finished.
 
-    A table of training steps is there once they are timed.
+    A table of step times is included once its steps are timed.
     """
     tables = plan.study.tables
     rows = {run.id: _waiting(run) for name in tables for run in plan.runs_of(name)}
@@ -40,7 +40,7 @@ def partial_tables(plan: Plan) -> str:
     for name in tables:
         record = block_record(plan, name)
         steps = Path(f"results/{plan.study.study}/overhead/{name}.csv")
-        with suppress(UserError):  # its steps are not measured yet, or of other settings
+        with suppress(UserError):  # the steps are not timed yet, or with other settings
             table = make_table(record, Inputs(measures=lambda: measures, steps=steps))
             shown.append(to_markdown(record, table))
     return "\n".join(shown)
@@ -52,7 +52,7 @@ def _waiting(run: Run) -> dict[str, Any]:
 
 
 def _measured(runs: list[Run], data: Prepared, store: Path) -> dict[str, dict[str, Any]]:
-    """Run id to measures of the finished ones; of a damaged one, a line tells."""
+    """Return run id to measures of the finished runs; log a warning for a damaged run."""
     rows = {}
     for run in runs:
         folder = RunFolder(store, fingerprint(run.spec, data.sha256), run.id)

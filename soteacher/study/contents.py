@@ -1,4 +1,4 @@
-"""What tables and figures show: cells, points, and what else a kind of table or figure has."""
+"""The content of tables and figures: cells, points, and anything else that a kind shows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from soteacher.study.runs import Run
 
 
 class Content(ABC):
-    """What one table or figure shows."""
+    """The content of one table or figure."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs whose measures are shown, each once."""
+        """The runs with measures in the table or figure, without duplicates."""
         return ()
 
     @property
     def deviations(self) -> tuple[tuple[str, ...], ...]:
-        """For each cell or point of runs, what differs from the paper's own experiment."""
+        """The differences from the paper's experiment, for each cell or point."""
         return ()
 
     @property
     def timing_request(self) -> dict[str, Any] | None:
-        """Which training steps are timed for it, as `training.step_timing` reads it, or None."""
+        """The training steps to time, in the form that `training.step_timing` reads, or None."""
         return None
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Return what the report of the kind is made from, as JSON values."""
+        """Return the input of the kind's report, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Cell:
     measure: str
     runs: tuple[Run, ...]
     deviations: tuple[str, ...]
-    """What differs from the paper's own experiment; its number is shown where nothing does."""
+    """The differences from the paper's experiment. Without any, the paper's number is shown."""
     paper_row: str = ""
-    """The name of the row in the paper, where ours has to say more."""
+    """The name of the row in the paper, if `row` is more detailed."""
 
 
 @dataclass(frozen=True)
 class Cells(Content):
-    """The content of a table of runs, row by row."""
+    """The content of a table of runs: its cells, row by row."""
 
     cells: tuple[Cell, ...]
 
@@ -61,7 +61,7 @@ class Cells(Content):
 
     @property
     def deviations(self) -> tuple[tuple[str, ...], ...]:
-        """Those of each cell."""
+        """The deviations of each cell."""
         return tuple(cell.deviations for cell in self.cells)
 
     def record(self) -> dict[str, Any]:
@@ -89,12 +89,12 @@ class Point:
     series: str
     runs: tuple[Run, ...]
     teachers: tuple[Run, ...] = ()
-    """The teachers of the runs, where the figure shows both."""
+    """The teachers of the runs, if the figure shows both."""
     deviations: tuple[str, ...] = ()
-    """What differs from the paper's own experiment, except for what the figure varies."""
+    """The differences from the paper's experiment, except for what the figure varies."""
     position: Mapping[str, Any] = field(default_factory=dict)
-    """What else tells the figure where the point is, by name: such as the epoch, or the value of
-    the panel's setting. JSON values."""
+    """Name to JSON value of anything else that determines where the point is drawn, such as the
+    epoch or the value of the panel's setting."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "position", MappingProxyType(dict(self.position)))
@@ -115,12 +115,12 @@ class Points(Content):
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs of all points, and the teachers that are shown with them."""
+        """The runs of all points and the teachers that are shown with them, without duplicates."""
         return _each_once(run for point in self.points for run in (*point.teachers, *point.runs))
 
     @property
     def deviations(self) -> tuple[tuple[str, ...], ...]:
-        """Those of each point."""
+        """The deviations of each point."""
         return tuple(point.deviations for point in self.points)
 
     def record(self) -> dict[str, Any]:

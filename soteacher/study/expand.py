@@ -1,4 +1,4 @@
-"""A study expanded into a plan."""
+"""Expand a study into a plan."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from soteacher.study.plan import Plan
 from soteacher.study.study import Study
 
 MOST_JOBS = 1000
-"""Whose measures one table or figure may need: a shell command that names the files of many more
-would have 128 KiB, and cannot be run on Linux."""
+"""Maximum number of jobs that one table or figure may need. The shell command of a table or figure
+names a file for each job, and Linux limits a command to 128 KiB."""
 
 
 def expand(study: Study) -> Plan:
-    """Expand a study into runs and jobs. `UserError` where two runs would share an id."""
+    """Return the plan of a study. Raise `UserError` if two runs would have the same id."""
     expansion = Expansion(study)
     contents = {name: block.content(expansion, name) for name, block in study.blocks.items()}
     plan = Plan(
@@ -28,7 +28,7 @@ def expand(study: Study) -> Plan:
         jobs = len(plan.jobs_of(plan.runs_of(name)))
         if jobs > MOST_JOBS:
             raise UserError(
-                f"{name} needs {jobs} jobs, more than one command can name ({MOST_JOBS}): raise "
+                f"{name} needs {jobs} jobs, but one command can name at most {MOST_JOBS}: raise "
                 f"runs_per_job, which is {study.runs_per_job}"
             )
     return plan

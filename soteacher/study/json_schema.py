@@ -19,22 +19,22 @@ from soteacher.study.schema import PARTS, Head, TeacherMethod
 
 
 class _Described(GenerateJsonSchema):
-    """Settings with the texts below them as descriptions.
+    """Use the texts below the fields of settings as their descriptions.
 
-    pydantic can read those (`use_attribute_docstrings`), but parses the source of every class
-    for them when it is imported: a quarter of a second of each command.
+    pydantic's `use_attribute_docstrings` does the same, but it parses the source of every class at
+    import, which adds a quarter of a second to each command.
     """
 
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
-        made = super().model_schema(schema)
+        json_schema = super().model_schema(schema)
         for name, text in _texts(schema["cls"]).items():
-            made["properties"][name]["description"] = text
-        return made
+            json_schema["properties"][name]["description"] = text
+        return json_schema
 
 
 def _texts(settings: type[Settings]) -> dict[str, str]:
-    """Setting to the text below it, for those of a class and its bases that have one."""
-    found: dict[str, str] = {}
+    """Return setting to the text below it, for the settings of a class and its bases."""
+    texts: dict[str, str] = {}
     for cls in reversed(settings.__mro__[: settings.__mro__.index(Settings)]):
         [definition] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
         assert isinstance(definition, ast.ClassDef)
@@ -44,24 +44,24 @@ def _texts(settings: type[Settings]) -> dict[str, str]:
                     ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(value))),
                 ) if name in settings.model_fields:
-                    found[name] = inspect.cleandoc(value)
-    return found
+                    texts[name] = inspect.cleandoc(value)
+    return texts
 
 
 def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-    """The JSON schema of study files, for editors that complete and check them.
+    """Return the JSON schema of study files.
 
-    methods : names of the regularizers and distillers in it, by kind; None: all that there are.
+    methods : kind to the names of the regularizers and distillers to include; None: all of them.
     """
     definitions: dict[str, Any] = {}
     named = methods or {kind: registry.names(kind) for kind in registry.BASES}
 
     def schema(settings: type[Settings]) -> dict[str, Any]:
-        made = settings.model_json_schema(
+        json_schema = settings.model_json_schema(
             ref_template="#/$defs/{model}", schema_generator=_Described
         )
-        definitions.update(made.pop("$defs", {}))
-        return made
+        definitions.update(json_schema.pop("$defs", {}))
+        return json_schema
 
     top = schema(Head)
     sources = []
@@ -88,7 +88,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
     top["properties"] |= {
         "tables": {"type": "object", "additionalProperties": {"anyOf": _kinds("table", schema)}},
         "figures": {
-            "type": ["object", "null"],  # a study may have none
+            "type": ["object", "null"],  # a study may have no figures
             "additionalProperties": {"anyOf": _kinds("figure", schema)},
         },
         "data": {"type": "object", "additionalProperties": {"anyOf": sources}},
@@ -112,7 +112,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
 
 
 def _kinds(what: str, schema: Callable[[type[Settings]], dict[str, Any]]) -> list[dict[str, Any]]:
-    """The schemas of the kinds of tables or figures, each with its name."""
+    """Return the schemas of the kinds of tables or figures, each with the kind's name."""
     kinds = []
     for name in registry.names(f"kind of {what}"):
         kind = schema(registry.get(f"kind of {what}", name))

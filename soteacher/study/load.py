@@ -1,4 +1,4 @@
-"""Reading a study file: every mistake is one line that says where, what, and what was expected."""
+"""Read a study file. The error message is one line: where, what, and what was expected."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from soteacher.study.study import Study
 
 Methods = Mapping[str, registry.Outside]
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
-"""What no table or figure may be called: each is a target beside the workflow's rules."""
+"""Names that no table or figure may have, because the workflow has targets with these names."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a mapping has each key once; otherwise the last one would be taken."""
+    """A YAML loader that refuses duplicate keys; YAML itself would use the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -43,22 +43,23 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     line = key.start_mark.line + 1
-                    raise UserError(f"line {line}: the key '{key.value}' is there twice")
+                    raise UserError(f"line {line}: the key '{key.value}' appears twice")
                 seen.add(key.value)
         return node
 
 
 def load(path: Path, *over: Path) -> Study:
-    """Read a study file; `UserError` (one line: key, expected, nearest known name) if it is bad.
+    """Read a study file and its override files.
 
-    Files given `over` it change and add keys, one after the other, at any depth: as Snakemake does
-    with several of `--configfile`.
+    The override files, `over`, are applied one after the other. Each changes and adds keys at any
+    depth, as Snakemake does with several files after `--configfile`. An invalid study raises a
+    `UserError` of one line: the key, what was expected, and the nearest known name.
     """
     return read(_merged(path, *over), " + ".join(map(str, (path, *over))))
 
 
 def methods_of(path: Path, *over: Path) -> Methods:
-    """Name to loss term of the method files that a study lists, whether it uses them or not."""
+    """Return name to loss term of all method files that a study lists, used or not."""
     listed = _merged(path, *over).get("methods") or []
     if not isinstance(listed, list) or not all(isinstance(file, str) for file in listed):
         raise UserError(f"{path}.methods: expected a list of Python files; got {listed!r}")
@@ -81,7 +82,7 @@ def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def values_of(path: Path) -> dict[str, Any]:
-    """The plain values of one file, as they stand there."""
+    """Return the values in one file, unchecked."""
     try:
         values = yaml.load(Path(path).read_text(), _Loader)  # safe: it extends the SafeLoader
     except OSError as error:
@@ -89,7 +90,7 @@ def values_of(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UserError(f"cannot read the study file {path}: expected UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
     if not isinstance(values, dict):
@@ -98,7 +99,7 @@ def values_of(path: Path) -> dict[str, Any]:
 
 
 def read(values: Mapping[str, Any], where: str = "study") -> Study:
-    """Make a study of plain values, as YAML or Snakemake's config has them."""
+    """Return the study with these plain values, which come from YAML or Snakemake's config."""
     _check_keys(values, [*Head.model_fields, *PARTS], where)
     head = parse(Head, {k: v for k, v in values.items() if k not in PARTS}, where)
     values = {**values, "figures": _mapping(values.get("figures"), f"{where}.figures")}
@@ -109,15 +110,15 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         for name in values[part]:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
-    own = load_methods(head.methods, f"{where}.methods")
+    methods = load_methods(head.methods, f"{where}.methods")
     study = Study.model_construct(
         **dict(head),
         data={k: _data(v, f"{where}.data.{k}") for k, v in values["data"].items()},
         teachers={
-            k: _teacher(v, f"{where}.teachers.{k}", own) for k, v in values["teachers"].items()
+            k: _teacher(v, f"{where}.teachers.{k}", methods) for k, v in values["teachers"].items()
         },
         distillers={
-            k: _student(k, v, f"{where}.distillers.{k}", own)
+            k: _student(k, v, f"{where}.distillers.{k}", methods)
             for k, v in values["distillers"].items()
         },
         tables={k: _block("table", v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
@@ -155,11 +156,11 @@ def _data(values: Any, where: str) -> DataSet:
     )
 
 
-def _teacher(values: Any, where: str, own: Methods) -> TeacherMethod:
+def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     values = _mapping(values, where)
     stated = {key: values.pop(key) for key in ("table5",) if key in values}
     regularizers = {
-        name: parse(_part("regularizer", name, where, own), settings, f"{where}.{name}")
+        name: parse(_part("regularizer", name, where, methods), settings, f"{where}.{name}")
         for name, settings in values.items()
     }
     try:
@@ -170,10 +171,10 @@ def _teacher(values: Any, where: str, own: Methods) -> TeacherMethod:
     return method.model_copy(update={"regularizers": regularizers})
 
 
-def _student(name: str, values: Any, where: str, own: Methods) -> Student:
+def _student(name: str, values: Any, where: str, methods: Methods) -> Student:
     values = _mapping(values, where)
     method = values.pop("method", name)
-    part = _part("distiller", method, where, own)
+    part = _part("distiller", method, where, methods)
     _check_keys(values, [*part.model_fields, "method"], where)
     return Student.model_construct(method=method, distiller=parse(part, values, where))
 
@@ -198,9 +199,9 @@ def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None
             raise UserError(f"{where}: {unknown('key', key, known)}")
 
 
-def _part(kind: str, name: str, where: str, own: Methods | None = None) -> Any:
-    """The class of a registered part, or of a method file of the study."""
-    files = {n: method.part for n, method in (own or {}).items() if method.kind == kind}
+def _part(kind: str, name: str, where: str, methods: Methods | None = None) -> Any:
+    """Return the class of a registered part, or of one of the study's method files."""
+    files = {n: method.part for n, method in (methods or {}).items() if method.kind == kind}
     try:
         if name not in files and name not in registry.names(kind) and files:
             raise UserError(unknown(kind, name, [*registry.names(kind), *files]))
@@ -210,7 +211,7 @@ def _part(kind: str, name: str, where: str, own: Methods | None = None) -> Any:
 
 
 def _check_references(study: Study, where: str) -> None:
-    """Every name that one part of the study gives to another must be known there."""
+    """Check that every name in one part of the study is defined in the part that it refers to."""
 
     def check(what: str, name: str, known: Any, at: str) -> None:
         if name not in known:
@@ -250,8 +251,10 @@ def _check_references(study: Study, where: str) -> None:
     for part in ("tables", "figures"):
         for name, block in getattr(study, part).items():
             if name in RULES:
-                raise UserError(f"{where}.{part}: '{name}' is the name of a rule; take another")
+                raise UserError(
+                    f"{where}.{part}: '{name}' is the name of a rule; choose another name"
+                )
             block.check(study, f"{where}.{part}.{name}")
     for name in study.figures:
         if name in study.tables:
-            raise UserError(f"{where}.figures: '{name}' is a table, too; take another name")
+            raise UserError(f"{where}.figures: a table is also named '{name}'; choose another name")

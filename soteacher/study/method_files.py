@@ -1,8 +1,8 @@
-"""Loss terms from files of the user's: a study lists them under `methods`.
+"""Load loss terms from the user's method files, which a study lists under `methods`.
 
-A file registers one distiller or regularizer, named after the file. The content of the file is part
-of what a run is, its location is not. Only the file itself counts: a change in another file that it
-imports is not noticed.
+A file registers one distiller or regularizer, which has the name of the file. The file's content is
+part of a run's spec, but its location is not. A change in another file that it imports has no
+effect on the spec.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ REMEDY = "expected one class under @register that derives from Distiller or Regu
 
 
 def load_methods(paths: Iterable[str | Path], where: str = "--methods") -> dict[str, Outside]:
-    """Load method files; return name to loss term. `UserError` (one line) if one cannot be used.
+    """Load method files; return name to loss term. Raise `UserError` if a file cannot be used.
 
-    where : what lists the files, for messages.
+    where : the key or option that lists the files, for messages.
     """
-    found: dict[str, Outside] = {}
+    methods: dict[str, Outside] = {}
     for path in paths:
         method = _load(Path(path).expanduser(), where)
-        if method.name in found:
+        if method.name in methods:
             raise UserError(
-                f"{where}: {found[method.name].source} and {path} are both named "
+                f"{where}: {methods[method.name].source} and {path} are both named "
                 f"'{method.name}'; rename one of them"
             )
-        found[method.name] = method
-    return found
+        methods[method.name] = method
+    return methods
 
 
 def _load(path: Path, where: str) -> Outside:
@@ -45,13 +45,13 @@ def _load(path: Path, where: str) -> Outside:
         code = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{where}: cannot read {path}: {error.strerror}; expected a Python file, by its path "
-            "from the working directory"
+            f"{where}: cannot read {path}: {error.strerror}; expected the path of a Python file, "
+            "relative to the working directory"
         ) from None
     if path.suffix != ".py" or not re.fullmatch(NAME, name):
         raise UserError(
-            f"{where}: expected a file named like my_method.py ({NAME}.py), which gives the method "
-            f"its name; got {path}"
+            f"{where}: expected a file named like my_method.py ({NAME}.py), because the file "
+            f"name is the name of the method; got {path}"
         )
     try:
         registry.check_new(name)
@@ -59,7 +59,7 @@ def _load(path: Path, where: str) -> Outside:
         raise UserError(f"{where}: {path}: {error}: rename the file") from None
     if name in registry.installed():
         raise UserError(
-            f"{where}: {path}: an installed package has a method of that name; rename the file"
+            f"{where}: {path}: an installed package has a method with this name; rename the file"
         )
     sha256 = hashlib.sha256(code).hexdigest()
     for known in registry.files_of(name):
@@ -77,7 +77,7 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
     """Run a file as a module; return the loss term that it registers."""
     module = ModuleType(module_name)
     module.__file__ = str(path.absolute())
-    sys.modules[module_name] = module  # where pydantic looks up annotations
+    sys.modules[module_name] = module  # pydantic looks up annotations there
     part: type | None = None
     try:
         exec(compile(code, module.__file__, "exec"), module.__dict__)
@@ -94,7 +94,7 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
 
 
 def _problem(error: BaseException) -> str:
-    """What to say, after the path, of whatever the code of a file may raise."""
+    """Return the text that follows the path in a message about an error in a method file."""
     if isinstance(error, registry.SecondPart):
         return f" registers more than one class; {REMEDY}"
     if isinstance(error, SyntaxError):
@@ -102,6 +102,6 @@ def _problem(error: BaseException) -> str:
         return f"{line}: {error.msg}; correct the file"
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return (
-        f" cannot be imported: {text}; correct the file (import torch from soteacher.methods: "
-        "a study is read without it)"
+        f" cannot be imported: {text}; correct the file (import torch from soteacher.methods, "
+        "because studies are also read on machines without torch)"
     )

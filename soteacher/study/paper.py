@@ -1,4 +1,4 @@
-"""Where a run differs from the paper's own experiment, so that its numbers stand where they may."""
+"""The differences between a run and the paper's experiment; only equal runs get its numbers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Experiment:
 
     stream: dict[str, Any]
     teacher: dict[str, Any]
-    """Recipe of teachers."""
+    """The recipe of teachers."""
     student: dict[str, Any]
+    """The recipe of students."""
     students: dict[str, tuple[str, ...]]
-    """Teacher network to the networks that learn from it."""
+    """Teacher network to the networks of its students."""
     lr: dict[str, float]
-    """Of networks that have their own learning rate."""
+    """Network to learning rate, where it differs from the recipe's."""
     lipschitz: float
-    """lambda_LR"""
+    """Weight of the Lipschitz regularizer (lambda_LR)."""
 
     def recipe(self, role: str, network: str) -> dict[str, Any]:
-        """The recipe of a network."""
+        """Return the recipe of a network in this role."""
         recipe = self.teacher if role == "teacher" else self.student
         return recipe | {"lr": self.lr.get(network, recipe["lr"])}
 
@@ -59,64 +60,66 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "no_lr": {"consistency": {}},
     "l2": {},  # weight decay, which every recipe has
 }
-"""Settings that differ from our defaults; the Lipschitz weight is the experiment's. Distillers'
-defaults are the paper's settings."""
+"""Settings that differ from this package's defaults. The Lipschitz weight depends on the
+experiment. The defaults of distillers are the paper's settings."""
 
 
 def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
-    """What of a run is not as in what the paper ran under the method's name; in words.
+    """Return the differences between a run and the paper's run of the same method, in words.
 
-    `method` is the study's name for the teacher method of a teacher's spec, or for the distiller
-    of a student's, whose teacher's method is `taught_by`. Seeds may be any: the paper does not tell
-    its own. A run on data that the paper does not have is compared with what the paper trains its
-    network on, or else CIFAR-100.
+    `method` is the study's name of the teacher method (for a teacher's spec) or of the distiller
+    (for a student's spec); `taught_by` is the teacher method of the student's teacher. Seeds are
+    not compared, because the paper does not report them. If the paper does not use the run's data,
+    the run is compared with the paper's run of the same network, or else with CIFAR-100.
     """
     teacher = spec.role == "teacher"
     source = spec.data.source
     network = spec.network.name
-    theirs = source if source in EXPERIMENTS else _data_of(network)
-    experiment = EXPERIMENTS[theirs]
-    found = []
-    if source != theirs or spec.data.settings or spec.data.true_labels:
+    paper_data = source if source in EXPERIMENTS else _data_of(network)
+    experiment = EXPERIMENTS[paper_data]
+    differences = []
+    if source != paper_data or spec.data.settings or spec.data.true_labels:
         drawn = " with labels drawn from known distributions" if spec.data.true_labels else ""
         others = "".join(f", {name} {_text(v)}" for name, v in spec.data.settings.items())
-        found.append(f"data {source}{drawn}{others} (paper: {theirs})")
-    found += _network(experiment, spec)
-    found += _differences(spec.stream.augment, experiment.stream)
-    found += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
+        differences.append(f"data {source}{drawn}{others} (paper: {paper_data})")
+    differences += _network(experiment, spec)
+    differences += _differences(spec.stream.augment, experiment.stream)
+    differences += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
     expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
     unknown = [] if teacher else [name for name in spec.terms if not _in_paper(kind, name)]
     if unknown:
-        found.append(f"distiller {unknown[0]} (not in the paper)")
+        differences.append(f"distiller {unknown[0]} (not in the paper)")
     elif expected is None:
-        found.append(f"method {method} (not in the paper)")
+        differences.append(f"method {method} (not in the paper)")
     elif spec.terms.keys() != expected.keys():
         used = " + ".join(sorted(spec.terms)) or "nothing"
-        found.append(f"{method} is {used} (paper: {' + '.join(sorted(expected)) or 'nothing'})")
+        differences.append(
+            f"{method} is {used} (paper: {' + '.join(sorted(expected)) or 'nothing'})"
+        )
     else:
         for name, term in sorted(spec.terms.items()):
             settings = parse(registry.get(kind, name), term.settings, name)
-            said = expected[name]
+            paper_settings = expected[name]
             if name == "lipschitz":
-                said = {"weight": experiment.lipschitz, **said}
-            found += [f"{name} {d}" for d in _differences(settings, said)]
+                paper_settings = {"weight": experiment.lipschitz, **paper_settings}
+            differences += [f"{name} {d}" for d in _differences(settings, paper_settings)]
     if spec.precision != FLOAT32:
-        found.append(f"precision {spec.precision}")
+        differences.append(f"precision {spec.precision}")
     if spec.teacher_epoch is not None:
-        found.append(f"the teacher of epoch {spec.teacher_epoch} (paper: the last)")
-    return found
+        differences.append(f"the teacher of epoch {spec.teacher_epoch} (paper: the last)")
+    return differences
 
 
 def _teacher(method: str) -> dict[str, dict[str, Any]] | None:
-    """The settings of a teacher method of the paper; a row of Table 7 is its file's defaults."""
+    """Return the paper's settings of a teacher method; for Table 7 they are the defaults."""
     if _in_paper("regularizer", method) and registry.get("regularizer", method).table7:
         return {method: {}}
     return TEACHERS.get(method)
 
 
 def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:
-    """The settings of a distiller of the paper, for students of one teacher method of it."""
+    """Return the paper's settings of a distiller, for students of one teacher method."""
     if not _in_paper("distiller", method):
         return None
     column = "soteacher" if taught_by == "soteacher" else "standard"
@@ -124,14 +127,14 @@ def _distiller(method: str, taught_by: str) -> dict[str, dict[str, Any]] | None:
 
 
 def _in_paper(kind: str, name: str) -> bool:
-    """Whether a name is a method of the paper: its own class says so, not one it derives from."""
+    """Return whether a method is in the paper; the attribute of a base class does not count."""
     if name not in registry.shipped(kind):
         return False
     return bool(vars(registry.shipped_part(kind, name)).get("in_paper", False))
 
 
 def _data_of(network: str) -> str:
-    """The data set that the paper trains a network on."""
+    """Return the data set that the paper trains a network on."""
     for name, experiment in EXPERIMENTS.items():
         if any(network in (teacher, *learn) for teacher, learn in experiment.students.items()):
             return name
@@ -144,16 +147,16 @@ def _network(experiment: Experiment, spec: RunSpec) -> list[str]:
         return [] if name in students else [f"network {name} (not in the paper)"]
     if not any(name in learn for learn in students.values()):
         return [f"network {name} (not in the paper)"]
-    teacher = spec.teacher.network.name  # if it is not the paper's, its own spec says so
+    teacher = spec.teacher.network.name  # another network is reported for the teacher's run
     if name not in students.get(teacher, (name,)):
         return [f"{name} as a student of {teacher} (not in the paper)"]
     return []
 
 
-def _differences(ours: Settings, theirs: dict[str, Any]) -> list[str]:
-    """Settings that are not equal once defaults are filled in: `name ours (paper: theirs)`."""
-    full = ours.model_dump(mode="json")
-    expected = type(ours).model_validate(theirs).model_dump(mode="json")
+def _differences(settings: Settings, paper: dict[str, Any]) -> list[str]:
+    """Return the settings that differ, defaults included, as `name value (paper: value)`."""
+    full = settings.model_dump(mode="json")
+    expected = type(settings).model_validate(paper).model_dump(mode="json")
     return [
         f"{name} {_text(full[name])} (paper: {_text(expected[name])})"
         for name in full

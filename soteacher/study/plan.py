@@ -1,6 +1,6 @@
 """A study's plan: the networks to train, the jobs that train them, and what each block shows.
 
-`soteacher.study.expand` builds a plan; afterwards nothing in it changes.
+`soteacher.study.expand` builds a plan, which does not change afterwards.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from soteacher.study.study import Study
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a study asks for. Its mappings are read-only."""
+    """Everything that a study needs. Its mappings are read-only."""
 
     study: Study
     runs: Mapping[str, Run]
-    """Id to run."""
+    """Run id to run."""
     wanted: Mapping[str, frozenset[str]]
-    """Run id to the names of the tables and figures that ask for it, through its students too."""
+    """Run id to the names of the tables and figures that need the run or one of its students."""
     contents: Mapping[str, Content]
     """Name of a table or figure to what it shows."""
 
     @cached_property
     def jobs(self) -> dict[str, dict[str, Job]]:
-        """Role to name to job. Runs that other blocks ask for are never in one job."""
+        """Role to name to job. The runs of a job are all needed by the same tables and figures."""
         return {
             role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")
         }
@@ -43,25 +43,25 @@ class Plan:
         return {run.id: job for job in jobs for run in job.runs}
 
     def data_spec(self, name: str) -> DataSpec:
-        """What the prepared images of a data set are."""
+        """Return the spec of the prepared images of a data set."""
         return self.study.data[name].data_spec
 
     def data_location(self, name: str) -> dict[str, Any]:
-        """Where the images of a data set are found: no part of what a run is."""
+        """Return where the images of a data set are stored; the location is not part of a spec."""
         return self.study.data[name].source.location()
 
     def runs_of(self, block: str) -> tuple[Run, ...]:
-        """The runs whose measures a table or figure shows, each once."""
+        """Return the runs of a table or figure, without duplicates."""
         return self.contents[block].runs
 
     @property
     def timed(self) -> dict[str, dict[str, Any]]:
-        """Name to timing request of the tables of step times: nothing is trained for them."""
+        """Name to timing request of the tables of step times, which train no networks."""
         requests = {name: content.timing_request for name, content in self.contents.items()}
         return {name: request for name, request in requests.items() if request is not None}
 
     def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
-        """The jobs that train these runs, each once, in a fixed order."""
+        """Return the jobs that train these runs, without duplicates and in a fixed order."""
         jobs = {(self.job_of[run.id].role, self.job_of[run.id].name) for run in runs}
         return [self.jobs[role][name] for role, name in sorted(jobs)]
 
@@ -69,8 +69,8 @@ class Plan:
         groups: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
         for run in self.runs.values():
             if run.role == role:
-                asked_by = tuple(sorted(self.wanted[run.id]))
-                groups.setdefault((run.data, asked_by), []).append(run)
+                blocks = tuple(sorted(self.wanted[run.id]))
+                groups.setdefault((run.data, blocks), []).append(run)
         for (data, _), runs in sorted(groups.items()):
             for members in _packed(runs, self.study.runs_per_job):
                 name = f"{data}-{json_sha256([run.id for run in members])[:10]}"
@@ -78,7 +78,7 @@ class Plan:
 
 
 def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
-    """Cut runs into jobs of at most `size`, students of one teacher together if they fit."""
+    """Divide runs into jobs of at most `size`; a teacher's students share a job if they fit."""
     siblings: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.id):
         siblings.setdefault(run.teacher.id if run.teacher else run.id, []).append(run)

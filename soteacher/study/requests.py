@@ -1,4 +1,7 @@
-"""What the workflow asks of a command, in a file: a command line could not hold it."""
+"""Write a command's inputs to a JSON file that is named by their hash.
+
+The inputs of a job can be too long for a command line.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,24 @@ from soteacher.core import files
 
 @dataclass(frozen=True)
 class Request:
-    """A file that says what a command is to do.
+    """A JSON file with the inputs of a command.
 
-    Its name has the hash of its text, so the path can stand for the text in a rule's `params`:
-    they change together. The path is known before the file is written.
+    The file's name contains the hash of its text, so the path changes whenever the text does and
+    can represent the text in a rule's `params`. The path is known before the file is written.
     """
 
     path: str
     text: str
 
     @classmethod
-    def of(cls, folder: Path | str, name: str, said: Any) -> Request:
-        """Return the request that says this, as JSON."""
-        text = json.dumps(said, indent=1, sort_keys=True) + "\n"
+    def of(cls, folder: Path | str, name: str, values: Any) -> Request:
+        """Return the request with these values, which must be JSON values."""
+        text = json.dumps(values, indent=1, sort_keys=True) + "\n"
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         return cls(str(Path(folder) / f"{name}-{sha256[:16]}.json"), text)
 
     def write(self) -> str:
-        """Write the file unless it is there; return its path."""
+        """Write the file unless it exists; return its path."""
         if not Path(self.path).is_file():
             files.write(Path(self.path), self.text)
         return self.path

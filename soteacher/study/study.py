@@ -1,4 +1,4 @@
-"""A whole study: everything that its file says."""
+"""A study: everything in its study file and override files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from soteacher.study.schema import Components
 
 
 class Study(Components):
-    """A whole study, every name in it known and every value possible."""
+    """A checked study: every name in it is known and every value is valid."""
 
     tables: dict[str, Block]
     figures: dict[str, Block]

@@ -1,4 +1,4 @@
-"""What a plan says to its reports: what each table and figure shows, and the page's texts."""
+"""The inputs of the reports: the content of each table and figure, and the texts of the page."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 
 RECORD_FORMAT = 2
-"""Of what `block_record` returns: raised when its shape changes, so that a file of an earlier
-version is recognized."""
+"""Version of the format that `block_record` returns. It is raised when the format changes, so that
+files of an earlier version are recognized."""
 
 
 def planned(runs: Iterable[Run]) -> dict[str, str]:
-    """Run id to the hash of its spec: what a result must carry to be these runs'."""
+    """Return run id to the short hash of the run's spec, which the run's results must have."""
     return {run.id: run.short_sha256 for run in runs}
 
 
 def block_record(plan: Plan, name: str) -> dict[str, Any]:
-    """Return what a table or figure is made from: what its kind shows, the runs that it needs with
-    the hashes of their specs, and its headings.
+    """Return the inputs of a table or figure: its content, the runs that it needs with the hashes
+    of their specs, and its headings.
     """
     return {
         "name": name,
@@ -38,19 +38,19 @@ def caption(plan: Plan, name: str) -> str:
 
 
 def page_summary(plan: Plan) -> dict[str, Any]:
-    """What the page says besides its tables and figures."""
+    """Return the texts of the page besides its tables and figures."""
     roles = [run.role for run in plan.runs.values()]
     seeds = sorted({run.spec.seed for run in plan.runs.values()})
     study = plan.study
-    asked = (
-        f"{roles.count('teacher')} teachers and {roles.count('student')} students were asked for, "
+    size = (
+        f"The study needs {roles.count('teacher')} teachers and {roles.count('student')} students, "
         f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}."
         if roles
-        else f"No network was asked for. The data are {_data(plan)}."
+        else f"The study needs no trained networks. Its data sets are {_data(plan)}."
     )
     facts = [
-        asked,
-        "A student of seed k learns from the teacher of seed k. Tables are of the last epoch.",
+        size,
+        "A student with seed k learns from the teacher with seed k. Tables show the last epoch.",
     ]
     methods = {
         name: " + ".join(_text_of(*term) for term in sorted(method.regularizers.items()))
@@ -59,7 +59,7 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     }
     for name, method in study.teachers.items():
         if method.table5 != "standard":
-            methods[name] += f"; its students have {method.table5}'s weights of Table 5"
+            methods[name] += f"; its students use the weights of Table 5 for {method.table5}"
     distillers = {
         name: _text_of(student.method, student.distiller)
         for name, student in study.distillers.items()
@@ -84,12 +84,12 @@ def page_summary(plan: Plan) -> dict[str, Any]:
 
 
 def _text_of(name: str, settings: Any) -> str:
-    said = ", ".join(f"{key} {_value(value)}" for key, value in settings.spec().items())
-    return f"{name} ({said})" if said else name
+    values = ", ".join(f"{key} {_value(value)}" for key, value in settings.spec().items())
+    return f"{name} ({values})" if values else name
 
 
 def _value(value: Any) -> str:
-    """A setting; of one that is a map, each value with its key."""
+    """Return the value of a setting as text; a mapping is listed as values with their keys."""
     if isinstance(value, dict):
         return " and ".join(f"{inner} for {key}" for key, inner in value.items())
     return str(value)
@@ -113,8 +113,8 @@ def _data(plan: Plan) -> str:
         text = name
         if data.true_labels is not None:
             text += (
-                f" (known true label distributions: {data.true_labels.confusion:.0%} of the "
-                "labels are drawn from look-alike classes; accuracy counts against argmax p*)"
+                f" (with known true label distributions: {data.true_labels.confusion:.0%} of the "
+                "labels are drawn from look-alike classes; accuracy is measured against argmax p*)"
             )
         texts.append(text)
     return ", ".join(texts)

@@ -232,8 +232,8 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
 def test_the_page_s_facts_count_runs_and_name_seeds_and_data(demo):
     facts = said(demo, "page")["facts"]
     assert facts[0].startswith(
-        "33 teachers and 77 students were asked for, over seeds 0, 1, 2, on digits (known true "
-        "label distributions: 30% of the labels are drawn from look-alike classes"
+        "The study needs 33 teachers and 77 students, over seeds 0, 1, 2, on digits (with known "
+        "true label distributions: 30% of the labels are drawn from look-alike classes"
     )
     other = said(put(demo, "tables table3 seeds", [7]), "page")["facts"]
     assert "over seeds 0, 1, 2, 7, on" in other[0]
@@ -243,7 +243,7 @@ def test_the_page_says_what_methods_and_recipes_are(demo):
     page = said(demo, "page")
     assert page["teachers"]["standard"] == "cross-entropy alone"
     assert page["teachers"]["soteacher"] == (
-        "consistency + lipschitz (weight 0.0001); its students have soteacher's weights of Table 5"
+        "consistency + lipschitz (weight 0.0001); its students use the weights of Table 5 for soteacher"
     )
     assert page["distillers"].keys() == demo["distillers"].keys()
     assert page["distillers"]["kd"] == "kd"
@@ -262,6 +262,6 @@ def test_more_jobs_than_a_command_can_name_are_refused_with_what_to_do(demo):
     with pytest.raises(UserError) as caught:
         expand(read(many | {"runs_per_job": 1}))
     assert str(caught.value) == (
-        "table1 needs 1440 jobs, more than one command can name (1000): raise runs_per_job, "
-        "which is 1"
+        "table1 needs 1440 jobs, but one command can name at most 1000: raise "
+        "runs_per_job, which is 1"
     )

@@ -86,7 +86,7 @@ def test_table_5_asks_for_no_run_and_stands_on_the_page(study):
     plan = expand(read(study))
     assert plan.runs == {}
     page = make_page(page_summary(plan), {"table5": made(block_record(plan, "table5"))}, {})
-    assert "1000 (paper 1000)" in page and "No network was asked for" in page
+    assert "1000 (paper 1000)" in page and "The study needs no trained networks" in page
 
 
 def test_table_6_has_a_row_a_distiller_and_a_column_a_pair_and_teacher_method(study):
@@ -183,7 +183,7 @@ def test_earlier_teachers_must_be_kept(study):
         (("distillers", "crd", {"negatives": 0}), "distillers.crd.negatives: expected"),
         (
             ("tables", "table5", {"kind": "weights", "teachers": METHODS, "distillers": ["sskd"]}),
-            "tables.table5.distillers: expected distillers with one weight of their own",
+            "tables.table5.distillers: expected distillers with exactly one weight as in Table 5",
         ),
         (
             ("tables", "table5", {"kind": "weights", "teachers": METHODS, "distillers": ["ta"]}),

@@ -212,9 +212,9 @@ def test_accuracies_are_not_drawn_from_zero(checkpoints):
 def test_a_checkpoint_that_a_teacher_never_reached_is_refused():
     part = {"panel": PAIR, "series": "standard", "epoch": 9, "teachers": ["t"], "students": ["s"]}
     measures = measured(t=0.5, s=0.5)
-    with pytest.raises(UserError, match=r"'t' has no epoch 9, .* its last is 2"):
+    with pytest.raises(UserError, match=r"'t' has no epoch 9, .* its last epoch is 2"):
         make("checkpoints", [part], measures, history(t=[0.1, 0.2]))
-    with pytest.raises(UserError, match="the epochs do not hold 't', which the figure needs"):
+    with pytest.raises(UserError, match="the epochs lack 't', which the figure needs"):
         make("checkpoints", [part], measures, history(other=[0.1]))
 
 
@@ -297,7 +297,7 @@ def test_a_panel_without_any_finished_run_says_so():
 
 def test_a_finished_run_without_epochs_is_refused():
     parts = [{"panel": "wrn_10_2", "series": "standard", "runs": ["a", "b"]}]
-    with pytest.raises(UserError, match="the epochs do not hold 'b', which the figure needs"):
+    with pytest.raises(UserError, match="the epochs lack 'b', which the figure needs"):
         make("curves", parts, measured(a=0.6, b=0.6), history(a=[0.6]))
 
 
@@ -453,8 +453,8 @@ def test_a_sweep_is_drawn_as_returned_with_the_own_value_marked(sweep):
         assert list(drawn["^"].get_ydata()) == pytest.approx([71])
     assert drawn["o"].get_linestyle() == "None"  # ramps have no order
     assert legend_of(figure) == [
-        "SoTeacher, its own value",
-        "another value",
+        "SoTeacher, value in the study",
+        "other values",
         "Standard",
         "Mean ± sd, n = 1–2 of 2 seeds",
     ]

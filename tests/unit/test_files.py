@@ -211,7 +211,7 @@ def test_the_base_of_a_kind_is_no_part(tools):
 
 def test_two_parts_in_one_file_are_refused(tools):
     tools("saw", "Saw", "Chainsaw")
-    with pytest.raises(TypeError, match=r"toolbox\.saw registers two parts; one file"):
+    with pytest.raises(TypeError, match=r"toolbox\.saw registers two parts; expected one"):
         registry.get("tool", "saw")
 
 

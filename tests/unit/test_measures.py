@@ -299,7 +299,7 @@ def test_a_manifest_is_refused_by_the_run_that_it_lacks_or_holds_with_other_sett
     shelf.put("good")
     shelf.put("another")
     check_planned(shelf.manifest, {"good": "hash", "another": "hash of another"})
-    with pytest.raises(UserError, match="does not hold 'third'"):
+    with pytest.raises(UserError, match="lacks 'third'"):
         check_planned(shelf.manifest, {"good": "hash of good", "third": "d"})
-    with pytest.raises(UserError, match="holds 'another' with other settings"):
+    with pytest.raises(UserError, match="has 'another' with other settings"):
         check_planned(shelf.manifest, {"good": "hash of good", "another": "d"})

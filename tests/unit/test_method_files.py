@@ -136,7 +136,7 @@ def test_a_job_refuses_another_content_than_the_plan_s(study, folder, monkeypatc
     [run, *_] = [r for r in runs(study) if r.id.endswith("/near")]
     run.spec.check_methods()
     monkeypatch.setattr(registry, "_files", {})
-    with pytest.raises(UserError, match="which was not given: list the file under `methods`"):
+    with pytest.raises(UserError, match="which is not loaded: list the file under `methods`"):
         run.spec.check_methods()
     (folder / "mine/near.py").write_text(NEAR + "\n# changed\n")
     load_methods(["mine/near.py"])
@@ -157,8 +157,8 @@ def test_an_unknown_method_is_refused_with_the_files_names_too(study):
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("kd", HEAD + ONE.format("KD"), "soteacher itself has a distiller of that name"),
-        ("lipschitz", FLAT, "soteacher itself has a regularizer of that name; choose another"),
+        ("kd", HEAD + ONE.format("KD"), "soteacher already has a distiller with this name"),
+        ("lipschitz", FLAT, "soteacher already has a regularizer with this name; choose another"),
         ("broken", "x = (\n", "broken.py, line 1: '(' was never closed; correct the file"),
         ("failing", "import no_such_module", "cannot be imported: ModuleNotFoundError: No module"),
         ("leaving", "raise SystemExit(3)", "cannot be imported: SystemExit: 3; correct the file"),
@@ -272,7 +272,7 @@ def test_an_installed_package_s_methods_are_named_by_their_entry_points(install,
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("kd", NEAR, "soteacher itself has a distiller of that name"),
+        ("kd", NEAR, "soteacher already has a distiller with this name"),
         ("near", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("near", "", "expected their_package.module to register one subclass"),
         ("near", NEAR + ONE.format("B").replace("(D", "(FeatureD"), "registers two parts"),
@@ -294,9 +294,9 @@ def test_an_entry_point_that_cannot_be_used_is_one_line_for_those_who_name_it(
 
 def test_two_packages_with_one_name_and_a_file_with_a_package_s_are_refused(install, folder):
     install({"near": "their_package.near"}, near=NEAR)
-    assert "an installed package has a method of that name; rename" in refused("mine/near.py")
+    assert "an installed package has a method with this name; rename" in refused("mine/near.py")
     install({"near": "their_other.near"}, "their_other", near=NEAR)
-    with pytest.raises(UserError, match="another installed package has a method of that name"):
+    with pytest.raises(UserError, match="another installed package has a method with this name"):
         registry.get("distiller", "near")
 
 

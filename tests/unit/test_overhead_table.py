@@ -138,7 +138,7 @@ def test_the_csv_says_what_the_table_says(write, block, tmp_path, peaks):
 def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(write, block):
     table = table_of(block, write())
     said = heading(block, table)
-    assert said.endswith("; median and quartiles of n = 5 steps a method.")
+    assert said.endswith("; median and quartiles of n = 5 steps per method.")
     device = "Measured on A CPU (2 threads), float32, torch 2.0.1, soteacher 1.2.3."
     assert notes(table) == [device]
     for text in (to_markdown(block, table), to_latex(block, table)):
@@ -183,12 +183,12 @@ def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
 )
 def test_steps_of_other_settings_are_refused(write, block, times, changes):
     path = write(times, **changes)
-    with pytest.raises(UserError, match="are of other settings than the study asks for"):
+    with pytest.raises(UserError, match="have other settings than the study needs; rerun"):
         read_steps(path, block["timed"])
 
 
 def test_steps_that_are_cut_short_are_named(write):
     path = write()
     path.write_text("network,met")
-    with pytest.raises(UserError, match=r"overhead.csv: no column 'method'; delete it"):
+    with pytest.raises(UserError, match=r"overhead.csv: it has no column 'method'; delete it"):
         read_steps(path)

@@ -19,7 +19,7 @@ from soteacher.report.page import make_page
 from soteacher.study.requests import Request
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
-FACTS = ["3 teachers & 3 students were asked for, over seeds <0>."]
+FACTS = ["The study needs 3 teachers & 3 students, over seeds <0>."]
 DIVERGED = "bad: diverged in epoch 3, step 7 (ce=nan)"
 
 
@@ -161,7 +161,7 @@ def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
             assert text in page.texts
         assert {heading(block, table), block["meaning"], *notes(table)} <= set(page.texts)
     assert page.asides[0] == (
-        "Some cells are not the paper's experiment and have no value of the paper beside them: "
+        "Some cells are not the paper's experiment, so the paper's value is not shown with them: "
         "1 difference|batch 32 (paper: 64)|"
     )
 
@@ -212,8 +212,8 @@ def test_figures_are_in_the_page_byte_for_byte(made):
 def test_the_runs_of_a_figure_are_linked_under_it(made):
     _, _, page = made
     runs = ["teachers/f0", "students/f0/epoch004/kd"]
-    assert f"Made of 2 runs|{runs[0]}|{runs[1]}|" in page.asides
-    assert f"Made of 1 run|{runs[0]}|" in page.asides
+    assert f"From 2 runs|{runs[0]}|{runs[1]}|" in page.asides
+    assert f"From 1 run|{runs[0]}|" in page.asides
     assert {f"{run}/run.json" for run in runs} <= page.links.keys()
 
 
@@ -226,7 +226,7 @@ def test_below_a_figure_stands_what_is_not_the_paper_s_and_what_it_was_trained_o
     }
     page = Reader(make_page(summary_of(blocks, figures=figures), tables, FIGURES))
     assert "Not the paper's experiment: 1 difference|batch 32 (paper: 64)|" in page.asides
-    assert "Some of it is not the paper's experiment: 2 differences|x|y|" in page.asides
+    assert "Some of the runs are not the paper's experiment: 2 differences|x|y|" in page.asides
     assert page.texts.count("Trained on a CPU; and on a GPU.") == 2
 
 
@@ -247,7 +247,10 @@ def test_a_page_without_an_experiment_of_the_paper_says_so_once_at_its_top():
     block = block_of(cell("standard", ["s0"]), deviations=("batch 32 (paper: 64)",))
     table = tabulate(block, row("s0", 0.5))
     page = make_page(summary_of([block], figures={}), {"table1": table}, {})
-    said = "Nothing here is the paper&#39;s own experiment; what differs stands below each."
+    said = (
+        "Nothing here is the paper&#39;s experiment; differences from the paper are listed under "
+        "each table and figure."
+    )
     assert page.count(said) == 1
     assert page.index(said) < page.index("<nav")
 
@@ -342,7 +345,7 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
     page = make_page(summary_of(blocks), {}, shown)
     assert 'href="teachers/f0/run.json"' in page
     assert "students/f0/epoch004/kd" not in page
-    assert "Made of 1 run<" in page
+    assert "From 1 run<" in page
 
 
 def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):

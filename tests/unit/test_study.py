@@ -413,7 +413,7 @@ def test_the_demo_is_read_as_it_is_written(root):
     ("content", "said"),
     [
         (b"study: demo\nseedz: [0]\n", "bad.yaml: unknown key 'seedz'"),
-        (b"study: [demo\n", "bad.yaml is no YAML: "),
+        (b"study: [demo\n", "bad.yaml is not valid YAML: "),
         (b"- study\n- demo\n", "bad.yaml: expected a mapping of study keys"),
         (b"", "bad.yaml: expected a mapping of study keys"),
         (b"study: d\xe9mo\n", "bad.yaml"),
@@ -474,7 +474,7 @@ def test_the_schema_accepts_what_may_be_left_empty(demo):
 @pytest.mark.parametrize("name", ["all", "teach", "table"])
 def test_a_table_named_as_a_rule_is_refused(demo, name):
     demo["tables"][name] = demo["tables"]["table1"]
-    assert refusal(demo) == f"bad.yaml.tables: '{name}' is the name of a rule; take another"
+    assert refusal(demo) == f"bad.yaml.tables: '{name}' is the name of a rule; choose another name"
 
 
 @pytest.mark.parametrize("store", ["results", "results/demo", "results/demo/store", "."])
@@ -486,12 +486,12 @@ def test_a_store_in_or_around_the_results_is_refused(demo, store):
 @pytest.mark.parametrize("name", ["all", "teach", "figure"])
 def test_a_figure_named_as_a_rule_is_refused(demo, name):
     demo["figures"][name] = demo["figures"]["curves"]
-    assert refusal(demo) == f"bad.yaml.figures: '{name}' is the name of a rule; take another"
+    assert refusal(demo) == f"bad.yaml.figures: '{name}' is the name of a rule; choose another name"
 
 
 def test_one_name_for_a_table_and_a_figure_is_refused(demo):
     demo["figures"]["table3"] = demo["figures"]["curves"]
-    assert refusal(demo) == "bad.yaml.figures: 'table3' is a table, too; take another name"
+    assert refusal(demo) == "bad.yaml.figures: a table is also named 'table3'; choose another name"
 
 
 def test_a_key_of_another_kind_is_refused_with_those_of_its_own(demo):
@@ -528,8 +528,8 @@ def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
     demo["data"]["plain"] = {"source": "digits"}
     put(demo, "pairs wrn_10_2/wrn_16_1 data", "plain")
     assert refusal(demo) == (
-        "bad.yaml.tables.truth: the true label distributions of 'plain' are not known; give it "
-        "`true_labels`, or leave its pairs out"
+        "bad.yaml.tables.truth: the true label distributions of 'plain' are not known; set its "
+        "`true_labels`, or leave out the pairs with this data set"
     )
     read(put(demo, "tables truth pairs", [PAIR]))
 
@@ -537,8 +537,8 @@ def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
 def test_checkpoints_of_a_recipe_that_keeps_none_are_refused_with_what_to_do(demo):
     put(demo, "recipes demo keep_every", 0)
     assert refusal(demo) == (
-        "bad.yaml.figures.figure1.every: asks for the teacher's weights every 4 epochs, but "
-        "recipe 'demo' keeps the last ones only; set its keep_every to 4, or to a divisor of it"
+        "bad.yaml.figures.figure1.every: needs the teacher's weights every 4 epochs, but "
+        "recipe 'demo' keeps only the last ones; set its keep_every to 4, or to a divisor of it"
     )
     read(put(demo, "recipes demo keep_every", 2))
 
@@ -546,7 +546,7 @@ def test_checkpoints_of_a_recipe_that_keeps_none_are_refused_with_what_to_do(dem
 def test_checkpoints_between_those_that_a_recipe_keeps_are_refused_with_what_to_do(demo):
     put(demo, "figures figure1 every", 6)
     assert refusal(demo) == (
-        "bad.yaml.figures.figure1.every: asks for the teacher's weights every 6 epochs, but "
+        "bad.yaml.figures.figure1.every: needs the teacher's weights every 6 epochs, but "
         "recipe 'demo' keeps them every 4; set its keep_every to 6, or to a divisor of it"
     )
     read(put(demo, "figures figure1 every", 8))
@@ -569,7 +569,7 @@ def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError) as caught:
             load(path)
-        assert str(caught.value) == f"{path}, line 3: the key '{key}' is there twice"
+        assert str(caught.value) == f"{path}, line 3: the key '{key}' appears twice"
 
 
 def test_a_key_that_an_alias_brings_may_be_given_anew(tmp_path):

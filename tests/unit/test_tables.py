@@ -234,7 +234,7 @@ def test_a_table_with_some_cells_of_the_paper_s_experiment_says_how_the_others_d
     )
     found = tabulate(block, row("s0", 0.76), row("t0", 0.7))
     assert (
-        "\nSome cells are not the paper's experiment and have no value of the paper beside them: "
+        "\nSome cells are not the paper's experiment, so the paper's value is not shown with them: "
         "batch 32 (paper: 64); method ours (not in the paper).\n"
     ) in to_markdown(block, found)
     assert list(found["papers"]) == [True, False]
@@ -468,13 +468,13 @@ def test_measures_are_read_by_run_from_whatever_files_hold_them(write_measures):
 
 def test_measures_of_other_settings_are_refused_by_the_run_s_name(write_measures):
     paths = write_measures([row("s0", 0.1), row("s1", 0.2, spec_sha256="older")])
-    with pytest.raises(UserError, match="measures of 's1' are of other settings"):
+    with pytest.raises(UserError, match="measures of 's1' have other settings"):
         read_measures(paths, {"s0": "hash of s0", "s1": "hash of s1"})
 
 
 def test_measures_without_a_planned_run_are_refused_by_its_name(write_measures):
     paths = write_measures([row("s0", 0.1)], [row("s1", 0.1)])
-    with pytest.raises(UserError, match="measures do not hold 's2', which the study asks for"):
+    with pytest.raises(UserError, match="measures lack 's2', which the study needs"):
         read_measures(paths, {seed: f"hash of {seed}" for seed in SEEDS})
 
 

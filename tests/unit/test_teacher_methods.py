@@ -55,15 +55,15 @@ def refusal(teachers, **changes):
 @pytest.mark.parametrize("blend", ["mixup", "cutmix"])
 def test_a_memory_of_images_and_blends_of_them_are_refused_with_the_reason(memory, blend):
     assert refusal({"mine": {memory: {}, blend: {}, "lipschitz": {}}}) == (
-        f"study.teachers.mine: '{memory}' keeps what the teacher predicts for each single image, "
-        f"and with '{blend}' it sees blends of two: expected only one of them in a teacher method"
+        f"study.teachers.mine: '{memory}' stores the teacher's predictions for each image, "
+        f"but '{blend}' blends images: use only one of them in a teacher method"
     )
 
 
 def test_two_that_change_the_images_are_refused():
     assert refusal({"mine": {"mixup": {}, "cutmix": {}}}) == (
-        "study.teachers.mine: 'mixup' and 'cutmix' each change the training images: expected at "
-        "most one that does in a teacher method"
+        "study.teachers.mine: 'mixup' and 'cutmix' each change the training images: use at most "
+        "one of them in a teacher method"
     )
 
 

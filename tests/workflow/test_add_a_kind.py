@@ -256,7 +256,7 @@ def test_both_are_verified(extended, tmp_path):
     place = Extended(tmp_path / "copy", extended.project)
     for study in ((), ("--study", "study.yaml")):
         said = place.run("soteacher", "verify", "results/tiny", *study).stderr
-        assert "ranges.csv: 2 cells made again" in said and "bars.csv: 2 values made again" in said
+        assert "ranges.csv: 2 cells recomputed" in said and "bars.csv: 2 values recomputed" in said
     for path, column in (("tables/ranges.csv", "range"), ("figures/bars.csv", "place")):
         file = place.path / "results/tiny" / path
         rows = pd.read_csv(file)

@@ -142,8 +142,8 @@ def test_snakemake_s_own_report_has_tables_figures_and_captions(whole):
 
 def test_what_was_made_is_verified(whole):
     said = whole.soteacher("verify", "results/tiny")
-    assert "tables/table1.csv: 4 cells made again" in said
-    assert "figures/figure1.csv: 8 values made again" in said
+    assert "tables/table1.csv: 4 cells recomputed" in said
+    assert "figures/figure1.csv: 8 values recomputed" in said
     *_, all_are, last = said.splitlines()
     assert all_are.endswith("all results agree with the records of their runs")
     assert "not checked: whether these are the tables and figures of the study" in last
@@ -210,7 +210,7 @@ def test_a_deleted_cell_a_changed_text_and_a_deleted_line_are_found(whole, study
     rewrite(results / "figures/figure1.csv", without_a_line)
     said = whole.soteacher("verify", "results/tiny", *study, code=2)
     assert "tables/table4.csv: has other rows or columns" in said
-    assert "tables/table3.md: is not what the records give" in said
+    assert "tables/table3.md: differs from the recomputed text" in said
     assert "figures/figure1.csv: has other rows or columns" in said
     assert "3 differences between" in said
 
@@ -229,7 +229,7 @@ def test_what_is_missing_is_found(whole):
     said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
     assert f"cannot read the manifest results/tiny/runs/students/{manifest.name}" in said
     said = whole.soteacher("verify", "results/tiny", code=2)
-    assert "tables/table1.csv: no file in results/tiny/asked says of these runs" in said
+    assert "tables/table1.csv: no file in results/tiny/asked describes it for these runs" in said
 
 
 def test_manifests_of_an_earlier_grouping_are_no_fault(whole):
@@ -248,11 +248,11 @@ def test_manifests_of_an_earlier_grouping_are_no_fault(whole):
         )
     whole.soteacher("verify", "results/tiny")
     said = whole.soteacher("verify", "results/tiny", *GIVEN)
-    assert "1 manifests left out" in said
+    assert "1 manifests skipped" in said
     files.write_json(earlier, {"runs": {run_id: entry | {"fingerprint": "0" * 64}}})
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert earlier.name in said and manifest.name in said
-    assert f"hold different runs '{run_id}'" in said and "--study" in said
+    assert f"have different runs '{run_id}'" in said and "--study" in said
     whole.soteacher("verify", "results/tiny", *GIVEN)
 
 
@@ -261,7 +261,7 @@ def test_manifests_of_other_settings_are_refused_where_the_study_is_given(whole)
     study["recipes"]["short"]["lr"] = 0.06
     whole.write(study)
     said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
-    assert "with other settings than the study asks for" in said
+    assert "with other settings than the study needs" in said
     whole.soteacher("verify", "results/tiny")
 
 
@@ -272,7 +272,7 @@ def test_a_folder_without_results_is_refused(whole):
     manifests = sorted(results.glob("runs/*/*.json"))
     manifests[0].write_text("{}")
     said = whole.soteacher("verify", "results/tiny", code=2)
-    assert f"{manifests[0].name} is no manifest of runs" in said
+    assert f"{manifests[0].name} is not a manifest of runs" in said
     for manifest in manifests:
         manifest.unlink()
     assert "no manifests in results/tiny/runs" in whole.soteacher("verify", "results/tiny", code=2)

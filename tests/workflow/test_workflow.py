@@ -320,7 +320,7 @@ def test_a_table_refuses_measures_of_other_settings(place):
     arguments = ["--measures", str(measures), "--markdown", "t.md", "--latex", "t.tex"]
     arguments += ["--out", "t.csv"]
     said = place.soteacher("table", "--block", place.asked(block), *arguments, code=2)
-    assert f"'{run}' are of other settings" in said
+    assert f"'{run}' have other settings" in said
     assert not (place.path / "t.csv").exists()
 
 
@@ -382,7 +382,7 @@ def test_a_bad_study_is_one_line_and_no_traceback(empty):
         file.write("seeds: [1]\n")
     done = empty.snakemake("-n", code=2)
     assert "study.yaml, line " in done.stderr
-    assert "the key 'seeds' is there twice" in done.stderr
+    assert "the key 'seeds' appears twice" in done.stderr
 
 
 def test_a_killed_snakemake_leaves_nothing_that_the_same_command_stumbles_over(empty):

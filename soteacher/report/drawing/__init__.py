@@ -1,1 +1,1 @@
-"""What figures share: their look, panels and legends, colours, and lines of accuracy."""
+"""Drawing functions that figures share: style, panels, legends, colours and lines of accuracy."""

@@ -1,4 +1,4 @@
-"""Lines of accuracy over epochs: what checkpoints and curves are drawn with."""
+"""Lines of accuracy over epochs, for the figures `checkpoints` and `curves`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from soteacher.report.drawing.panels import BAND, make_panels, panel_width, say_
 from soteacher.report.names import display_name
 
 LEAST_WIDTH = 2.9
-"""Panels that are narrower are as high as if they were so wide, in inches."""
+"""The height of a panel is computed for at least this width, in inches."""
 
 
 def draw_accuracies(
@@ -27,13 +27,13 @@ def draw_accuracies(
     height: float,
     markers: int,
 ) -> tuple[Figure, list[Line2D]]:
-    """Lines through means, in bands of ± sd where n > 1; and the legend's entries of the series.
+    """Draw lines through means, in bands of ± sd where n > 1; return figure and legend entries.
 
     table : `panel`, `series`, `epoch`, `mean`, `sd` (percent), `n`, and the column `by`, which
-    tells the lines of a series apart.
-    lines : how each of these is drawn.
-    x : what the x axes show.   levels : what the y axes show, and of which lines.
-    height : of the y axes, for the width of a panel.   markers : on a line, at most.
+    distinguishes the lines of a series.
+    lines : value of `by` to the style of its line.
+    x : label of the x axes.   levels : label of a y axis to the values of `by` that it shows.
+    height : height of a y axis per width of a panel.   markers : maximum number on a line.
     """
     names = list(dict.fromkeys(table["panel"]))
     shared = {y for y, kinds in levels.items() if alike(table[table[by].isin(kinds)])}
@@ -48,7 +48,9 @@ def draw_accuracies(
         points = points.sort_values("epoch")
         epochs, mean, sd = (points[name].to_numpy(float) for name in ("epoch", "mean", "sd"))
         every = math.ceil(len(epochs) / markers)
-        start = every * list(used).index(series) // len(used)  # the series take turns
+        start = (
+            every * list(used).index(series) // len(used)
+        )  # the markers of the series do not coincide
         marked: dict[str, Any] = {"marker": marker, "markevery": (start, every)}
         axes.plot(epochs, mean, **named, **marked, **lines[kind])
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10], integer=True))
@@ -66,7 +68,7 @@ def draw_accuracies(
 
 
 def alike(table: pd.DataFrame) -> bool:
-    """Whether no panel would lose more than half its height on a y axis common to all."""
+    """Return whether every panel uses at least half of its height on a shared y axis."""
     sd = table["sd"].fillna(0)
     lows = (table["mean"] - sd).groupby(table["panel"]).min()
     highs = (table["mean"] + sd).groupby(table["panel"]).max()

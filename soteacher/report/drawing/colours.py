@@ -1,4 +1,4 @@
-"""The colour and the marker of a method: the same in all figures, told apart in grey as well."""
+"""The colour and marker of a method, the same in all figures and distinct in grey as well."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from itertools import cycle, islice
 
-# Okabe and Ito, Color Universal Design, 2008: told apart by colour-blind readers too. Without its
-# yellow, which is lost on white, and with a grey for its black.
+# Okabe and Ito, Color Universal Design, 2008: distinct for colour-blind readers too. The yellow is
+# left out, because it is hard to see on white, and a grey replaces the black.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#595959"
 METHODS = {
@@ -22,25 +22,25 @@ METHODS = {
     "crl": (ORANGE, "<"),
     "label_smoothing": (PURPLE, ">"),
 }
-# Five colours beside eight markers: neighbours differ in both, and all forty pairs occur.
+# Five colours and eight markers: neighbours differ in both, and all forty pairs occur.
 PAIRS = islice(zip(cycle((SKY, GREY, GREEN, ORANGE, PURPLE)), cycle("DXPp<>^v"), strict=False), 40)
 OTHERS = [style for style in PAIRS if style not in METHODS.values()]
 
 
 def styles(series: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each series; their order does not matter.
+    """Return the colour and marker of each series; the order of the series does not matter.
 
-    The paper's methods have their own. Any other name leads to a style by its hash, or to the next
-    one whose colour the fewest series of the figure have.
+    The paper's methods have fixed styles. The style of any other name depends on its hash. If that
+    style is taken, it is the next free one with the colour that the fewest series have.
     """
     names = sorted(set(series))
-    found = {name: METHODS[name] for name in names if name in METHODS}
+    chosen = {name: METHODS[name] for name in names if name in METHODS}
     for name in names:
-        if name not in found:
+        if name not in chosen:
             first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(OTHERS)
             choice = OTHERS[first:] + OTHERS[:first]
-            taken = list(found.values())
+            taken = list(chosen.values())
             colours = [colour for colour, _ in taken]
             free = [style for style in choice if style not in taken] or choice
-            found[name] = min(free, key=lambda style: colours.count(style[0]))
-    return found
+            chosen[name] = min(free, key=lambda style: colours.count(style[0]))
+    return chosen

@@ -1,4 +1,4 @@
-"""Which runs have numbers, and these numbers."""
+"""The finished runs of a figure, and their numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from soteacher.core.errors import UserError
 
 
 def finished(runs: list[str], measures: pd.DataFrame) -> list[str]:
-    """Those of some runs that are finished: neither diverged nor blocked."""
+    """Return the runs that are finished: neither diverged nor blocked."""
     return [run for run in runs if measures.loc[run, "status"] == "done"]
 
 
 def summed(accuracy: pd.Series, runs: list[str], planned: list[str]) -> dict[str, Any]:
-    """What a figure says of the accuracy, a share, of the finished of some planned runs."""
+    """Return mean and sd, in percent, of the accuracies (shares) of the finished runs."""
     percent = 100 * accuracy
     return {
         "mean": percent.mean(),
@@ -27,12 +27,12 @@ def summed(accuracy: pd.Series, runs: list[str], planned: list[str]) -> dict[str
 
 
 def of_runs(frame: pd.DataFrame, runs: list[str], what: str) -> pd.DataFrame:
-    """The rows of some runs; a run without any is a `UserError`. `what` names the frame."""
-    held = set(frame["run"])
+    """Return the rows of some runs; raise `UserError` if a run has none. `what` names the frame."""
+    known = set(frame["run"])
     for run in runs:
-        if run not in held:
+        if run not in known:
             raise UserError(
-                f"the {what} do not hold '{run}', which the figure needs; "
-                "run the same snakemake command again, it makes what is missing"
+                f"the {what} lack '{run}', which the figure needs; rerun the same snakemake "
+                "command to recreate them"
             )
     return frame[frame["run"].isin(runs)]

@@ -1,4 +1,4 @@
-"""What all figures share: their look, their panels and their legend."""
+"""Style, panels and legend of all figures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from matplotlib.patches import Patch
 from soteacher.report.names import display_name
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
-"""Widths of a journal's page, in inches."""
+"""Widths of one and two columns of a journal page, in inches."""
 MAX_ACROSS = 3
 INK = "#404040"
 BAND = 0.18
-"""Opacity of what is one standard deviation around a mean."""
+"""Opacity of the band of one standard deviation around a mean."""
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -34,7 +34,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.titlesize": 8,
     "figure.dpi": 200,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes on every machine
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: identical files on every machine
     "font.size": 8,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.5,
@@ -47,7 +47,7 @@ STYLE = {
     "lines.linewidth": 1.2,
     "lines.markeredgewidth": 0.8,
     "lines.markersize": 3.6,
-    "pdf.fonttype": 42,  # text stays text, as publishers ask
+    "pdf.fonttype": 42,  # text stays text, as publishers require
     "savefig.dpi": 200,
     "text.color": INK,
     "xtick.color": INK,
@@ -63,7 +63,7 @@ STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib as our figures want it, whatever the user's own settings; restored at the end."""
+    """Set the figures' matplotlib style, whatever the user's settings; restore those at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -71,13 +71,13 @@ def house_style() -> Iterator[None]:
 
 
 def panel_width(n: int) -> float:
-    """Width of one of n panels with its labels, in inches."""
+    """Return the width of one of n panels with its labels, in inches."""
     _, across, width = _arrange(n)
     return width / across
 
 
 def _arrange(n: int) -> tuple[int, int, float]:
-    """Rows and columns of n panels, as even as can be, and the figure's width in inches."""
+    """Return rows and columns of n panels, as even as possible, and the figure's width (inches)."""
     rows = math.ceil(n / MAX_ACROSS)
     across = math.ceil(n / rows)
     return rows, across, ONE_COLUMN if across == 1 else TWO_COLUMNS
@@ -86,10 +86,12 @@ def _arrange(n: int) -> tuple[int, int, float]:
 def make_panels(
     names: list[str], x: str, levels: dict[str, float], shared: set[str]
 ) -> tuple[Figure, dict[str, dict[str, Axes]]]:
-    """A figure of empty panels, each of one or more axes above each other; by panel and level.
+    """Return a figure of empty panels, and the axes of each panel by level.
 
-    x : what the x axes show.   levels : what the y axes show, from the top, and their heights in
-    inches.   shared : the levels whose y axis is the same in all panels.
+    A panel is a stack of one or more axes, called levels.
+
+    x : label of the x axes.   levels : label of each level's y axis, from the top, to its height in
+    inches.   shared : the levels with the same y axis in all panels.
     """
     rows, across, width = _arrange(len(names))
     heights = list(levels.values()) * rows
@@ -109,7 +111,7 @@ def make_panels(
             axes.tick_params(labelbottom=lowest, labelleft=column == 0 or y not in shared)
             if column == 0:
                 axes.set_ylabel(y)
-            if lowest and number + across >= len(names):  # no panel stands below
+            if lowest and number + across >= len(names):  # there is no panel below
                 axes.set_xlabel(x)
         next(iter(stack.values())).set_title(display_name(name))
         panels[name] = stack
@@ -118,19 +120,19 @@ def make_panels(
 
 
 def say_none(stack: dict[str, Axes]) -> None:
-    """Say in a panel that it is empty for want of runs."""
+    """Write in a panel that it has no finished run."""
     for axes in stack.values():
         axes.grid(False)
         axes.tick_params(bottom=False, labelbottom=False)
         axes.set_xlabel("")
         if len(axes.get_shared_y_axes().get_siblings(axes)) == 1:
-            axes.tick_params(left=False, labelleft=False)  # nothing gives its y axis a scale
+            axes.tick_params(left=False, labelleft=False)  # its y axis has no scale
     top = next(iter(stack.values()))
     top.text(0.5, 0.5, "no finished run", ha="center", va="center", transform=top.transAxes)
 
 
 def n_keys(table: pd.DataFrame) -> list[Artist]:
-    """The legend's entry for how many seeds are drawn, and for the bands if there are any."""
+    """Return the legend entry for the number of seeds, and for the bands if there are any."""
     drawn = table[table["n"] > 0]
     if drawn.empty:
         return []
@@ -145,9 +147,9 @@ def n_keys(table: pd.DataFrame) -> list[Artist]:
 
 
 def add_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
-    """Put a legend below all panels, in as few rows as fit; each group begins a column.
+    """Add a legend below all panels, with as few rows as possible; each group begins a column.
 
-    The figure grows by the legend's height.
+    The figure grows by the height of the legend.
     """
     if not any(groups):
         return

@@ -14,7 +14,7 @@ from soteacher.report.drawing.panels import house_style
 from soteacher.report.figures.base import FigureReport, Measured
 from soteacher.report.machines import trained_on
 
-# No dates and no versions: the same numbers are the same bytes.
+# No dates and no versions, so that equal numbers give identical files.
 METADATA = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -35,12 +35,12 @@ def figure_report(kind: str) -> FigureReport:
 def make_figure(record: dict[str, Any], measured: Measured) -> tuple[Figure, pd.DataFrame]:
     """Return a figure and the numbers in it.
 
-    record : what `study.summary.block_record` says of the figure. Its `title` is the caption,
-    which is printed beside a figure and not in it.
+    record : the return value of `study.summary.block_record`. Its `title` is the caption, which is
+    not part of the drawing.
 
-    Only finished runs are drawn. Where there are fewer than planned, `n` is below `n_planned`;
-    where there is none, a row with n = 0 says so. `runs` are the n runs of a number, `trained_on`
-    is what they were computed on.
+    Only finished runs are drawn. If some runs are missing, `n` is less than `n_planned`; if there
+    are none, the table has a row with n = 0. `runs` lists the n runs behind a number, and
+    `trained_on` the machines that trained them.
     """
     report = figure_report(record["kind"])
     table = report.values(record, measured)

@@ -1,4 +1,4 @@
-"""What the report of a kind of figure is: the numbers that are drawn, and how they are drawn."""
+"""Base class of the reports of figures: the numbers in a figure, and its drawing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Measured:
-    """What figures are made from, besides their records; a kind takes what it needs."""
+    """Inputs of figures, besides their records; each kind uses those that it needs."""
 
     runs: pd.DataFrame
     """Measures, by run id."""
@@ -23,7 +23,7 @@ class Measured:
 
 
 class FigureReport(ABC):
-    """How figures of one kind are made.
+    """The numbers and the drawing of one kind of figure.
 
     A kind is a subclass, registered under the name that the kind has in `study.kinds.figures`.
     """
@@ -32,10 +32,10 @@ class FigureReport(ABC):
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
         """Return the numbers in the figure, one row per number that is drawn.
 
-        Each row has at least `panel`, `n` and `n_planned` (runs), and `runs`, the ids of the n
-        finished runs between spaces. A point without a finished run has a row with n = 0.
+        Each row has at least `panel`, `n` and `n_planned` (numbers of runs), and `runs`, the ids of
+        the n finished runs, separated by spaces. A point without finished runs has one with n = 0.
         """
 
     @abstractmethod
     def draw(self, table: pd.DataFrame) -> Figure:
-        """Return a drawing of what `values` returned, and of nothing else."""
+        """Return a drawing of the table that `values` returned, from this table alone."""

@@ -1,10 +1,10 @@
 """Accuracy of a teacher's checkpoints, and of the students distilled from them (Figure 1).
 
-A panel a pair, a colour a teacher method. Over the teacher's epoch: above, the final test accuracy
-of the student distilled from the checkpoint of that epoch (solid, full markers); below, the
-teacher's own at that epoch (dashed, hollow markers). It shows whether a better teacher makes a
-better student. The two have axes of their own: the teacher gains tens of percents where its
-students differ by one.
+The figure has one panel per pair and one colour per teacher method. The x axis is the teacher's
+epoch. Above is the final test accuracy of the student distilled from the checkpoint of that epoch
+(solid, full markers); below is the teacher's accuracy at that epoch (dashed, hollow markers). The
+figure shows whether a better teacher gives a better student. The two have separate y axes, because
+the teacher gains tens of percentage points where its students differ by one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CheckpointsReport(FigureReport):
     """Lines over the teacher's epoch: students' accuracy above, the teachers' below."""
 
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
-        """Return a row per panel, series, role and epoch: mean and sd of accuracy, in percent."""
+        """Return one row per panel, series, role and epoch: mean and sd of accuracy, in percent."""
         rows = []
         for point in record["points"]:
             for role in ("teacher", "student"):
@@ -68,11 +68,11 @@ class CheckpointsReport(FigureReport):
 
 def _accuracy_at(epoch: int, runs: list[str], epochs: pd.DataFrame) -> pd.Series:
     rows = of_runs(epochs, runs, "epochs")
-    found = rows[rows["epoch"] == epoch].set_index("run")["test_top1"]
+    accuracy = rows[rows["epoch"] == epoch].set_index("run")["test_top1"]
     for run in runs:
-        if run not in found.index:
+        if run not in accuracy.index:
             raise UserError(
-                f"'{run}' has no epoch {epoch}, of which the figure wants a checkpoint; "
-                f"its last is {rows.loc[rows['run'] == run, 'epoch'].max()}"
+                f"'{run}' has no epoch {epoch}, but the figure needs its accuracy there; "
+                f"its last epoch is {rows.loc[rows['run'] == run, 'epoch'].max()}"
             )
-    return found
+    return accuracy

@@ -1,8 +1,9 @@
 """Accuracy over the epochs of training.
 
-A panel a network, a colour a method: accuracy on the test images (solid, full markers) and on the
-training images (thin, dashed, hollow markers), the latter against the labels as drawn. It shows
-how fast a network learns, and how far it fits what it is trained on.
+The figure has one panel per network and one colour per method. It shows the accuracy on the test
+images (solid, full markers) and on the training images (thin, dashed, hollow markers), the latter
+measured against the labels that the network is trained on. It shows how fast a network learns, and
+how well it fits its training labels.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class CurvesReport(FigureReport):
     """Lines of training and test accuracy over epochs."""
 
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
-        """Return a row per panel, series, split and epoch: mean and sd of accuracy, in percent.
+        """Return one row per panel, series, split and epoch: mean and sd of accuracy, in percent.
 
-        A series without a finished run has a row a split, without an epoch.
+        A series without a finished run has one row per split, without an epoch.
         """
         frames = []
         for point in record["points"]:

@@ -1,9 +1,9 @@
-"""Reliability diagrams: how far the networks' confidence can be trusted.
+"""Reliability diagrams: how reliable the networks' confidence is.
 
-A panel a network. Above: accuracy over confidence, for the test images binned by the probability
-of the predicted class, before and after temperature scaling; on the diagonal, confidence is
-earned. Below: the share of the images in each bin. The expected calibration errors (ECE) are means
-over runs; the bins hold the images of all runs together.
+The figure has one panel per network and method. Above is accuracy over confidence, before and after
+temperature scaling, for the test images binned by the probability of the predicted class; on the
+diagonal, confidence equals accuracy. Below is the share of the images in each bin. The expected
+calibration errors (ECE) are means over runs; the bins contain the images of all runs together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from soteacher.report.drawing.panels import (
 )
 from soteacher.report.figures.base import FigureReport, Measured
 
-# Neither is the colour of a method.
+# No method has one of these colours.
 LINES: dict[str, dict[str, Any]] = {
     "before": {"color": "#8C8C8C", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
     "after": {"color": "#332288", "linestyle": "-", "marker": "o"},
@@ -44,11 +44,11 @@ class ReliabilityReport(FigureReport):
     """Reliability diagrams before and after temperature scaling."""
 
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
-        """Return a row per panel, bin, and before or after scaling; all shares in [0, 1].
+        """Return one row per panel, bin, and before or after scaling; all shares are in [0, 1].
 
         Images are summed over runs; confidence and accuracy are means over images, NaN in an empty
-        bin. `ece` is the mean over runs of the measure and the same in all bins. A panel without a
-        finished run has a row each before and after, without a bin.
+        bin. `ece` is the mean over runs of the measure, the same in all bins. A panel without a
+        finished run has one row before and one after scaling, without a bin.
         """
         frames = []
         for point in record["points"]:
@@ -98,7 +98,7 @@ class ReliabilityReport(FigureReport):
 
 
 def _pool(rows: pd.DataFrame) -> pd.DataFrame:
-    """The bins of several runs as one: counts summed, the rest weighted by counts."""
+    """Combine the bins of several runs: counts are summed, other columns weighted by counts."""
     sums = rows.assign(
         confidence=rows["confidence"] * rows["images"], accuracy=rows["accuracy"] * rows["images"]
     )
@@ -113,7 +113,7 @@ def _pool(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_panel(upper: Axes, lower: Axes, points: pd.DataFrame) -> None:
-    """One panel: accuracy over confidence above, shares of the images below."""
+    """Draw one panel: accuracy over confidence above, shares of the images below."""
     ece = points.groupby("scaled")["ece"].first()
     ece_text = f"ECE {ece['before']:.3f} before, {ece['after']:.3f} after"
     upper.set_title(f"{upper.get_title()}\n{ece_text}")

@@ -1,8 +1,9 @@
 """Accuracy over the values of one setting of a teacher method at a time (Figure 2).
 
-A panel a setting, the others as the method has them. Above, the final test accuracy of the
-students; below, of their teachers. Values stand side by side, whatever their distance; a triangle
-marks the one that the method has elsewhere. Methods to compare with are lines across.
+The figure has one panel per setting; the other settings keep the values of the method. Above is the
+final test accuracy of the students, below that of their teachers. Values have equal distances on
+the x axis. A triangle marks the value that the method has in the rest of the study. Horizontal
+lines show the methods to compare with.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from soteacher.report.names import display_name
 
 LEVELS = {"student": "Student's test\naccuracy (%)", "teacher": "Teacher's test\naccuracy (%)"}
 HEIGHT = 0.42
-"""Of the y axes, for the width of a panel."""
+"""Height of a y axis per width of a panel."""
 BASE_VALUE = "^"
-"""The marker of the value that the method has elsewhere."""
+"""Marker of the value that the method has in the rest of the study."""
 
 
 @register
 class SweepReport(FigureReport):
-    """Values of a setting side by side: students' accuracy above, teachers' below."""
+    """Accuracy over the values of a setting: students' above, teachers' below."""
 
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
-        """Return a row per panel, series, value and role: mean and sd of accuracy, in percent.
+        """Return one row per panel, series, value and role: mean and sd of accuracy, in percent.
 
-        `value` is empty for a method that is only compared with; `own` says whether it is the value
-        that the method has.
+        `value` is empty for a method to compare with; `own` is true for the value that the method
+        has in the rest of the study.
         """
         rows = []
         for point in record["points"]:
@@ -92,7 +93,7 @@ class SweepReport(FigureReport):
 
 
 def _set_up(axes: Axes, places: list[str]) -> None:
-    """Put the values on the x axis side by side."""
+    """Set up the x axis, with equal distances between the values."""
     axes.set_xticks(range(len(places)), [_short(place) for place in places])
     axes.set_xlim(-0.5, len(places) - 0.5)
     axes.grid(False, axis="x")
@@ -100,7 +101,7 @@ def _set_up(axes: Axes, places: list[str]) -> None:
 
 
 def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]:
-    """The entries of the legend: two for a series with values, one if it is only compared with."""
+    """Return the legend entries: two for a series with values, one for a method to compare with."""
     keys: list[Artist] = []
     for series, points in drawn.groupby("series", sort=False):
         colour, label = used[series][0], display_name(series)
@@ -110,14 +111,14 @@ def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]
         base: dict[str, Any] = {"marker": BASE_VALUE, "linestyle": "none", "markersize": 6}
         other: dict[str, Any] = {"marker": "o", "markerfacecolor": "white"}
         keys += [
-            Line2D([], [], color=colour, label=f"{label}, its own value", **base),
-            Line2D([], [], color=colour, label="another value", **other),
+            Line2D([], [], color=colour, label=f"{label}, value in the study", **base),
+            Line2D([], [], color=colour, label="other values", **other),
         ]
     return keys
 
 
 def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: str) -> None:
-    """The swept values of a series, or a line across if it is only compared with."""
+    """Draw the values of a series, or a horizontal line for a method to compare with."""
     if (points["value"] == "").all():
         [mean], [sd] = points["mean"], points["sd"]
         axes.axhline(mean, color=colour, linestyle="--", zorder=1)
@@ -141,12 +142,12 @@ def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: st
 
 
 def _short(value: str) -> str:
-    """A small number with as few characters as may stand below an axis: 1e-4."""
+    """Return a small number in a short form that fits below an axis, such as 1e-4."""
     if not _numbers([value]) or not 0 < abs(float(value)) < 0.01:
         return value
     return np.format_float_scientific(float(value), trim="-", exp_digits=1)
 
 
 def _numbers(places: list[str]) -> bool:
-    """Whether values have an order, so that a line between them means something."""
+    """Return whether all values are numbers, so that they can be joined by a line."""
     return bool(pd.to_numeric(pd.Series(places), errors="coerce").notna().all())

@@ -25,14 +25,14 @@ def table_report(kind: str) -> TableReport:
 
 
 def report_of(table: pd.DataFrame) -> TableReport:
-    """Return the report of a made table's kind."""
+    """Return the report of a table that `make_table` returned."""
     return table_report(table["kind"].iloc[0])
 
 
 def make_table(record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
     """Return a table, one row per cell, with its kind in the column `kind`.
 
-    record : what `study.summary.block_record` says of the table.
+    record : the return value of `study.summary.block_record`.
     """
     table = table_report(record["kind"]).make(record, inputs)
     table.insert(0, "kind", record["kind"])
@@ -40,8 +40,8 @@ def make_table(record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a table as `make_table` made it, from its CSV."""
-    # a text that is empty, or `nan`, is that text
+    """Return a table, equal to the one from `make_table`, from its CSV."""
+    # an empty text and the text `nan` are not missing values
     kinds = read_csv(path, ("kind",), dtype=str, keep_default_na=False)["kind"]
     if kinds.empty:
         raise unreadable(path, "it has no rows")

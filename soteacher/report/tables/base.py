@@ -1,4 +1,4 @@
-"""What the report of a kind of table is: how the table is made, and the texts in it."""
+"""Base class of the reports of tables: the values of a table, and its texts."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Inputs:
-    """What tables are made from, besides their records; a kind takes what it needs."""
+    """Inputs of tables, besides their records; each kind uses those that it needs."""
 
     measures: Callable[[], pd.DataFrame]
     """Returns the measures of the table's runs, by run id."""
     steps: Path | None = None
-    """The CSV of the table's training steps, if it is a table of those."""
+    """The CSV of the training steps, for a table of step times."""
 
 
 class TableReport(ABC):
-    """How tables of one kind are made, and the texts in them.
+    """The values and the texts of one kind of table.
 
     A kind is a subclass, registered under the name that the kind has in `study.kinds.tables`.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("kind", "row", "column", "measure")
-    """What the CSV of a table must have."""
+    """Columns that the CSV of a table must have."""
     numbers: ClassVar[tuple[str, ...]] = ()
-    """Columns with numbers that may be missing; an empty text in any other column is a text."""
+    """Columns with numbers that may be missing; in any other column, an empty text is a text."""
     texts: ClassVar[Mapping[str, type]] = {}
-    """Columns with texts that look like numbers, to `str`."""
+    """Name to `str` of columns with texts that look like numbers."""
 
     labels: ClassVar[Mapping[str, str]] = {}
     """Printed forms of the words in the names of columns."""
@@ -47,18 +47,18 @@ class TableReport(ABC):
 
     @abstractmethod
     def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
-        """Return what the table shows, in one sentence."""
+        """Return the heading of the table, one sentence."""
 
     def notes(self, table: pd.DataFrame) -> list[str]:
-        """Return the sentences below a table, each one a note."""
+        """Return the notes below a table."""
         return []
 
     def paper_note(self, table: pd.DataFrame) -> str:
-        """Return what to say before the deviations from the paper; empty if there are none."""
+        """Return the text before the deviations from the paper; empty if there are none."""
         return ""
 
     def run_values(self, cell: pd.Series) -> list[dict[str, Any]]:
-        """Return the runs behind a cell: `id`, `status`, `value` as text, and `record`, the place
-        of the run's record beside the page, which may be None.
+        """Return the runs behind a cell: `id`, `status`, `value` as text, and `record`, the path of
+        the run's record relative to the page, which may be None.
         """
         return []

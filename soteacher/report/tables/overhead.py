@@ -1,4 +1,4 @@
-"""The report of tables of step times, from the steps that teacher methods took in turn."""
+"""The report of tables of step times, from the timed steps of teacher methods."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ METHODS = ("network", "method", "spec_sha256", "kept_mb", "peak_mb", "device", "
 def read_steps(
     path: Path, planned: dict[str, Any] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Steps from a CSV of `soteacher time-steps`, and the methods from the one beside it.
+    """Return the steps from a CSV of `soteacher time-steps`, and the methods from its other CSV.
 
-    planned : how many `steps` the study asks for of which `methods`: others are refused.
+    planned : the number of `steps` and the `methods` that the study needs; others are refused.
     """
     names = {"network": str, "method": str}
     steps = read_csv(path, STEPS, dtype=names, keep_default_na=False)
@@ -35,21 +35,23 @@ def read_steps(
     )
     if planned is not None:
         counted = steps.groupby(["network", "method"]).size()
-        found = methods[["network", "method", "spec_sha256"]].to_numpy().tolist()
+        measured = methods[["network", "method", "spec_sha256"]].to_numpy().tolist()
         expected = [tuple(method) for method in planned["methods"]]
         digits = len(expected[0][-1])
-        same = [(network, method, sha256[:digits]) for network, method, sha256 in found] == expected
+        same = [
+            (network, method, sha256[:digits]) for network, method, sha256 in measured
+        ] == expected
         if not same or {*counted} != {planned["steps"]}:
             raise UserError(
-                f"the steps in {path} are of other settings than the study asks for; run the same "
-                "snakemake command again"
+                f"the steps in {path} have other settings than the study needs; rerun the same "
+                "snakemake command to time them again"
             )
     return steps, methods
 
 
 @register
 class OverheadReport(TableReport):
-    """Median and quartiles over steps, or what a method has in memory."""
+    """Median and quartiles over steps, or the memory of a method."""
 
     columns: ClassVar = (
         *TableReport.columns,
@@ -64,13 +66,13 @@ class OverheadReport(TableReport):
     }
 
     def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
-        """Return the table of the steps that were timed for it."""
+        """Return the table of the timed steps."""
         if inputs.steps is None:
             raise UserError(f"{record['name']}: expected the CSV of its training steps; got none")
         return make_overhead(*read_steps(inputs.steps, record["timed"]))
 
     def shown(self, cell: pd.Series) -> str:
-        """Return median and quartiles of steps; the one number of what a method has in memory."""
+        """Return median and quartiles of steps, or the memory of a method as one number."""
         if cell["measure"] == "more_time" and cell["reference"]:
             return "reference"
         sign = "+" if cell["measure"] == "more_time" else ""
@@ -80,19 +82,19 @@ class OverheadReport(TableReport):
     def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
         """Return the title with the number of steps."""
         n = max(table["n"])
-        return f"{record['title']}; median and quartiles of n = {n} steps a method."
+        return f"{record['title']}; median and quartiles of n = {n} steps per method."
 
     def notes(self, table: pd.DataFrame) -> list[str]:
-        """Return where the steps were timed."""
+        """Return a note on the machines that timed the steps."""
         return [f"Measured on {'; and on '.join(dict.fromkeys(table['measured_on']))}."]
 
 
 def make_overhead(steps: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: median and quartiles over steps, or what the method has in memory (MB).
+    """Return one row per cell: median and quartiles over steps, or the memory of a method (MB).
 
-    `step_ms` is of the method's steps; `more_time` of each step's time over that of the
-    network's first method on the same batch, less 1, in percent. `peak_mb` is there where it was
-    measured.
+    `step_ms` is the time of the method's steps. `more_time` is each step's time divided by the time
+    of the network's first method on the same batch, minus 1, in percent. `peak_mb` is included if
+    it was measured.
     """
     rows = []
     for network, of_network in methods.groupby("network", sort=False):
@@ -101,15 +103,15 @@ def make_overhead(steps: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
         seconds = of_steps.pivot(index="step", columns="method", values="seconds")
         for _, facts in of_network.iterrows():
             method = facts["method"]
-            found = {
+            cells = {
                 "step_ms": 1e3 * seconds[method],
                 "more_time": 100 * (seconds[method] / seconds[first] - 1),
                 "kept_mb": pd.Series([facts["kept_mb"]]),
                 "peak_mb": pd.Series([facts["peak_mb"]]),
             }
             if methods["peak_mb"].isna().all():
-                del found["peak_mb"]
-            for measure, values in found.items():
+                del cells["peak_mb"]
+            for measure, values in cells.items():
                 timed = measure in ("step_ms", "more_time")
                 rows.append(
                     {

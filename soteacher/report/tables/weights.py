@@ -1,4 +1,4 @@
-"""The report of tables of the weights of distillers' own losses: Table 5 of the paper."""
+"""The report of tables of the weights of distillers' method losses: Table 5 of the paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WeightReport(TableReport):
     numbers: ClassVar = ("paper_weight",)
 
     def make(self, record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
-        """Return the table; `remark` is what a reader of the weight must know."""
+        """Return the table; `remark` is a note about the distiller."""
         paper = paper_values()["mean"]
         rows = []
         for cell in record["weights"]:
@@ -30,9 +30,9 @@ class WeightReport(TableReport):
         return pd.DataFrame(rows)
 
     def shown(self, cell: pd.Series) -> str:
-        """Return the weight, and the paper's where there is one."""
-        theirs = cell["paper_weight"]
-        return f"{cell['weight']:g}" + (f" (paper {theirs:g})" if pd.notna(theirs) else "")
+        """Return the weight, and the paper's weight if there is one."""
+        paper = cell["paper_weight"]
+        return f"{cell['weight']:g}" + (f" (paper {paper:g})" if pd.notna(paper) else "")
 
     def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
         """Return the title."""
@@ -40,5 +40,7 @@ class WeightReport(TableReport):
 
     def notes(self, table: pd.DataFrame) -> list[str]:
         """Return the remarks."""
-        said = table.loc[table["remark"] != "", ["row", "remark"]].drop_duplicates()
-        return [f"{display_name(row)}: {remark}." for row, remark in said.itertuples(index=False)]
+        remarks = table.loc[table["remark"] != "", ["row", "remark"]].drop_duplicates()
+        return [
+            f"{display_name(row)}: {remark}." for row, remark in remarks.itertuples(index=False)
+        ]

@@ -1,1 +1,1 @@
-"""The kinds of tables and figures that a study may ask for: one registered file per kind."""
+"""The kinds of tables and figures that a study can have: one registered file per kind."""

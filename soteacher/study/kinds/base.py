@@ -1,4 +1,4 @@
-"""The base classes of the kinds of tables and figures: settings, checks, and the runs they need."""
+"""Base classes of the kinds of tables and figures: settings, checks, and the runs they need."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Block(Settings, ABC):
     """One table or figure. A kind is a subclass, registered under the name of its file."""
 
     title: ClassVar[str]
-    """What it shows, in one sentence without its full stop."""
+    """Title of the table or figure, without a full stop."""
     meaning: ClassVar[str]
-    """What its numbers mean, in whole sentences."""
+    """Meaning of its numbers, in whole sentences."""
 
     teachers: Listed[str]
-    """Teacher methods."""
+    """Teacher methods of the study to show."""
 
     @property
     def kind(self) -> str:
@@ -35,20 +35,23 @@ class Block(Settings, ABC):
         return name_of(self)
 
     def check(self, study: Components, where: str) -> None:
-        """`UserError` if the study does not have what is asked for; `where` is the block's key."""
+        """Raise `UserError` if the study lacks something that the block names.
+
+        where : the key of the block, for messages.
+        """
         check_known("teacher method", self.teachers, study.teachers, f"{where}.teachers")
 
     @abstractmethod
     def content(self, expansion: Expansion, name: str) -> Content:
-        """Return what the block shows; the runs it needs become part of the expansion.
+        """Return the content of the block; the runs that it needs are added to the expansion.
 
-        name : of the block in the study.
+        name : the block's name in the study.
         """
 
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """Hands out runs to one block, one per seed of it."""
+    """Provides the runs of one block, one per seed."""
 
     expansion: Expansion
     name: str
@@ -56,7 +59,7 @@ class SeedRuns:
     seeds: tuple[int, ...]
 
     def teachers(self, pair: str, method: str, change: Change | None = None) -> tuple[Run, ...]:
-        """Return the runs of a pair's teacher, with another value of one setting if given."""
+        """Return the runs of a pair's teacher, with a changed setting if `change` is given."""
         return tuple(
             self.expansion.teacher(self.name, pair, method, seed, change) for seed in self.seeds
         )
@@ -64,7 +67,7 @@ class SeedRuns:
     def students(
         self, pair: str, distiller: str, teachers: Iterable[Run], epoch: int | None = None
     ) -> tuple[Run, ...]:
-        """Return the student of each teacher, or of the teacher as it was after an epoch."""
+        """Return the student of each teacher, or of the teacher's weights after `epoch`."""
         return tuple(
             self.expansion.student(self.name, pair, distiller, teacher, epoch)
             for teacher in teachers
@@ -72,61 +75,63 @@ class SeedRuns:
 
 
 class RunsBlock(Block):
-    """A block on runs, and so on seeds."""
+    """A block that shows runs, one per seed."""
 
     seeds: Seeds | None = None
-    """Where left out, the study's."""
+    """Seeds of the runs; the default is the seeds of the study."""
 
     def runs(self, expansion: Expansion, name: str) -> SeedRuns:
-        """Return what hands out this block's runs."""
+        """Return the provider of this block's runs."""
         return SeedRuns(expansion, name, self.seeds or expansion.study.seeds)
 
 
 class PairBlock(RunsBlock):
-    """A block on pairs: teachers, and students distilled from them."""
+    """A block about pairs: teachers, and students distilled from them."""
 
     pairs: Literal["all"] | Listed[str] = "all"
+    """Pairs of the study to show."""
     distillers: Listed[str]
+    """Distillers of the study to show."""
 
     def check(self, study: Components, where: str) -> None:
-        """The distillers and pairs must be known, too."""
+        """Also check that the distillers and pairs are known."""
         super().check(study, where)
         check_known("distiller", self.distillers, study.distillers, f"{where}.distillers")
         check_known("pair", self.pairs_in(study), study.pairs, f"{where}.pairs")
 
     def pairs_in(self, study: Components) -> tuple[str, ...]:
-        """Return the pairs that the block means."""
+        """Return the names of the block's pairs."""
         return tuple(study.pairs) if self.pairs == "all" else self.pairs
 
     def series(self, method: str, distiller: str) -> str:
-        """Return the name of a row or line: the distiller is told only if there are several."""
+        """Return the name of a row or line; it includes the distiller if there are several."""
         return method if len(self.distillers) == 1 else f"{method} {distiller}"
 
 
 class NetworkBlock(RunsBlock):
-    """A block on teachers alone."""
+    """A block about teachers only."""
 
     networks: Literal["all"] | Listed[str] = "all"
-    """Teacher networks of the study's pairs."""
+    """Teacher networks to show, each one a teacher of the study's pairs."""
 
     def check(self, study: Components, where: str) -> None:
-        """The networks must be known, too."""
+        """Also check that the networks are known."""
         super().check(study, where)
         known = {networks(name, pair)[0] for name, pair in study.pairs.items()}
         chosen = () if self.networks == "all" else self.networks
         check_known("teacher network", chosen, known, f"{where}.networks")
 
     def pair_of_each(self, study: Components) -> dict[str, str]:
-        """Return the teachers that the block means: heading to the first pair that has it."""
-        found: dict[str, str] = {}
+        """Return the heading of each of the block's teachers, to the first pair that has it."""
+        pairs: dict[str, str] = {}
         for name, pair in study.pairs.items():
             if self.networks == "all" or networks(name, pair)[0] in self.networks:
-                found.setdefault(teacher_heading(study, name), name)
-        return found
+                pairs.setdefault(teacher_heading(study, name), name)
+        return pairs
 
 
 def check_known(what: str, names: Iterable[str], known: Iterable[str], where: str) -> None:
-    """`UserError` with the nearest known name if one of the names is not known."""
+    """Raise `UserError`, with the nearest known name, if one of the names is not known."""
     known = tuple(known)
     for name in names:
         if name not in known:
@@ -134,7 +139,7 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str], where: st
 
 
 def teacher_heading(study: Components, pair_name: str) -> str:
-    """Return a pair's teacher network, with its data set where it is trained on several."""
+    """Return a pair's teacher network, with the data set if the study trains it on several."""
     pair = study.pairs[pair_name]
     network, _ = networks(pair_name, pair)
     trained_on = {p.data for name, p in study.pairs.items() if networks(name, p)[0] == network}

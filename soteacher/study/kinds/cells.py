@@ -1,4 +1,4 @@
-"""Tables with a row per teacher method, and columns `<role>.<measure>` of each pair."""
+"""Tables with one row per teacher method, and columns `<role>.<measure>` for each pair."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from soteacher.study.kinds.comparison import pair_deviations
 
 
 class ColumnsTable(PairBlock):
-    """A table of chosen columns of each pair."""
+    """A table with the same columns for each pair."""
 
-    columns: tuple[str, ...]  # `<role>.<measure>`; a kind says which there are
+    columns: tuple[str, ...]  # `<role>.<measure>`; each kind lists the allowed ones
 
     def heading(self, expansion: Expansion, pair: str, role: str) -> str:
-        """Return what the columns of a pair are headed by; equal columns are shown once."""
+        """Return the heading of a pair's columns; columns with equal headings are shown once."""
         return pair
 
     def content(self, expansion: Expansion, name: str) -> Cells:
-        """Return a cell per method, distiller, pair and column."""
+        """Return one cell per method, distiller, pair and column."""
         return Cells(tuple(self._cells(expansion, name)))
 
     def _cells(self, expansion: Expansion, name: str) -> Iterator[Cell]:

@@ -1,4 +1,4 @@
-"""What the runs of a cell or point differ in from the paper's own experiment."""
+"""The differences between the runs of a cell or point and the paper's experiment."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from soteacher.study.schema import Components, networks
 
 
 def run_deviations(runs: tuple[Run, ...], method: str, distiller: str = "") -> tuple[str, ...]:
-    """Return what runs differ in from the paper's; the distiller is given for students."""
-    run = runs[0]  # the others have other seeds, and those may be any
+    """Return the differences between runs and the paper's; `distiller` is for students only."""
+    run = runs[0]  # the other runs differ only in the seed, which is not compared
     if run.teacher is None:
         return tuple(deviations(run.spec, method))
-    found = deviations(run.teacher.spec, method) + deviations(run.spec, distiller, method)
-    return tuple(dict.fromkeys(found))
+    differences = deviations(run.teacher.spec, method) + deviations(run.spec, distiller, method)
+    return tuple(dict.fromkeys(differences))
 
 
 def pair_deviations(
     study: Components, pair: str, runs: tuple[Run, ...], method: str, distiller: str
 ) -> tuple[str, ...]:
-    """Return what a pair's runs differ in from what the paper has under the pair's name."""
+    """Return the differences between a pair's runs and the paper's runs of the same pair."""
     differing = run_deviations(runs, method, distiller)
     if networks(pair, study.pairs[pair]) != tuple(pair.split("/")):
         differing += ("the pair's name is not that of its networks",)

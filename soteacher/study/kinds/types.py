@@ -1,4 +1,4 @@
-"""The types that settings of tables and figures have in common."""
+"""Types that the settings of tables and figures share."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 def no_duplicates(values: tuple[T, ...]) -> tuple[T, ...]:
-    """Return the values; `ValueError` if one of them is there twice."""
+    """Return the values; raise `ValueError` if there are duplicates."""
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"expected each entry once, {value!r} is there twice")
+            raise ValueError(f"expected each entry once; {value!r} appears twice")
     return values
 
 
 Listed = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(no_duplicates)]
-"""At least one entry, none of them twice."""
+"""At least one entry, without duplicates."""
 Seeds = Listed[Annotated[int, Field(ge=0)]]
 
 
 def _number(value: Any) -> Any:
-    """Return a text that is a number as that number: YAML reads 1e-7 as a text."""
+    """Convert a text such as 1e-7, which YAML reads as text, to a number if possible."""
     if isinstance(value, bool):
         raise ValueError("expected a number or a text")
     try:

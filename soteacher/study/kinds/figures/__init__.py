@@ -1,1 +1,1 @@
-"""The kinds of figures: each file has a kind's settings, title and meaning, checks and points."""
+"""The kinds of figures. Each file defines one: its settings, title, meaning, checks and points."""

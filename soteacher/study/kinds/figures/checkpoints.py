@@ -1,4 +1,4 @@
-"""Students distilled from their teacher's weights of different epochs: Figure 1 of the paper."""
+"""Students distilled from their teacher's weights after different epochs: Figure 1 of the paper."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from soteacher.study.schema import Components
 
 @register
 class CheckpointsFigure(PairBlock):
-    """Students distilled from a teacher's weights of every so many epochs: Figure 1."""
+    """Students distilled from their teacher's weights after different epochs: Figure 1."""
 
-    title: ClassVar = "Students distilled from their teacher's weights of different epochs"
+    title: ClassVar = "Students distilled from their teacher's weights after different epochs"
     meaning: ClassVar = (
-        "Each point is a student trained from nothing by a teacher as it was after that many "
-        "epochs. Where the teacher's line rises and the student's does not, more teacher training "
-        "does not help the student."
+        "Each point is a student distilled, from a new initialisation, from the teacher's weights "
+        "after that many epochs. Where the teacher's line rises and the student's does not, more "
+        "teacher training does not help the student."
     )
 
     every: int = Field(ge=1)
-    """Epochs between the teacher's weights; the teacher's recipe must keep them."""
+    """Number of epochs between the teacher's checkpoints, which the teacher's recipe must keep."""
 
     def check(self, study: Components, where: str) -> None:
-        """The recipes of the teachers must keep the weights that are asked for."""
+        """Also check that the teachers' recipes keep the checkpoints that the figure needs."""
         super().check(study, where)
         for name in self.pairs_in(study):
             recipe_name = study.pairs[name].teacher_recipe
@@ -39,19 +39,19 @@ class CheckpointsFigure(PairBlock):
             if self.every >= recipe.epochs:
                 raise UserError(
                     f"{where}.every: expected less than the {recipe.epochs} epochs of recipe "
-                    f"'{recipe_name}', of which the figure shows several; got {self.every}"
+                    f"'{recipe_name}', because the figure shows several epochs; got {self.every}"
                 )
             every = recipe.keep_every
             if every == 0 or self.every % every != 0:
-                kept = f"keeps them every {every}" if every else "keeps the last ones only"
+                kept = f"keeps them every {every}" if every else "keeps only the last ones"
                 raise UserError(
-                    f"{where}.every: asks for the teacher's weights every {self.every} epochs, but "
+                    f"{where}.every: needs the teacher's weights every {self.every} epochs, but "
                     f"recipe '{recipe_name}' {kept}; set its keep_every to {self.every}, or to a "
                     "divisor of it"
                 )
 
     def content(self, expansion: Expansion, name: str) -> Points:
-        """Return a point per pair, series and epoch."""
+        """Return one point per pair, series and epoch."""
         return Points(tuple(self._points(expansion, name)))
 
     def _points(self, expansion: Expansion, name: str) -> Iterator[Point]:

@@ -18,12 +18,12 @@ class CurvesFigure(PairBlock):
 
     title: ClassVar = "Accuracy over the epochs of training"
     meaning: ClassVar = (
-        "Training accuracy counts against the labels trained on, test accuracy against the test "
-        "images' classes."
+        "Training accuracy is measured against the labels that the network is trained on, test "
+        "accuracy against the classes of the test images."
     )
 
     def content(self, expansion: Expansion, name: str) -> Points:
-        """Return the lines of each teacher network, then those of each pair's students."""
+        """Return the lines of each teacher network, then the lines of each pair's students."""
         return Points(tuple(self._points(expansion, name)))
 
     def _points(self, expansion: Expansion, name: str) -> Iterator[Point]:

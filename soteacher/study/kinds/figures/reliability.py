@@ -18,13 +18,13 @@ class ReliabilityFigure(NetworkBlock):
 
     title: ClassVar = "Reliability of teachers' confidence on test images"
     meaning: ClassVar = (
-        "A point on the diagonal means that of the images predicted with, say, 80 % confidence, "
-        "80 % are right; below it the teacher is too confident. Before and after temperature "
-        "scaling."
+        "A point on the diagonal means that, for example, 80 % of the images predicted with 80 % "
+        "confidence are classified correctly. Below the diagonal the teacher is overconfident. "
+        "The figure shows this before and after temperature scaling."
     )
 
     def content(self, expansion: Expansion, name: str) -> Points:
-        """Return a panel per network and teacher method."""
+        """Return one panel per network and teacher method."""
         return Points(tuple(self._points(expansion, name)))
 
     def _points(self, expansion: Expansion, name: str) -> Iterator[Point]:

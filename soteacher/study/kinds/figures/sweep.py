@@ -22,32 +22,32 @@ from soteacher.study.setting_change import Change, text
 class SweepFigure(PairBlock):
     """A teacher method with one setting changed at a time, and its students: Figure 2.
 
-    `teachers` are methods to compare it with.
+    `teachers` are the methods to compare it with.
     """
 
     title: ClassVar = (
         "Test accuracy of teachers and students as one setting of the teachers is changed"
     )
     meaning: ClassVar = (
-        "Each value is a teacher method of its own, its other settings as they are; the triangle "
-        "is the value that the method has elsewhere. The values are this project's: the paper "
-        "prints none of its own."
+        "Each point changes one setting of the teacher method and keeps its other settings. The "
+        "triangle marks the value that the method has in the rest of the study. The values are "
+        "chosen by this project, because the paper does not list its values."
     )
 
     base: str
-    """The teacher method whose settings are changed."""
+    """Teacher method with the settings to change."""
     vary: Annotated[dict[str, Listed[Value]], Field(min_length=1)]
-    """Values by setting of one of its regularizers, `<regularizer>.<setting>`. A `weight` of 0
-    leaves the regularizer out. The base's own value need not be listed."""
+    """Values to show for each setting, `<regularizer>.<setting>`, of the teacher method `base`. A
+    `weight` of 0 leaves the regularizer out. The value that `base` has is always shown."""
 
     def check(self, study: Components, where: str) -> None:
-        """What is varied must be a setting of the base, and the values must be such as it takes."""
+        """Also check that the varied settings are settings of the base, with valid values."""
         super().check(study, where)
         check_known("teacher method", (self.base,), study.teachers, f"{where}.base")
         if self.base in self.teachers:
             raise UserError(
-                f"{where}.teachers: expected methods to compare '{self.base}' with, not itself: it "
-                "is shown anyway"
+                f"{where}.teachers: expected methods to compare '{self.base}' with; leave out "
+                f"'{self.base}', which the figure always shows"
             )
         for pair in self.pairs_in(study):
             base = regularizers(study, self.base, study.pairs[pair].data)
@@ -59,22 +59,22 @@ class SweepFigure(PairBlock):
                         raise UserError(f"{where}.vary.{name}: {error}") from None
 
     def content(self, expansion: Expansion, name: str) -> Points:
-        """Return a panel per setting, of each pair if there are several."""
+        """Return one panel per setting, and per pair if there are several."""
         runs_of = self.runs(expansion, name)
         pairs = self.pairs_in(expansion.study)
-        found: list[Point] = []
+        points: list[Point] = []
         for pair in pairs:
             for setting in self.vary:
                 panel = setting if len(pairs) == 1 else f"{pair} {setting}"
                 for distiller in self.distillers:
-                    found += self._swept(runs_of, panel, pair, setting, distiller)
-                    found += self._compared(runs_of, panel, pair, distiller)
-        return Points(tuple(found))
+                    points += self._swept(runs_of, panel, pair, setting, distiller)
+                    points += self._compared(runs_of, panel, pair, distiller)
+        return Points(tuple(points))
 
     def _swept(
         self, runs_of: SeedRuns, panel: str, pair: str, setting: str, distiller: str
     ) -> Iterator[Point]:
-        """The points of all values of a setting, in order if they are numbers."""
+        """Return the points of all values of a setting, sorted if they are numbers."""
         study = runs_of.expansion.study
         base = regularizers(study, self.base, study.pairs[pair].data)
         base_value = Change(setting, self.vary[setting][0]).without(base)
@@ -93,7 +93,7 @@ class SweepFigure(PairBlock):
     def _compared(
         self, runs_of: SeedRuns, panel: str, pair: str, distiller: str
     ) -> Iterator[Point]:
-        """The points of the methods to compare with, which have no value of the setting."""
+        """Return the points of the methods to compare with, which have no value of the setting."""
         for method in self.teachers:
             teachers = runs_of.teachers(pair, method)
             runs = runs_of.students(pair, distiller, teachers)

@@ -1,1 +1,1 @@
-"""The kinds of tables: each file has a kind's settings, title and meaning, checks and cells."""
+"""The kinds of tables. Each file defines one: its settings, title, meaning, checks and cells."""

@@ -13,14 +13,15 @@ Accuracy = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5
 
 @register
 class AccuracyTable(ColumnsTable):
-    """Test accuracy, a row a teacher method: Tables 1, 2 and 7 of the paper."""
+    """Test accuracy, one row per teacher method: Tables 1, 2 and 7 of the paper."""
 
     title: ClassVar = (
         "Test accuracy in percent, of teachers and of the students distilled from them"
     )
     meaning: ClassVar = (
-        "The paper's claim is that a teacher trained for its student (SoTeacher) gives a better "
-        "student, whatever its own accuracy. Accuracy counts the last epoch's predictions."
+        "The paper claims that a teacher trained for its student (SoTeacher) gives a better "
+        "student, even if the teacher's accuracy is not better. Accuracy is of the last epoch."
     )
 
     columns: Listed[Accuracy] = ("student.top1", "teacher.top1")
+    """Columns to show for each pair."""

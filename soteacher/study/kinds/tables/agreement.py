@@ -18,7 +18,8 @@ class AgreementTable(ColumnsTable):
     title: ClassVar = "Agreement of students with their teachers on test images"
     meaning: ClassVar = (
         "Agreement is the percentage of test images for which student and teacher predict the same "
-        "class. A teacher that is easier to follow is matched more often."
+        "class. A higher agreement means that the teacher is easier to imitate."
     )
 
     columns: Listed[Fidelity] = ("student.agreement",)
+    """Columns to show for each pair."""

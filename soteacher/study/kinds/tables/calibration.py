@@ -22,13 +22,13 @@ class CalibrationTable(NetworkBlock):
 
     title: ClassVar = "Calibration of teachers on test images"
     meaning: ClassVar = (
-        "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, nats) say how "
-        "far confidence can be trusted; lower is better. Scaled: after temperature scaling, each "
-        "image with the temperature fitted on the half of the test set it is not in."
+        "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, nats) measure "
+        "how reliable the confidence is; lower is better. Scaled: after temperature scaling. The "
+        "temperature for each half of the test set is fitted on the other half."
     )
 
     def content(self, expansion: Expansion, name: str) -> Cells:
-        """Return a row per network and teacher method."""
+        """Return one row per network and teacher method."""
         return Cells(tuple(self._cells(expansion, name)))
 
     def _cells(self, expansion: Expansion, name: str) -> Iterator[Cell]:

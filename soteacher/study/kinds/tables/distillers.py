@@ -14,17 +14,17 @@ from soteacher.study.kinds.comparison import pair_deviations
 
 @register
 class DistillerTable(PairBlock):
-    """Students' test accuracy, a row a distiller, a column a pair and teacher method: Table 6."""
+    """Students' test accuracy, one row per distiller, one column per pair and teacher: Table 6."""
 
     title: ClassVar = "Test accuracy in percent of students, by distiller and teacher method"
     meaning: ClassVar = (
-        "The paper's claim is that nearly every way to distill gives a better student when the "
-        "teacher was trained for it: the columns of a pair differ in the teacher, and in the "
-        "method's weight, which goes with it (Table 5)."
+        "The paper claims that nearly every distiller gives a better student when the teacher is "
+        "trained for its student. The columns of a pair differ in the teacher method, and in the "
+        "distiller's weight, which depends on the teacher method (Table 5)."
     )
 
     def content(self, expansion: Expansion, name: str) -> Cells:
-        """Return a cell per distiller, pair and teacher method."""
+        """Return one cell per distiller, pair and teacher method."""
         return Cells(tuple(self._cells(expansion, name)))
 
     def _cells(self, expansion: Expansion, name: str) -> Iterator[Cell]:

@@ -20,14 +20,14 @@ from soteacher.study.schema import Components
 
 @dataclass(frozen=True)
 class TimedNetwork:
-    """A teacher network whose methods are timed; none of these runs is trained for that."""
+    """A teacher network and the methods to time with it; the runs are not trained."""
 
     network: str
     runs: tuple[tuple[str, Run], ...]
-    """Method and run, the first is what the others are compared with; only loss terms differ."""
+    """Method and run. The first method is the reference; the runs differ only in loss terms."""
 
     def request(self) -> dict[str, Any]:
-        """Return what is timed of the network, as JSON values."""
+        """Return the runs to time with the network, as JSON values."""
         runs = [
             {"method": method, "id": run.id, "spec": run.spec.to_json()}
             for method, run in self.runs
@@ -44,11 +44,11 @@ class StepTimes(Content):
 
     @property
     def timing_request(self) -> dict[str, Any]:
-        """How many steps, and of each network its methods, in their order."""
+        """The number of steps, and the methods of each network in their order."""
         return {"steps": self.steps, "networks": [network.request() for network in self.networks]}
 
     def record(self) -> dict[str, Any]:
-        """Return how many steps are timed of which methods, with the hashes of their specs."""
+        """Return the number of steps, and the timed methods with the hashes of their specs."""
         methods = [
             [timed.network, method, run.short_sha256]
             for timed in self.networks
@@ -61,49 +61,49 @@ class StepTimes(Content):
 class OverheadTable(NetworkBlock):
     """Time of a training step, and memory, of teacher methods side by side: Section 5.2.
 
-    No network is trained for it: steps of the methods take turns in one process.
+    It trains no network: the methods take turns, step by step, in one process.
     """
 
     title: ClassVar = "Time of a training step, and memory, of teacher methods side by side"
     meaning: ClassVar = (
-        "The methods take turns at the same batches, in one process on one device; each step is "
-        "timed alone, without the making of the batch or the evaluation after an epoch. More time: "
-        "how much longer a step took than the first method's on the same batch. The paper says "
-        "about 5 % for SoTeacher's training, and does not name the device. The Lipschitz term "
-        "costs the same whatever the batch and the images are, so it weighs most where steps are "
-        "short. Kept: what a method holds besides network and optimiser, exactly (for consistency "
-        "the mean predictions, N x K float32). Peak: the most that the GPU held in a step, "
-        "training images included. Times are of the device named below alone, and come out a "
-        "little different each time."
+        "The methods take turns on the same batches, in one process on one device. Each step is "
+        "timed separately, without the preparation of the batch and the evaluation after an epoch. "
+        "More time: how much longer a step takes than the first method's step on the same batch. "
+        "The paper reports about 5 % for SoTeacher's training, and does not name the device. The "
+        "cost of the Lipschitz term does not depend on the batch or the images, so its share is "
+        "largest where steps are short. Kept: the exact memory of a method besides network and "
+        "optimiser (for consistency the mean predictions, N x K float32). Peak: the highest GPU "
+        "memory during a step, including the training images. Times are valid only for the device "
+        "named below, and vary a little between measurements."
     )
 
     teachers: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(no_duplicates)]
-    """Teacher methods: the first is what the others are compared with."""
+    """Teacher methods to time. The first one is the reference for the others."""
     seeds: tuple[Annotated[int, Field(ge=0)]] | None = None
-    """One seed; where left out, the study's first."""
+    """Seed of the timed runs, a list of one; the default is the first seed of the study."""
     steps: int = Field(200, ge=1)
-    """Steps of each method that count; a few go before them."""
+    """Number of timed steps of each method; a few warm-up steps are not counted."""
 
     def check(self, study: Components, where: str) -> None:
-        """The methods must be such as can take turns at the same batches."""
+        """Also check that the methods can take turns on the same batches."""
         super().check(study, where)
         for method in self.teachers:
             for name, part in study.teachers[method].regularizers.items():
                 if isinstance(part, ImageChange):
                     raise UserError(
                         f"{where}.teachers: expected methods that train on the same batches, which "
-                        f"such a table times; '{name}' of '{method}' changes the images"
+                        f"the table times; '{name}' of '{method}' changes the images"
                     )
 
     def content(self, expansion: Expansion, name: str) -> StepTimes:
-        """Return the networks with what is timed of each; the plan's runs stay as they are."""
+        """Return the networks with the methods to time; no runs are added to the plan."""
         study = expansion.study
         seed = (self.seeds or study.seeds)[0]
-        found = [
+        timed = [
             TimedNetwork(
                 heading,
                 tuple((m, expansion.teacher_run(pair, m, seed)) for m in self.teachers),
             )
             for heading, pair in self.pair_of_each(study).items()
         ]
-        return StepTimes(self.steps, tuple(found))
+        return StepTimes(self.steps, tuple(timed))

@@ -1,4 +1,4 @@
-"""How near predictions are to the true label distributions: Eq. (2) of the paper."""
+"""Distance of predictions to the true label distributions: Eq. (2) of the paper."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Distance = Literal[
 
 @register
 class DistanceTable(ColumnsTable):
-    """How near predictions are to the true label distributions, where those are known: Eq. (2)."""
+    """Distance of predictions to the true label distributions, if they are known: Eq. (2)."""
 
     title: ClassVar = "Distance of predictions to true label distributions; accuracy in percent"
     meaning: ClassVar = (
-        "Labels of these data are drawn from known distributions, so the quantity of the paper's "
-        "Eq. (2) can be measured: the mean over images of the distance (ℓ2, or ℓ1) between "
-        "predicted probabilities and the true label distribution. Lower is nearer."
+        "The labels of these data sets are drawn from known distributions, so the quantity in the "
+        "paper's Eq. (2) can be measured: the mean over images of the distance (ℓ2 or ℓ1) between "
+        "predicted probabilities and the true label distribution. Lower is better."
     )
 
     columns: Listed[Distance] = (
@@ -43,18 +43,19 @@ class DistanceTable(ColumnsTable):
         "teacher.test_distance_l1",
         "student.top1",
     )
+    """Columns to show for each pair."""
 
     def check(self, study: Components, where: str) -> None:
-        """The true label distributions of the pairs' data must be known, too."""
+        """Also check that the true label distributions of the pairs' data sets are known."""
         super().check(study, where)
         for name in self.pairs_in(study):
             data = study.pairs[name].data
             if study.data[data].true_labels is None:
                 raise UserError(
-                    f"{where}: the true label distributions of '{data}' are not known; give it "
-                    "`true_labels`, or leave its pairs out"
+                    f"{where}: the true label distributions of '{data}' are not known; set its "
+                    "`true_labels`, or leave out the pairs with this data set"
                 )
 
     def heading(self, expansion: Expansion, pair: str, role: str) -> str:
-        """Return the pair; of teachers the network alone, which several pairs may share."""
+        """Return the pair; for teachers only the network, which several pairs can share."""
         return teacher_heading(expansion.study, pair) if role == "teacher" else pair

@@ -1,4 +1,4 @@
-"""The weights of distillers' own losses: Table 5 of the paper."""
+"""The weights of distillers' method losses: Table 5 of the paper."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Weight:
     paper_row: str
     """The distiller's registered name."""
     remark: str
-    """What a reader of the weight must know about the distiller."""
+    """A note about the distiller that the reader of the weight needs."""
 
 
 @dataclass(frozen=True)
@@ -41,34 +41,36 @@ class Weights(Content):
 
 @register
 class WeightTable(Block):
-    """The weights of distillers' own losses, a column a teacher method: Table 5.
+    """The weights of distillers' method losses, one column per teacher method: Table 5.
 
-    No network is trained for it.
+    It trains no network.
     """
 
-    title: ClassVar = "Weights of distillers' own losses, by teacher method"
+    title: ClassVar = "Weights of distillers' method losses, by teacher method"
     meaning: ClassVar = (
         "The loss of a student is ce * cross-entropy + kd * KL divergence of softened predictions "
-        "+ this weight * the method's own loss. In the paper it is mostly half as large for "
-        "students of SoTeacher's teachers."
+        "+ this weight * the distiller's method loss. In the paper, the weight for students of "
+        "SoTeacher's teachers is mostly half as large."
     )
 
     distillers: Listed[str]
+    """Distillers of the study to show; each must have one weight as in Table 5."""
 
     def check(self, study: Components, where: str) -> None:
-        """The distillers must be known and have one weight each."""
+        """Also check that the distillers are known and have one weight each."""
         super().check(study, where)
         check_known("distiller", self.distillers, study.distillers, f"{where}.distillers")
         for name in self.distillers:
             student = study.distillers[name]
             if len(student.distiller.weights()) != 1:
                 raise UserError(
-                    f"{where}.distillers: expected distillers with one weight of their own, as "
-                    f"Table 5 has them; '{name}' ({student.method}) is none"
+                    f"{where}.distillers: expected distillers with exactly one weight as in "
+                    f"Table 5; '{name}' ({student.method}) has "
+                    f"{len(student.distiller.weights())}"
                 )
 
     def content(self, expansion: Expansion, name: str) -> Weights:
-        """Return a weight per distiller and teacher method."""
+        """Return one weight per distiller and teacher method."""
         return Weights(tuple(self._weights(expansion.study)))
 
     def _weights(self, study: Components) -> Iterator[Weight]:
