@@ -146,8 +146,8 @@ class FeatureDistiller(Distiller):
     """
 
     weight: Weight
-    """Weight of the method's loss (beta of Table 5). The teacher method's `table5` selects one of its
-    two values."""
+    """Weight of the method's loss (beta of Table 5). The teacher method's `table5`
+    selects the value."""
 
     def method_losses(
         self, batch: Batch, output: Output, teacher: Output, network: nn.Module

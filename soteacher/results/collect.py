@@ -133,9 +133,9 @@ class _Artifacts:
         if "teacher" in self.entry:
             teacher = self.entry["teacher"]
             taught_by = RunFolder(self.store, teacher["fingerprint"], teacher["id"])
-            theirs = np.load(taught_by.artifact("test_logits.npy"))
-            row["agreement"] = fidelity.agreement(theirs, logits)
-            row["predictive_kl"] = fidelity.predictive_kl(theirs, logits)
+            teacher_logits = np.load(taught_by.artifact("test_logits.npy"))
+            row["agreement"] = fidelity.agreement(teacher_logits, logits)
+            row["predictive_kl"] = fidelity.predictive_kl(teacher_logits, logits)
         for split in ("test", "train") if self.data.has_truth else ():
             known = np.asarray(self.data.array(f"{split}_truth"))
             predicted = np.load(self._file(f"{split}_logits.npy"))

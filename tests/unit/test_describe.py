@@ -243,8 +243,8 @@ def test_the_page_says_what_methods_and_recipes_are(demo):
     page = said(demo, "page")
     assert page["teachers"]["standard"] == "cross-entropy alone"
     assert page["teachers"]["soteacher"] == (
-        "consistency + lipschitz (weight 0.0001); "
-        "its students use the weights of Table 5 for soteacher"
+        "consistency + lipschitz (weight 0.0001); its students use the weights of Table 5 for "
+        "soteacher"
     )
     assert page["distillers"].keys() == demo["distillers"].keys()
     assert page["distillers"]["kd"] == "kd"

@@ -555,8 +555,8 @@ def test_checkpoints_between_those_that_a_recipe_keeps_are_refused_with_what_to_
 def test_checkpoints_of_the_last_epoch_alone_are_refused(demo):
     put(demo, "figures figure1 every", 16)
     assert refusal(demo) == (
-        "bad.yaml.figures.figure1.every: expected less than the 16 epochs of recipe 'demo', of "
-        "which the figure shows several; got 16"
+        "bad.yaml.figures.figure1.every: expected less than the 16 epochs of recipe 'demo', "
+        "because the figure shows several epochs; got 16"
     )
 
 

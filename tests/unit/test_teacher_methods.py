@@ -101,7 +101,7 @@ def test_an_overhead_table_times_methods_on_the_same_batches_only():
     text = refusal({"standard": {}, "augmix": {"augmix": {}}}, tables={"overhead": block})
     assert text == (
         "study.tables.overhead.teachers: expected methods that train on the same batches, which "
-        "such a table times; 'augmix' of 'augmix' changes the images"
+        "the table times; 'augmix' of 'augmix' changes the images"
     )
 
 
