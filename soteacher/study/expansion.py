@@ -13,7 +13,8 @@ from soteacher.regularizers.base import ImageChange, Regularizer
 from soteacher.study.runs import Run
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
-from soteacher.study.specs import NetworkSpec, Role, RunSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.specs import Role, RunSpec
 
 
 class Expansion:

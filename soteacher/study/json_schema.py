@@ -17,6 +17,17 @@ from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, TrueLabels
 from soteacher.study.schema import PARTS, Head, TeacherMethod
 
+Schema = Callable[[type[Settings]], dict[str, Any]]
+"""Returns the JSON schema of a class of settings."""
+PART_DESCRIPTIONS = {
+    "data": "Data sets by name: a source of images, and what is done to the images.",
+    "teachers": "Teacher methods by name: each is a set of regularizers, and {} is Standard.",
+    "distillers": "Ways to train students by name: each is a distiller and its settings.",
+    "tables": "Tables by name: the kind of each table, and what it shows.",
+    "figures": "Figures by name: the kind of each figure, and what it shows.",
+}
+"""Descriptions of the keys of a study whose entries name registered parts."""
+
 
 class _Described(GenerateJsonSchema):
     """Use the texts below the fields of settings as their descriptions.
@@ -64,17 +75,6 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
         return json_schema
 
     top = schema(Head)
-    sources = []
-    for name in registry.names("data source"):
-        source = schema(registry.get("data source", name))
-        source["properties"] = {
-            "source": {"const": name},
-            **source.get("properties", {}),
-            "augment": {"anyOf": [schema(Augment), {"type": "null"}]},
-            "true_labels": {"anyOf": [schema(TrueLabels), {"type": "null"}]},
-        }
-        source["required"] = [*source.get("required", []), "source"]
-        sources.append(source)
     regularizers = {
         name: {"anyOf": [schema(registry.get("regularizer", name)), {"type": "null"}]}
         for name in named["regularizer"]
@@ -91,7 +91,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
             "type": ["object", "null"],  # a study may have no figures
             "additionalProperties": {"anyOf": _kinds("figure", schema)},
         },
-        "data": {"type": "object", "additionalProperties": {"anyOf": sources}},
+        "data": {"type": "object", "additionalProperties": {"anyOf": _sources(schema)}},
         "teachers": {
             "type": "object",
             "additionalProperties": {
@@ -105,13 +105,31 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
             "additionalProperties": {"anyOf": [*distillers.values(), {"type": "null"}]},
         },
     }
+    for part, text in PART_DESCRIPTIONS.items():
+        top["properties"][part]["description"] = text
     top["required"] = [*top["required"], *(part for part in PARTS if part != "figures")]
     top["title"] = "soteacher study"
     top["$defs"] = definitions
     return top
 
 
-def _kinds(what: str, schema: Callable[[type[Settings]], dict[str, Any]]) -> list[dict[str, Any]]:
+def _sources(schema: Schema) -> list[dict[str, Any]]:
+    """Return the schemas of data sets, one per source."""
+    sources = []
+    for name in registry.names("data source"):
+        source = schema(registry.get("data source", name))
+        source["properties"] = {
+            "source": {"const": name, "description": "Where the images come from."},
+            **source.get("properties", {}),
+            "augment": {"anyOf": [schema(Augment), {"type": "null"}]},
+            "true_labels": {"anyOf": [schema(TrueLabels), {"type": "null"}]},
+        }
+        source["required"] = [*source.get("required", []), "source"]
+        sources.append(source)
+    return sources
+
+
+def _kinds(what: str, schema: Schema) -> list[dict[str, Any]]:
     """Return the schemas of the kinds of tables or figures, each with the kind's name."""
     kinds = []
     for name in registry.names(f"kind of {what}"):

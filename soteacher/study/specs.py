@@ -7,21 +7,20 @@ of the run's fingerprint, so the result of `to_json` must not change for unchang
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from soteacher.core import registry
 from soteacher.core.cursor import Stage
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
-from soteacher.data.settings import STREAM, Augment
 from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Distiller
 from soteacher.regularizers.base import ImageChange
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
 from soteacher.terms import LossTerm
 
 LOOP = 1
@@ -34,76 +33,6 @@ FLOAT32 = "float32"
 Role = Literal["teacher", "student"]
 KINDS = {"teacher": "regularizer", "student": "distiller"}
 """Role to the registered kind of its loss terms."""
-
-
-@dataclass(frozen=True)
-class StreamSpec:
-    """The settings of the stream of training batches."""
-
-    augment: Augment
-    turns: int = 1
-    """Number of turned views of each image (`LossTerm.turns`)."""
-    views: int = 1
-    """Number of views of each image that a regularizer creates (`ImageChange.views`)."""
-    revision: int = STREAM
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the spec that `to_json` wrote."""
-        rest = dict(values)
-        revision, turns, views = rest.pop("revision"), rest.pop("turns", 1), rest.pop("views", 1)
-        return cls(parse(Augment, rest, "augment"), turns, views, revision)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values; numbers of views that are 1 are left out."""
-        values = {"revision": self.revision, **self.augment.spec()}
-        for name in ("turns", "views"):
-            if getattr(self, name) != 1:
-                values[name] = getattr(self, name)
-        return values
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """A network's name and the revision of its family."""
-
-    name: str
-    revision: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values."""
-        return {"name": self.name, "revision": self.revision}
-
-
-@dataclass(frozen=True)
-class TermSpec:
-    """A loss term: its revision, and the settings that differ from their defaults."""
-
-    revision: int
-    settings: dict[str, Any] = field(default_factory=dict)
-    code_sha256: str | None = None
-    """Of the file that the term comes from; None where it comes from an installed package."""
-
-    @classmethod
-    def of(cls, term: LossTerm) -> Self:
-        """Return the spec of a loss term."""
-        outside = registry.outside(type(term))
-        return cls(term.revision, term.spec(), outside.code_sha256 if outside else None)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the spec that `to_json` wrote."""
-        settings = dict(values)
-        return cls(settings.pop("revision"), settings, settings.pop("code_sha256", None))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values."""
-        code = {} if self.code_sha256 is None else {"code_sha256": self.code_sha256}
-        return {"revision": self.revision, **code, **self.settings}
-
-    def part(self, kind: str, name: str) -> Any:
-        """Return the class of the term; `UserError` if it is not at hand."""
-        return registry.get(kind, name, self.code_sha256)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ EPOCH_SAVE_SECONDS = 10.0
 """At the end of an epoch the state is saved if the last save is at least this long ago."""
 
 Teacher = Callable[[Batch], Output | None]
+Finish = Callable[[Learner, Diverged | None], None]
+"""Writes the record of a learner that ended, with its divergence if it diverged."""
 
 
 def run_pass(
@@ -33,7 +35,7 @@ def run_pass(
     stream: Stream,
     teacher: Teacher,
     save_every: float,
-    finish: Callable[[Learner, Diverged | None], None],
+    finish: Finish,
 ) -> list[Learner]:
     """Train learners to their ends; they share each batch and each output of the teacher.
 
@@ -46,49 +48,55 @@ def run_pass(
     list of Learner
         The learners that failed.
     """
-    running = list(learners)
-    failed: list[Learner] = []
+    group = _Group(learners, finish)
     saved = time.monotonic()
+    with _terminable() as terminated:
+        while group.running:
+            cursor = min(learner.cursor for learner in group.running)
+            batch = stream.batch(cursor)
+            with torch.no_grad():
+                teacher_output = teacher(batch)
+            for learner in list(group.running):
+                if learner.cursor == cursor:
+                    group.guard(learner, partial(learner.step, batch, teacher_output))
+            last = cursor.step + 1 == stream.steps
+            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
+            if terminated() or time.monotonic() - saved >= due:
+                for learner in list(group.running):
+                    group.guard(learner, partial(_save, learner, final=bool(terminated())))
+                saved = time.monotonic()
+            if terminated():
+                raise Stopped(
+                    f"stopped by {terminated()}; states are saved, rerun the same command to resume"
+                )
+    return group.failed
 
-    def guarded(learner: Learner, act: Callable[[], None]) -> None:
+
+class _Group:
+    """The learners of a pass: those that still run, and those that failed."""
+
+    def __init__(self, learners: list[Learner], finish: Finish) -> None:
+        self.running, self._finish = list(learners), finish
+        self.failed: list[Learner] = []
+
+    def guard(self, learner: Learner, act: Callable[[], None]) -> None:
         """Call `act`; finish the learner if it ends or diverges, remove it if it fails."""
         try:
             try:
                 act()
             except Diverged as divergence:
                 log.warning("%s: diverged: %s", learner.folder.id, divergence.where)
-                running.remove(learner)
-                finish(learner, divergence)
+                self.running.remove(learner)
+                self._finish(learner, divergence)
             else:
                 if learner.cursor.stage == Stage.END:
-                    running.remove(learner)
-                    finish(learner, None)
+                    self.running.remove(learner)
+                    self._finish(learner, None)
         except Exception as error:
             report_failure([learner.folder], error)
-            failed.append(learner)
-            if learner in running:
-                running.remove(learner)
-
-    with _terminable() as terminated:
-        while running:
-            cursor = min(learner.cursor for learner in running)
-            batch = stream.batch(cursor)
-            with torch.no_grad():
-                teacher_output = teacher(batch)
-            for learner in list(running):
-                if learner.cursor == cursor:
-                    guarded(learner, partial(learner.step, batch, teacher_output))
-            last = cursor.step + 1 == stream.steps
-            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
-            if terminated() or time.monotonic() - saved >= due:
-                for learner in list(running):
-                    guarded(learner, partial(_save, learner, final=bool(terminated())))
-                saved = time.monotonic()
-            if terminated():
-                raise Stopped(
-                    f"stopped by {terminated()}; states are saved, rerun the same command to resume"
-                )
-    return failed
+            self.failed.append(learner)
+            if learner in self.running:
+                self.running.remove(learner)
 
 
 def _save(learner: Learner, final: bool) -> None:

@@ -12,7 +12,8 @@ from soteacher.data.prepared import Prepared
 from soteacher.data.settings import STREAM
 from soteacher.data.stream import Stream
 from soteacher.models import catalogue
-from soteacher.study.specs import LOOP, NetworkSpec, RunSpec
+from soteacher.study.spec_parts import NetworkSpec
+from soteacher.study.specs import LOOP, RunSpec
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, RunContext
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Learner

@@ -12,7 +12,8 @@ from soteacher.data.settings import Augment
 from soteacher.data.sources.base import Outline
 from soteacher.data.spec import DataSpec
 from soteacher.study.cost import pass_flop, step_flop
-from soteacher.study.specs import NetworkSpec, RunSpec, StreamSpec
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec
+from soteacher.study.specs import RunSpec
 from soteacher.training import cpu_limit as cpu
 from soteacher.training.cpu_limit import check_runs, check_timing
 

@@ -18,7 +18,8 @@ from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.study.method_files import load_methods
 from soteacher.study.paper import deviations
-from soteacher.study.specs import PreparationSpec, RunSpec, TermSpec
+from soteacher.study.spec_parts import TermSpec
+from soteacher.study.specs import PreparationSpec, RunSpec
 
 NEAR = '''"""Pooled features near each other."""
 
