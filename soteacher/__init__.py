@@ -23,7 +23,7 @@ __version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
-    """The penalties, with torch, when one is first asked for."""
+    """The penalties, with torch, when one is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'soteacher' has no attribute '{name}'")
     from soteacher import penalties

@@ -81,6 +81,8 @@ class LossTerm(Settings):
 
     _prepared: dict[str, nn.Module] = PrivateAttr(default_factory=dict)
     """Modules of a preparation that depends on the teacher alone: trained, frozen, in eval mode."""
+    kind: ClassVar[str] = ""
+    """`regularizer` or `distiller`; the base class of each states it."""
     in_paper: ClassVar[bool] = False
     """Whether the SoTeacher paper has results of it, with the settings that are the defaults here.
     A subclass does not inherit it."""

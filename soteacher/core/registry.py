@@ -1,7 +1,8 @@
 """The parts that a study file can name. Each part has one file; the file's name is the part's name.
 
 A new distiller is a new file in `soteacher/distillers/` with one class under `@register`. No other
-file has to change. A file is imported only when its part is requested.
+file of the package has to change; the tests ask for a formula and a stored result. A file is
+imported only when its part is requested.
 
 Loss terms can also come from outside the package: from installed packages, which declare them as
 entry points, and from files that a study names (`soteacher.study.method_files`).
@@ -27,8 +28,10 @@ PACKAGES = {
     "report of a table": "soteacher.report.tables",
     "report of a figure": "soteacher.report.figures",
 }
-BASES = {"regularizer": "Regularizer", "distiller": "Distiller"}
-"""Kind of loss term to its base class, which is in the module `base` of the kind's package."""
+LOSS_TERMS = ("regularizer", "distiller")
+"""The kinds of loss terms, which can also come from outside the package."""
+RESERVED = ("code_sha256", "method", "revision")
+"""Names that no setting of a loss term can have, because specs or study files use them."""
 ENTRY_POINTS = "soteacher.methods"
 """The group of entry points with which installed packages declare loss terms."""
 T = TypeVar("T")
@@ -70,12 +73,20 @@ def take(module: str) -> type | None:
     return _parts.pop(module, None)
 
 
-def kind_of(part: type) -> str | None:
-    """Return the kind of a loss term, by its base class; None if it has neither base class."""
-    for kind, base in BASES.items():
-        if issubclass(part, getattr(importlib.import_module(f"{PACKAGES[kind]}.base"), base)):
-            return kind
-    return None
+def kind_of(part: object) -> str | None:
+    """Return the kind of a loss term, as its base class states it; None for anything else."""
+    kind = getattr(part, "kind", None) if isinstance(part, type) else None
+    return kind if kind in LOSS_TERMS else None
+
+
+def check_settings(part: Any) -> None:
+    """Raise `UserError` if a loss term has a setting with a name that is reserved."""
+    for name in RESERVED:
+        if name in part.model_fields:
+            raise UserError(
+                f"{part.__name__} has a setting named '{name}', which is reserved; rename the "
+                "setting"
+            )
 
 
 @cache
@@ -100,7 +111,7 @@ def get(kind: str, name: str, code_sha256: str | None = None) -> Any:
     """
     if code_sha256 is not None:
         return _of_file(kind, name, code_sha256).part
-    of_package = installed().get(name) if kind in BASES else None
+    of_package = installed().get(name) if kind in LOSS_TERMS else None
     if isinstance(of_package, UserError):
         raise of_package
     if of_package is not None and of_package.kind == kind:
@@ -177,6 +188,7 @@ def _installed(entry: EntryPoint) -> Outside:
         raise UserError(
             f"expected {entry.module} to register one subclass of Distiller or Regularizer"
         )
+    check_settings(part)
     _outside[part] = Outside(kind, entry.name, part, _package(entry))
     return _outside[part]
 
@@ -186,10 +198,12 @@ def _package(entry: EntryPoint) -> str:
 
 
 def check_new(name: str) -> None:
-    """Raise `UserError` if this package has a loss term with this name."""
-    for kind in BASES:
+    """Raise `UserError` if a loss term from outside cannot have this name."""
+    for kind in LOSS_TERMS:
         if name in shipped(kind):
-            raise UserError(f"soteacher already has a {kind} with this name; choose another name")
+            raise UserError(f"soteacher already has a {kind} with this name")
+    if name == "table5":
+        raise UserError("'table5' is a key of teacher methods in study files")
 
 
 def clear() -> None:

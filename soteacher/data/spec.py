@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Self
 
 from soteacher.core import registry
@@ -23,10 +25,13 @@ class DataSpec:
     """The registered name of the source."""
     revision: int
     """The revision of the source."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the source that differ from their defaults, without the images' location."""
     true_labels: TrueLabels | None = None
     true_labels_revision: int = TRUE_LABELS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     @classmethod
     def of(cls, name: str, source: Source, true_labels: TrueLabels | None) -> Self:

@@ -84,6 +84,7 @@ class Distiller(LossTerm):
     upright view.
     """
 
+    kind: ClassVar[str] = "distiller"
     ce: float = Field(1.0, ge=0)
     """Weight of the cross-entropy with the labels (gamma of Appendix D.2)."""
     kd: float = Field(1.0, ge=0)

@@ -21,6 +21,7 @@ class Regularizer(LossTerm):
 
     table7: ClassVar[bool] = False
     """Whether Table 7 of the paper has a row with this regularizer alone and default settings."""
+    kind: ClassVar[str] = "regularizer"
     remembers_images: ClassVar[bool] = False
     """Whether it stores something about the predictions of each training image."""
 

@@ -48,9 +48,9 @@ def _word(word: str) -> str:
     if further:
         rest = LABELS.get(further[2], further[2].replace("_", " "))
         return f"{_word(further[1])}, {rest[0].lower()}{rest[1:]}"
-    wide = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
-    if wide:
-        return f"WRN{wide[1]}-{wide[2]}"
+    wide_resnet = re.fullmatch(r"wrn_(\d+)_(\d+)", word)
+    if wide_resnet:
+        return f"WRN{wide_resnet[1]}-{wide_resnet[2]}"
     residual = re.fullmatch(r"resnet(\d+(?:x\d+)?)", word)
     if residual:
         return f"ResNet{residual[1]}"

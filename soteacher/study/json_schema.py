@@ -65,7 +65,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
     methods : kind to the names of the regularizers and distillers to include; None: all of them.
     """
     definitions: dict[str, Any] = {}
-    named = methods or {kind: registry.names(kind) for kind in registry.BASES}
+    named = methods or {kind: registry.names(kind) for kind in registry.LOSS_TERMS}
 
     def schema(settings: type[Settings]) -> dict[str, Any]:
         json_schema = settings.model_json_schema(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import yaml
 
@@ -29,6 +30,7 @@ from soteacher.study.schema import (
 from soteacher.study.study import Study
 
 Methods = Mapping[str, registry.Outside]
+T = TypeVar("T")
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
 """Names that no table or figure may have, because the workflow has targets with these names."""
 
@@ -111,23 +113,30 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
     methods = load_methods(head.methods, f"{where}.methods")
+
+    def entries(part: str, read_entry: Callable[[str, str, Any], T]) -> Mapping[str, T]:
+        """Name to checked entry of a part; `read_entry` gets its place, its name and its values."""
+        return MappingProxyType(
+            {k: read_entry(f"{where}.{part}.{k}", k, v) for k, v in values[part].items()}
+        )
+
     study = Study.model_construct(
-        **dict(head),
-        data={k: _data(v, f"{where}.data.{k}") for k, v in values["data"].items()},
-        teachers={
-            k: _teacher(v, f"{where}.teachers.{k}", methods) for k, v in values["teachers"].items()
-        },
-        distillers={
-            k: _student(k, v, f"{where}.distillers.{k}", methods)
-            for k, v in values["distillers"].items()
-        },
-        tables={k: _block("table", v, f"{where}.tables.{k}") for k, v in values["tables"].items()},
-        figures={
-            k: _block("figure", v, f"{where}.figures.{k}") for k, v in values["figures"].items()
-        },
+        **{k: _frozen(v) for k, v in head},
+        data=entries("data", lambda at, _, value: _data(value, at)),
+        teachers=entries("teachers", lambda at, _, value: _teacher(value, at, methods)),
+        distillers=entries(
+            "distillers", lambda at, name, value: _student(name, value, at, methods)
+        ),
+        tables=entries("tables", lambda at, _, value: _block("table", value, at)),
+        figures=entries("figures", lambda at, _, value: _block("figure", value, at)),
     )
     _check_references(study, where)
     return study
+
+
+def _frozen(value: Any) -> Any:
+    """Return a mapping read-only, and any other value as it is."""
+    return MappingProxyType(value) if isinstance(value, dict) else value
 
 
 def _mapping(values: Any, where: str) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
-    return method.model_copy(update={"regularizers": regularizers})
+    return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
 
 def _student(name: str, values: Any, where: str, methods: Methods) -> Student:
@@ -245,8 +254,8 @@ def _check_references(study: Study, where: str) -> None:
     results, store = (Path(p).resolve() for p in (f"results/{study.study}", study.store))
     if results.is_relative_to(store) or store.is_relative_to(results):
         raise UserError(
-            f"{where}.store: expected a folder that is neither in nor around the study's results, "
-            f"results/{study.study}; got {study.store}"
+            f"{where}.store: expected a folder outside results/{study.study} that does not "
+            f"contain it; got {study.store}"
         )
     for part in ("tables", "figures"):
         for name, block in getattr(study, part).items():

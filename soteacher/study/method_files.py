@@ -11,6 +11,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -56,7 +57,7 @@ def _load(path: Path, where: str) -> Outside:
     try:
         registry.check_new(name)
     except UserError as error:
-        raise UserError(f"{where}: {path}: {error}: rename the file") from None
+        raise UserError(f"{where}: {path}: {error}; rename the file") from None
     if name in registry.installed():
         raise UserError(
             f"{where}: {path}: an installed package has a method with this name; rename the file"
@@ -66,6 +67,10 @@ def _load(path: Path, where: str) -> Outside:
         if known.code_sha256 == sha256:
             return known
     part = _registered(path, code, f"soteacher_method_{sha256[:16]}.{name}", where)
+    try:
+        registry.check_settings(part)
+    except UserError as error:
+        raise UserError(f"{where}: {path}: {error}") from None
     kind = registry.kind_of(part)
     assert kind is not None
     method = Outside(kind, name, part, str(path), sha256)
@@ -80,7 +85,8 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
     sys.modules[module_name] = module  # pydantic looks up annotations there
     part: type | None = None
     try:
-        exec(compile(code, module.__file__, "exec"), module.__dict__)
+        with redirect_stdout(sys.stderr):  # a command's output may be read by a program
+            exec(compile(code, module.__file__, "exec"), module.__dict__)
         part = registry.take(module_name)
     except (Exception, SystemExit) as error:
         registry.take(module_name)
@@ -88,7 +94,8 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
     else:
         if part is not None and registry.kind_of(part) is not None:
             return part
-        problem = f" registers {part.__name__ if part else 'nothing'}; {REMEDY}"
+        registered = "nothing" if part is None else getattr(part, "__name__", repr(part))
+        problem = f" registers {registered}; {REMEDY}"
     del sys.modules[module_name]
     raise UserError(f"{where}: {path}{problem}")
 
@@ -101,7 +108,13 @@ def _problem(error: BaseException) -> str:
         line = f", line {error.lineno}" if error.lineno else ""
         return f"{line}: {error.msg}; correct the file"
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return (
-        f" cannot be imported: {text}; correct the file (import torch from soteacher.methods, "
-        "because studies are also read on machines without torch)"
-    )
+    remedy = "correct the file"
+    if isinstance(error, ImportError) and (error.name or "").startswith("soteacher_method_"):
+        text = "it imports a file next to it"
+        remedy = "put everything that the method needs into one file"
+    elif isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "torch":
+        remedy = (
+            "import torch from soteacher.methods, because studies are also read on machines "
+            "without torch"
+        )
+    return f" cannot be imported: {text}; {remedy}"

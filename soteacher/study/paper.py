@@ -99,7 +99,7 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
         )
     else:
         for name, term in sorted(spec.terms.items()):
-            settings = parse(registry.get(kind, name), term.settings, name)
+            settings = parse(registry.get(kind, name), dict(term.settings), name)
             paper_settings = expected[name]
             if name == "lipschitz":
                 paper_settings = {"weight": experiment.lipschitz, **paper_settings}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from soteacher.core.hashing import json_sha256
@@ -30,17 +31,20 @@ class Plan:
     """Name of a table or figure to what it shows."""
 
     @cached_property
-    def jobs(self) -> dict[str, dict[str, Job]]:
+    def jobs(self) -> Mapping[str, Mapping[str, Job]]:
         """Role to name to job. The runs of a job are all needed by the same tables and figures."""
-        return {
-            role: {job.name: job for job in self._jobs(role)} for role in ("teacher", "student")
-        }
+        return MappingProxyType(
+            {
+                role: MappingProxyType({job.name: job for job in self._jobs(role)})
+                for role in ("teacher", "student")
+            }
+        )
 
     @cached_property
-    def job_of(self) -> dict[str, Job]:
+    def job_of(self) -> Mapping[str, Job]:
         """Run id to its job."""
         jobs = (job for named in self.jobs.values() for job in named.values())
-        return {run.id: job for job in jobs for run in job.runs}
+        return MappingProxyType({run.id: job for job in jobs for run in job.runs})
 
     def data_spec(self, name: str) -> DataSpec:
         """Return the spec of the prepared images of a data set."""

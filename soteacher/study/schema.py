@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -38,7 +39,7 @@ class Pair(Settings):
 
 
 class Head(Settings):
-    """The part of a study that is checked alone; entries with registered parts are read later."""
+    """A study: data sets, recipes, methods, and the tables and figures to make."""
 
     study: Name
     """Name of the study; its results are written to results/<name>."""
@@ -95,7 +96,7 @@ class DataSet(Settings):
 class TeacherMethod(Settings):
     """A method to train teachers: a set of regularizers, which is empty for Standard."""
 
-    regularizers: dict[str, Regularizer]
+    regularizers: Mapping[str, Regularizer]
     """Regularizers of the teacher's training, by name."""
     table5: Column = "standard"
     """Column of the paper's Table 5 that gives the distillation weights of these teachers'
@@ -117,9 +118,9 @@ PARTS = ("data", "teachers", "distillers", "tables", "figures")
 class Components(Head):
     """A study without its tables and figures: everything that these can name."""
 
-    data: dict[str, DataSet]
-    teachers: dict[str, TeacherMethod]
-    distillers: dict[str, Student]
+    data: Mapping[str, DataSet]
+    teachers: Mapping[str, TeacherMethod]
+    distillers: Mapping[str, Student]
 
 
 def networks(name: str, pair: Pair) -> tuple[str, str]:

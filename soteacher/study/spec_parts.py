@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Self
 
 from soteacher.core import registry
@@ -55,9 +57,12 @@ class TermSpec:
     """A loss term: its revision, and the settings that differ from their defaults."""
 
     revision: int
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     code_sha256: str | None = None
     """Of the file that the term comes from; None where it comes from an installed package."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     @classmethod
     def of(cls, term: LossTerm) -> Self:
@@ -77,5 +82,5 @@ class TermSpec:
         return {"revision": self.revision, **code, **self.settings}
 
     def part(self, kind: str, name: str) -> Any:
-        """Return the class of the term; `UserError` if it is not at hand."""
+        """Return the class of the term; `UserError` if it is not available."""
         return registry.get(kind, name, self.code_sha256)

@@ -7,8 +7,10 @@ of the run's fingerprint, so the result of `to_json` must not change for unchang
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from soteacher.core.cursor import Stage
@@ -45,7 +47,7 @@ class RunSpec:
     network: NetworkSpec
     recipe: Recipe
     """The recipe, with the learning rate of this network."""
-    terms: dict[str, TermSpec]
+    terms: Mapping[str, TermSpec]
     """Registered name to loss term: regularizers of a teacher, the distiller of a student."""
     seed: int
     precision: str = FLOAT32
@@ -54,6 +56,9 @@ class RunSpec:
     teacher_epoch: int | None = None
     """The 1-based epoch of the teacher's checkpoint; None for the final weights."""
     loop: int = LOOP
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", MappingProxyType(dict(self.terms)))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -115,7 +120,7 @@ class RunSpec:
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
 
     def check_methods(self) -> None:
-        """Raise `UserError` if a loss term is not at hand, or its file is not the planned one."""
+        """Raise `UserError` if a loss term is not available, or its file is not the planned one."""
         for name, term in self.terms.items():
             term.part(KINDS[self.role], name)
 
@@ -125,7 +130,7 @@ class RunSpec:
         for name, spec in sorted(self.terms.items()):
             part = spec.part(KINDS[self.role], name)
             check_revision(part, spec.revision, name)
-            terms.append(parse(part, spec.settings, name))
+            terms.append(parse(part, dict(spec.settings), name))
         return terms
 
     def image_change(self) -> ImageChange | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from soteacher.study.kinds.base import Block
 from soteacher.study.schema import Components
 
@@ -9,10 +11,10 @@ from soteacher.study.schema import Components
 class Study(Components):
     """A checked study: every name in it is known and every value is valid."""
 
-    tables: dict[str, Block]
-    figures: dict[str, Block]
+    tables: Mapping[str, Block]
+    figures: Mapping[str, Block]
 
     @property
     def blocks(self) -> dict[str, Block]:
         """All tables and figures."""
-        return self.tables | self.figures
+        return {**self.tables, **self.figures}

@@ -6,6 +6,7 @@ Every import counts, also one inside a function or for types only.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,11 +31,14 @@ FACADE = {"soteacher", "soteacher.__main__"}
 """What users import or run: it may import from every room, and no room imports it."""
 METHODS = "soteacher.methods"
 """What the files of methods import, wherever they are: it imports none of them but their bases."""
-WITHOUT_TORCH = ("core", "distillers", "regularizers", "study", "store", "measures")
-WITHOUT_TORCH += ("report", "results", "cli", "terms", "methods")
+LAZILY = ("core", "terms", "distillers", "regularizers", "methods", "store")
+"""Rooms that import torch only inside functions, or for types."""
+NEVER = ("study", "measures", "report", "results", "cli")
+"""Rooms that do not import torch at all."""
 TORCH = {"torch", "torchvision", "safetensors"}
 
 
+@cache
 def modules(root: Path) -> dict[str, ast.Module]:
     """Name to syntax tree of every module of the package."""
     found = {}
@@ -46,15 +50,31 @@ def modules(root: Path) -> dict[str, ast.Module]:
 
 def imports(tree: ast.AST, known: set[str]) -> set[str]:
     """Modules of the package that some code imports, the most exact name that there is."""
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                found.add(whole if whole in known else node.module)
+                modules.add(whole if whole in known else node.module)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.partition(".")[0] == "soteacher"}
+            modules |= {alias.name for alias in node.names}
+    return {name for name in modules if name.partition(".")[0] == "soteacher"}
+
+
+def of_torch(node: ast.AST) -> bool:
+    """Whether a statement imports torch, or a package that imports it."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    return any(name.partition(".")[0] in TORCH for name in names)
+
+
+def outside_functions(node: ast.AST):
+    """All statements that run when a module is imported: not in functions, not for types only."""
+    for child in ast.iter_child_nodes(node):
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not for_types:
+            yield child
+            yield from outside_functions(child)
 
 
 def room(module: str) -> str:
@@ -93,25 +113,52 @@ def test_no_import_goes_up_or_to_a_room_of_the_same_layer(graph):
     assert wrong == []
 
 
+def test_imports_name_modules_in_full(root):
+    """A relative import, or one by a text, would escape the other tests."""
+    for name, tree in modules(root).items():
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{name}, {node.lineno}"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                at_runtime = name in ("soteacher.core.registry", "soteacher.cli.entry_point")
+                named = node.value.startswith("soteacher.") and node.value in modules(root)
+                assert at_runtime or not named, f"{name}, {node.lineno}: {node.value}"
+
+
 def test_no_imports_go_in_a_circle(graph):
-    packages = {name for name in graph if any(n.startswith(f"{name}.") for n in graph)}
-    within = {  # a package's own file may name what is in it
-        name: {o for o in others if not (name in packages and o.startswith(f"{name}."))}
-        for name, others in graph.items()
-    }
+    """A package's own file may name what is in it, as long as nothing in it names the package."""
+    within = {}
+    for name, others in graph.items():
+        inside = {other for other in others if other.startswith(f"{name}.")}
+        returned = {other for other in inside if name in graph[other]}
+        within[name] = others - inside | returned
     assert list(TopologicalSorter(within).static_order())
 
 
-@pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_a_room_without_torch_imports_it_for_types_alone_or_where_it_is_used(root, name):
-    """At the top of a module, that is: what is imported with the module."""
-    found = [
-        f"{module}: {ast.unparse(node)}"
+def test_the_module_for_authors_of_methods_imports_no_method(graph):
+    of_methods = {name for name in graph[METHODS] if room(name) in ("distillers", "regularizers")}
+    assert of_methods == {"soteacher.distillers.base", "soteacher.regularizers.base"}
+
+
+def torch_in(root, name, statements):
+    """The statements of a room's modules that import torch."""
+    return [
+        f"{module}, line {node.lineno}"
         for module, tree in modules(root).items()
         if room(module) == name
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for package in [getattr(node, "module", None) or node.names[0].name]
-        if package.partition(".")[0] in TORCH
+        for node in statements(tree)
+        if of_torch(node)
     ]
-    assert found == []
+
+
+@pytest.mark.parametrize("name", LAZILY)
+def test_a_room_imports_torch_for_types_alone_or_where_it_is_used(root, name):
+    assert torch_in(root, name, outside_functions) == []
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_a_room_never_imports_torch(root, name):
+    assert torch_in(root, name, ast.walk) == []
+
+
+def test_rooms_with_and_without_torch_are_all_rooms():
+    assert LEVEL.keys() == {*LAZILY, *NEVER, "models", "data", "penalties", "training"}

@@ -159,7 +159,7 @@ def test_an_unknown_method_is_refused_with_the_files_names_too(study):
     ("name", "code", "said"),
     [
         ("kd", HEAD + ONE.format("KD"), "soteacher already has a distiller with this name"),
-        ("lipschitz", FLAT, "soteacher already has a regularizer with this name; choose another"),
+        ("lipschitz", FLAT, "soteacher already has a regularizer with this name; rename the file"),
         ("broken", "x = (\n", "broken.py, line 1: '(' was never closed; correct the file"),
         ("failing", "import no_such_module", "cannot be imported: ModuleNotFoundError: No module"),
         ("leaving", "raise SystemExit(3)", "cannot be imported: SystemExit: 3; correct the file"),

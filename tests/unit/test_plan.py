@@ -444,3 +444,28 @@ def test_what_a_table_or_figure_shows_cannot_be_changed(demo):
         points[0].position["epoch"] = 5
     with pytest.raises(FrozenInstanceError):
         plan.contents["overhead"].steps = 1
+
+
+def test_nothing_in_a_plan_can_be_changed(demo):
+    plan = plan_of(demo)
+    run = next(iter(plan.runs.values()))
+    mappings = [
+        *(plan.runs, plan.wanted, plan.contents, plan.jobs, plan.jobs["teacher"], plan.job_of),
+        *(run.spec.terms, run.spec.data.settings),
+        *(term.settings for known in plan.runs.values() for term in known.spec.terms.values()),
+        *(plan.study.data, plan.study.teachers, plan.study.distillers),
+        *(plan.study.tables, plan.study.figures, plan.study.recipes, plan.study.pairs),
+        plan.study.teachers["soteacher"].regularizers,
+    ]
+    for mapping in mappings:
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["another"] = None
+        assert not hasattr(mapping, "clear")
+    for frozen, name in (
+        (plan, "runs"),
+        (run, "id"),
+        (run.spec, "seed"),
+        (run.spec.data, "source"),
+    ):
+        with pytest.raises(FrozenInstanceError):
+            setattr(frozen, name, None)

@@ -480,7 +480,7 @@ def test_a_table_named_as_a_rule_is_refused(demo, name):
 @pytest.mark.parametrize("store", ["results", "results/demo", "results/demo/store", "."])
 def test_a_store_in_or_around_the_results_is_refused(demo, store):
     demo["store"] = store
-    assert refusal(demo).startswith("bad.yaml.store: expected a folder that is neither in nor")
+    assert refusal(demo).startswith("bad.yaml.store: expected a folder outside results/demo that")
 
 
 @pytest.mark.parametrize("name", ["all", "teach", "figure"])

@@ -26,7 +26,8 @@ try:
     }
     BLOCKS = {name: Request.of(REQUESTS, name, block_record(PLAN, name)) for name in STUDY.blocks}
     TIMED = {
-        name: Request.of(REQUESTS, f"time_steps-{name}", said) for name, said in PLAN.timed.items()
+        name: Request.of(REQUESTS, f"time_steps-{name}", request)
+        for name, request in PLAN.timed.items()
     }
     PAGE = Request.of(REQUESTS, "page", page_summary(PLAN))
 except UserError as error:
