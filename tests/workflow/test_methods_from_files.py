@@ -99,7 +99,7 @@ def test_file_methods_are_trained_timed_and_shown(done):
     assert "distiller near (not in the paper)" in table
     assert (done.path / "results/tiny/tables/overhead.md").is_file()
     said = done.soteacher("verify", "results/tiny", "--study", "study.yaml")
-    assert "all values are what the records" in said
+    assert "all results agree with the records" in said
 
 
 def test_a_file_that_moved_reruns_nothing(place):
@@ -139,7 +139,7 @@ def test_the_store_is_listed_pruned_and_forgotten_without_the_files(place):
     place.soteacher("store", "list")
     before = place.trained()
     printed = place.printed("store", "prune", "other.yaml", "--yes")
-    lines = [line for line in printed.splitlines() if "is not at hand" in line]
+    lines = [line for line in printed.splitlines() if "is not available" in line]
     assert len(lines) == 3 and place.trained() == before
     assert all(re.search(r"soteacher forget [0-9a-f]{12} --store", line) for line in lines)
     place.soteacher("forget", f"{TEACHER}/preparation/near", "--yes")
