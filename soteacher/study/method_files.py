@@ -67,10 +67,6 @@ def _load(path: Path, where: str) -> Outside:
         if known.code_sha256 == sha256:
             return known
     part = _registered(path, code, f"soteacher_method_{sha256[:16]}.{name}", where)
-    try:
-        registry.check_settings(part)
-    except UserError as error:
-        raise UserError(f"{where}: {path}: {error}") from None
     kind = registry.kind_of(part)
     assert kind is not None
     method = Outside(kind, name, part, str(path), sha256)
@@ -92,12 +88,23 @@ def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:
         registry.take(module_name)
         problem = _problem(error)
     else:
-        if part is not None and registry.kind_of(part) is not None:
+        problem = _unusable(part)
+        if part is not None and not problem:
             return part
-        registered = "nothing" if part is None else getattr(part, "__name__", repr(part))
-        problem = f" registers {registered}; {REMEDY}"
     del sys.modules[module_name]
     raise UserError(f"{where}: {path}{problem}")
+
+
+def _unusable(part: type | None) -> str:
+    """Return the text that follows the path if a file's part cannot be used; empty if it can."""
+    if registry.kind_of(part) is None:
+        registered = "nothing" if part is None else getattr(part, "__name__", repr(part))
+        return f" registers {registered}; {REMEDY}"
+    try:
+        registry.check_settings(part)
+    except UserError as error:
+        return f": {error}"
+    return ""
 
 
 def _problem(error: BaseException) -> str:

@@ -166,6 +166,13 @@ def test_an_unknown_method_is_refused_with_the_files_names_too(study):
         ("empty", "", "empty.py registers nothing; expected one class under @register"),
         ("two", HEAD + ONE.format("A") + ONE.format("B"), "two.py registers more than one class"),
         ("other", HEAD + "@register\nclass Other:\n    pass", "other.py registers Other; expected"),
+        ("called", HEAD + "@register\ndef near():\n    pass", "called.py registers near; expected"),
+        ("table5", FLAT, "'table5' is a key of teacher methods in study files; rename the file"),
+        (
+            "taken",
+            HEAD + ONE.format("Taken") + "    revision: int = 9\n",
+            "taken.py: Taken has a setting named 'revision', which is reserved; rename the setting",
+        ),
         ("Upper", NEAR, "expected a file named like my_method.py"),
     ],
 )
