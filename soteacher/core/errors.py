@@ -13,6 +13,14 @@ class UserError(Exception):
     """A request fails; the text says what happened, what was expected and what to do."""
 
 
+class Damaged(UserError):
+    """A file does not have the content that was written, or it belongs to something else."""
+
+
+class Unreadable(UserError):
+    """A file exists but cannot be read, for example without permission; it may be intact."""
+
+
 class RunsFailed(UserError):
     """Some runs of a job ended with an exception; the others are finished."""
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from soteacher.core import files
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.data.prepared import Prepared
 from soteacher.measures import calibration, fidelity
 from soteacher.measures import distance as truth
 from soteacher.measures.accuracy import top_k
 from soteacher.store.run_folder import RunFolder
+from soteacher.study.specs import RunSpec, fingerprint_of
 
 MEASURES = (
     "top1",
@@ -77,9 +79,13 @@ def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
 
 
 def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
-    """Measure every run in a job's manifest; its files must have the hashes in the manifest."""
+    """Measure every run in a job's manifest; its files must have the hashes in the manifest.
+
+    Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
+    """
     measured = Measured([], [], [])
     for run_id, entry in sorted(manifest["runs"].items()):
+        _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
             "run": run_id,
             "spec_sha256": entry["spec_sha256"],
@@ -102,6 +108,25 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             measured.reliability.extend(run.reliability())
         measured.runs.append(row)
     return measured
+
+
+def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
+    """Compare an entry of a manifest with its spec, the data and the record in the store."""
+    own = (json_sha256(entry["spec"]), fingerprint_of(entry["spec"], data.sha256))
+    if own != (entry["spec_sha256"], entry["fingerprint"]):
+        raise Damaged(
+            f"the manifest's entry of {run_id} is of another run or other data than its spec says; "
+            f"{files.AGAIN}"
+        )
+    if entry["status"] == "blocked":
+        return
+    record = RunFolder(store, entry["fingerprint"], run_id).record() or {}
+    for key in ("status", "artifacts", "diverged"):
+        if entry.get(key) != record.get(key):
+            raise Damaged(
+                f"the manifest and the store have different runs '{run_id}', with "
+                f"{entry.get(key)!r} and {record.get(key)!r} as {key}; {files.AGAIN}"
+            )
 
 
 class _Artifacts:
@@ -133,6 +158,7 @@ class _Artifacts:
         if "teacher" in self.entry:
             teacher = self.entry["teacher"]
             taught_by = RunFolder(self.store, teacher["fingerprint"], teacher["id"])
+            self._check_teacher(taught_by)
             teacher_logits = np.load(taught_by.artifact("test_logits.npy"))
             row["agreement"] = fidelity.agreement(teacher_logits, logits)
             row["predictive_kl"] = fidelity.predictive_kl(teacher_logits, logits)
@@ -143,8 +169,19 @@ class _Artifacts:
             row[f"{split}_distance_l1"] = truth.distance(predicted, known, order=1)
         return row
 
+    def _check_teacher(self, teacher: RunFolder) -> None:
+        """Refuse a teacher that is not the one in the student's spec."""
+        record = teacher.record()
+        if record is not None:
+            spec = RunSpec.from_json(record["spec"]).as_teacher()
+            if spec.canonical != canonical_json(self.entry["spec"]["teacher"]):
+                raise Damaged(
+                    f"the manifest says that {self.id} was taught by {teacher.id}, which is not "
+                    f"the teacher in its spec; {files.AGAIN}"
+                )
+
     def epochs(self) -> list[dict[str, Any]]:
-        with open(self._file("history.csv"), newline="") as file:
+        with open(self._file("history.csv"), newline="", encoding="utf-8") as file:
             history = [row for row in csv.DictReader(file) if row["stage"] == "main"]
         return [
             {
@@ -167,7 +204,8 @@ class _Artifacts:
         return rows
 
     def trained_on(self) -> dict[str, Any]:
-        record = files.read_json(self.folder.path / "run.json", f"the record of {self.id}")
+        record = self.folder.record()
+        assert record is not None
         facts = record["trained_on"]
         return {
             "device": facts["device"],

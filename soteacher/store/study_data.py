@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from pathlib import Path
 
-from soteacher.core import files
-from soteacher.core.errors import UserError
-from soteacher.data.prepared import Prepared, folder_of, open_prepared
+from soteacher.core.errors import Damaged, Unreadable, UserError
+from soteacher.core.sealed import read_sealed
+from soteacher.data.prepared import Prepared, folder_of, open_prepared, stored_data
 from soteacher.study.plan import Plan
+
+log = logging.getLogger("soteacher")
 
 
 def prepared_of(plan: Plan) -> dict[str, Prepared]:
     """Return the prepared data sets of a study, by name; unprepared ones are left out.
+
+    Damaged ones are left out with a warning.
 
     If the study's results have no manifest of a data set, the images identify it.
     """
@@ -20,10 +24,15 @@ def prepared_of(plan: Plan) -> dict[str, Prepared]:
     prepared = {}
     for name, data in plan.study.data.items():
         spec = plan.data_spec(name)
-        with suppress(UserError):  # not prepared yet, no longer in the store, or no images
-            path = Path(f"results/{plan.study.study}/data/{name}.json")
-            manifest = files.read_json(path, "the data manifest", missing_ok=True) or {}
-            if manifest.get("spec") != spec.to_json():
-                path = folder_of(spec, store, data.source.content_key()) / "manifest.json"
-            prepared[name] = open_prepared(path, store)
+        path = Path(f"results/{plan.study.study}/data/{name}.json")
+        try:
+            manifest = read_sealed(path, "the data manifest", missing_ok=True)
+            if manifest is not None and manifest["spec"] == spec.to_json():
+                prepared[name] = open_prepared(path, store)
+            elif found := stored_data(folder_of(spec, store, data.source.content_key())):
+                prepared[name] = found
+        except (Damaged, Unreadable) as error:
+            log.warning("%s", error)
+        except UserError:  # no longer in the store, or no images
+            pass
     return prepared

@@ -209,4 +209,9 @@ class PreparationSpec:
 
 def fingerprint(spec: RunSpec | PreparationSpec, data_sha256: str) -> str:
     """Return the fingerprint of a run, which names it in the store: a hash of spec and data."""
-    return json_sha256({"spec": spec.to_json(), "data": data_sha256})
+    return fingerprint_of(spec.to_json(), data_sha256)
+
+
+def fingerprint_of(spec: dict[str, Any], data_sha256: str) -> str:
+    """Return the fingerprint of a spec that is given as JSON values, as in the store's records."""
+    return json_sha256({"spec": spec, "data": data_sha256})

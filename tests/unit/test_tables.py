@@ -23,7 +23,8 @@ from made_tables import (
 )
 
 from soteacher import cli
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hash_list import write_hash_list
 from soteacher.report.csv_files import read_measures
 from soteacher.report.grid import grid
 from soteacher.report.latex import to_latex
@@ -49,6 +50,7 @@ def write_measures(tmp_path):
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
                 writer.writerows(rows)
+            write_hash_list(path)
             paths.append(path)
         return paths
 
@@ -498,7 +500,29 @@ def test_the_table_command_refuses_stale_measures_with_exit_code_2_and_writes_no
 ):
     paths = write_measures([row("s0", 0.1, spec_sha256="older")])
     assert table_command(block_of(cell("standard", ["s0"])), paths, tmp_path) == 2
-    assert {path for path in tmp_path.iterdir() if path.is_file()} == set(paths)
+    lists = {path.with_suffix(".sha256") for path in paths}
+    assert {path for path in tmp_path.iterdir() if path.is_file()} == {*paths} | lists
+
+
+def test_measures_that_were_edited_are_refused_by_the_table_command(
+    write_measures, tmp_path, caplog
+):
+    [path] = write_measures([row("s0", 0.1)])
+    path.write_text(path.read_text().replace("0.1", "0.9"))
+    assert table_command(block_of(cell("standard", ["s0"])), [path], tmp_path) == 2
+    assert f"{path} has changed since it was made" in caplog.text
+    assert not (tmp_path / "table1.csv").exists()
+    path.with_suffix(".sha256").unlink()
+    assert table_command(block_of(cell("standard", ["s0"])), [path], tmp_path) == 2
+
+
+def test_a_table_that_was_edited_is_not_read_again(mixed, write_measures, tmp_path):
+    block, rows = mixed
+    assert table_command(block, write_measures(rows), tmp_path) == 0
+    table = tmp_path / "table1.csv"
+    table.write_text(table.read_text().replace("76.5", "77.5"))
+    with pytest.raises(Damaged, match="has changed since it was made"):
+        read_table(table)
 
 
 def test_the_table_command_writes_what_the_measures_say(mixed, write_measures, tmp_path):

@@ -29,6 +29,7 @@ def read_steps(
     methods = read_csv(
         path.with_suffix(".methods.csv"),
         METHODS,
+        path,
         dtype=names,
         keep_default_na=False,
         na_values={"peak_mb": [""]},
