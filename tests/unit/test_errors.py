@@ -44,5 +44,5 @@ def test_reading_a_spec_keeps_the_text_of_a_user_error():
 def test_values_that_are_no_spec_are_still_one_user_error():
     with pytest.raises(UserError, match=r"^expected the spec of a run.*KeyError"):
         RunSpec.from_json({"role": "teacher"})
-    with pytest.raises(UserError, match="^expected the spec of a data set"):
+    with pytest.raises(UserError, match=r"^expected the spec of a data set"):
         DataSpec.from_json({"source": "digits"})
