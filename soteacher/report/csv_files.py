@@ -9,6 +9,9 @@ import pandas as pd
 
 from soteacher.core.errors import UserError
 
+NEEDED = ("run", "classes", "capability")
+"""Columns that not all versions of a measures CSV have."""
+
 
 def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
     """Return a CSV file; raise `UserError` if it cannot be read or lacks one of the columns.
@@ -37,9 +40,7 @@ def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
 
     planned : run id to the (short) hash of the spec that the study needs.
     """
-    frames = [
-        read_csv(path, ("run",), dtype={"note": str}, keep_default_na=False) for path in paths
-    ]
+    frames = [read_csv(path, NEEDED, dtype={"note": str}, keep_default_na=False) for path in paths]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:
