@@ -71,7 +71,7 @@ def facts(device: str, precision: str) -> dict[str, Any]:
 
     cudnn: Any = torch.backends.cudnn  # the attributes used here are missing from its types
     return {
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_capability": cpu_capability(),
         "cpu_settings": {name: os.environ[name] for name in CPU_SETTINGS if name in os.environ},
         "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "device_type": device,
@@ -91,6 +91,13 @@ def facts(device: str, precision: str) -> dict[str, Any]:
             **libraries(torch.__config__.show()),
         },
     }
+
+
+def cpu_capability() -> str:
+    """Return the CPU's vector instructions that torch uses, for example `AVX2`."""
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def libraries(build: str) -> dict[str, str | None]:

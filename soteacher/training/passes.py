@@ -121,6 +121,7 @@ class Pass:
             number = learner.folder.begin_attempt(
                 {
                     "device": self.setup.device,
+                    "cpu_capability": devices.cpu_capability(),
                     "from": [cursor.stage.name, cursor.epoch, cursor.step],
                 }
             )
