@@ -9,8 +9,12 @@ from typing import Any, TypeVar, get_args
 T = TypeVar("T")
 
 
-class UserError(Exception):
-    """A request fails; the text says what happened, what was expected and what to do."""
+class UserError(ValueError):
+    """A request fails; the text says what happened, what was expected and what to do.
+
+    Callers of the library can catch it as a `ValueError`. Code that catches `ValueError` around a
+    call that may raise a `UserError` must let the `UserError` pass: its text is the better one.
+    """
 
 
 class Damaged(UserError):

@@ -12,6 +12,9 @@ from soteacher.core import files
 from soteacher.core.errors import UserError
 from soteacher.core.hash_list import read_listed
 
+NEEDED = ("run", "classes", "capability")
+"""Columns that not all versions of a measures CSV have."""
+
 
 def read_csv(
     path: Path, columns: tuple[str, ...], main: Path | None = None, **options: Any
@@ -49,9 +52,7 @@ def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
 
     planned : run id to the (short) hash of the spec that the study needs.
     """
-    frames = [
-        read_csv(path, ("run",), dtype={"note": str}, keep_default_na=False) for path in paths
-    ]
+    frames = [read_csv(path, NEEDED, dtype={"note": str}, keep_default_na=False) for path in paths]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:

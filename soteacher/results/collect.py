@@ -41,9 +41,11 @@ MEASURES = (
 because the test set selects the epoch. `_scaled` is after temperature scaling, with one temperature
 fitted on each half. `agreement` and `predictive_kl` compare a student with its teacher. Distances
 are to the true label distributions, if these are known; they are l2 unless the name has `_l1`."""
-TRAINED_ON = ("device", "threads", "precision", "torch", "soteacher")
-"""How a run was computed. This is recorded, but it is not part of the run's spec."""
-COLUMNS = ("run", "spec_sha256", "status", "note", *MEASURES, *TRAINED_ON)
+TRAINED_ON = ("device", "capability", "threads", "precision", "torch", "soteacher")
+"""How a run was computed. This is recorded, but it is not part of the run's spec. `capability` is
+the CPU's vector instructions that torch used; it is empty for a GPU, and if it is not recorded."""
+COLUMNS = ("run", "spec_sha256", "status", "note", "classes", *MEASURES, *TRAINED_ON)
+"""`classes` is the number of classes of the data set."""
 EPOCHS = ("run", "epoch", "lr", "train_top1", "test_top1", "loss")
 RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy")
 
@@ -102,6 +104,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
         else:
             run = _Artifacts(run_id, entry, data, store)
             epochs = run.epochs()
+            row |= {"classes": data.n_classes}
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
             row |= run.trained_on()
             measured.epochs.extend(epochs)
@@ -209,6 +212,7 @@ class _Artifacts:
         facts = record["trained_on"]
         return {
             "device": facts["device"],
+            "capability": facts.get("cpu_capability", "") if facts["device_type"] == "cpu" else "",
             "threads": facts["threads"],
             "precision": facts["precision"],
             "torch": facts["versions"]["torch"],

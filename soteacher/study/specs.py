@@ -79,6 +79,8 @@ class RunSpec:
                 teacher_epoch=values.get("teacher_epoch"),
                 loop=values["loop"],
             )
+        except UserError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"expected the spec of a run, but the values are not one ({error!r}); rerun "

@@ -82,7 +82,7 @@ class Learner:
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
-        losses = self._losses(batch, output, teacher)
+        losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad(set_to_none=True)
         reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -98,9 +98,10 @@ class Learner:
         else:
             self._end_epoch(batch.cursor)
 
-    def _losses(
+    def losses(
         self, batch: Batch, output: Output | None, teacher: Output | None
     ) -> dict[str, Tensor]:
+        """Return the named losses of a batch, which loss terms may remember."""
         if batch.cursor.stage == Stage.PREPARE:
             assert self.preparation is not None
             return self.preparation.loss(batch, output, teacher)

@@ -161,7 +161,7 @@ def test_a_finished_run_is_measured_from_its_logits(shelf):
     assert (row["top1"], row["top5"]) == (0.75, 1)
     assert row["nll"] == pytest.approx(-np.log([0.9, 0.36, 0.62, 0.7]).mean())
     assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
-    assert row["note"] == ""
+    assert (row["note"], row["classes"]) == ("", 2)
     unknown = ("agreement", "predictive_kl", "test_distance", "train_distance_l1")
     assert [row[name] for name in unknown] == [""] * 4
 
@@ -266,6 +266,24 @@ def test_a_row_tells_how_its_run_was_trained(shelf):
     row = shelf.measured().runs["good"]
     told = ("device", "threads", "precision", "torch", "soteacher")
     assert [row[name] for name in told] == ["A processor", 2, "tf32", "2.0.1", "1.2.3"]
+
+
+@pytest.mark.parametrize(
+    ("device_type", "facts", "expected"),
+    [
+        ("cpu", {"cpu_capability": "AVX512"}, "AVX512"),
+        ("cuda", {"cpu_capability": "AVX512"}, ""),
+        ("cpu", {}, ""),  # an earlier version recorded nothing
+    ],
+)
+def test_the_cpu_s_instructions_are_told_for_runs_on_a_cpu(
+    shelf, monkeypatch, device_type, facts, expected
+):
+    monkeypatch.setitem(TRAINED_ON, "device_type", device_type)
+    for name, value in facts.items():
+        monkeypatch.setitem(TRAINED_ON, name, value)
+    shelf.put("good")
+    assert shelf.measured().runs["good"]["capability"] == expected
 
 
 def test_runs_without_a_result_have_a_note_and_nothing_else(shelf):

@@ -20,6 +20,7 @@ from soteacher.study.summary import block_record
 
 MACHINE = {
     "device": "A CPU",
+    "capability": "AVX2",
     "threads": 2,
     "precision": "float32",
     "torch": "2.0.1",
@@ -141,7 +142,7 @@ def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(w
     table = table_of(block, write())
     said = heading(block, table)
     assert said.endswith("; median and quartiles of n = 5 steps per method.")
-    device = "Measured on A CPU (2 threads), float32, torch 2.0.1, soteacher 1.2.3."
+    device = "Measured on A CPU (AVX2, 2 threads), float32, torch 2.0.1, soteacher 1.2.3."
     assert notes(table) == [device]
     for text in (to_markdown(block, table), to_latex(block, table)):
         assert said in text and device in text

@@ -14,7 +14,10 @@ from soteacher.report.machines import machine
 from soteacher.report.tables.base import Inputs, TableReport
 
 STEPS = ("network", "method", "step", "seconds")
-METHODS = ("network", "method", "spec_sha256", "kept_mb", "peak_mb", "device", "threads")
+METHODS = (
+    *("network", "method", "spec_sha256", "kept_mb", "peak_mb"),
+    *("device", "capability", "threads"),
+)
 
 
 def read_steps(
