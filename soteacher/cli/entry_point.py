@@ -11,6 +11,7 @@ import argparse
 import logging
 import signal
 import sys
+import warnings
 from importlib import import_module
 
 from soteacher.cli import output
@@ -30,6 +31,12 @@ WORKFLOW_COMMANDS = (
 FREE = "free disk space, then rerun the same command: finished results are kept"
 """What to do if a disk is full."""
 
+ACTIVATE = (
+    "activate the environment in which soteacher and its packages are installed, or install them "
+    "there with `pip install '.[workflow]'`"
+)
+"""What to do if a package is missing."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit.
@@ -38,9 +45,18 @@ def main(arguments: list[str] | None = None) -> None:
     """
     if arguments is None:
         output.use_utf8()
+        if any(option.startswith("e") for option in sys.warnoptions):
+            # PYTHONWARNINGS=error: a warning of a library is no reason to stop a run of days
+            warnings.simplefilter("default")
     output.escape_unprintable()
     try:
         _run(_parser().parse_args(arguments))
+    except ModuleNotFoundError as error:
+        package = (error.name or __package__).partition(".")[0]
+        if package == __package__.partition(".")[0]:
+            raise
+        log.error("soteacher: error: %s has no package '%s'; %s", sys.executable, package, ACTIVATE)
+        sys.exit(2)
     except BrokenPipeError:  # the reader of the output, for example `head`, has closed it
         output.discard()
         sys.exit(128 + signal.SIGPIPE)
@@ -61,7 +77,7 @@ def _run(options: argparse.Namespace) -> None:
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)
-    except BrokenPipeError:
+    except (BrokenPipeError, ModuleNotFoundError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in output.NO_SPACE:
