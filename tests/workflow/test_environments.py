@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, Workplace
 
-STRANGE = "a{x} b'c\"d $HOME ü"
+STRANGE = "a{x} b'c\"d $HOME ü #%41?*[x]:;\\n!"
 """A name of folders that shells, Snakemake and Python's formats could misread."""
 DATA = "results/tiny/data/digits.json"
 WORKFLOW = ("-s", ROOT / "Snakefile", "--configfile", "study.yaml")
