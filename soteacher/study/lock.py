@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from soteacher.core.files import process
 
@@ -34,6 +35,26 @@ def one_at_a_time(results: Path, say: Callable[[str], object]) -> Iterator[None]
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def alone(
+    execute: Callable[..., Any],
+    results: Path,
+    needed: Callable[..., bool],
+    say: Callable[[str], object],
+) -> Callable[..., Any]:
+    """Return `execute` as a function that holds the lock of the results, if it is needed.
+
+    needed : gets the arguments of the call. `say` is that of `one_at_a_time`.
+    """
+
+    def execute_alone(*arguments: Any, **settings: Any) -> Any:
+        if not needed(*arguments, **settings):
+            return execute(*arguments, **settings)
+        with one_at_a_time(results, say):
+            return execute(*arguments, **settings)
+
+    return execute_alone
 
 
 def _lock(results: Path, say: Callable[[str], object]) -> int:

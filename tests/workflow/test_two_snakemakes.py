@@ -73,3 +73,10 @@ def test_the_workers_of_the_snakemake_that_holds_the_lock_do_not_wait(held):
     page.unlink()
     held.snakemake("--mode", "subprocess", "results/tiny/report.html")
     assert page.is_file()
+
+
+def test_an_error_of_a_job_is_not_said_to_be_one_of_the_lock(empty):
+    empty.write(empty.study | {"store": "/dev/null/store"})
+    said = empty.snakemake("results/tiny/data/digits.json", code=1).stderr
+    assert "soteacher: error: " in said
+    assert "lock.smk" not in said
