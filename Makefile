@@ -16,7 +16,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CONDA := .venv-conda
 SLURM := .venv-slurm
-export PATH := $(CURDIR)/$(BIN):$(PATH)# the workflow's rules call `python`
+# as after `source .venv/bin/activate`
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo readme-picture rehearsal test test-documented test-conda test-slurm lint format clean
 

@@ -3,8 +3,16 @@
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036 -- `python` can be any Python of the PATH
+    print(
+        f"soteacher: error: this is Python {sys.version.split()[0]}; activate the environment "
+        "with Python 3.11 or newer in which the packages are installed",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 if not __package__:  # called by its path: let the package be found, not the modules in it
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    del sys.path[: 0 if sys.flags.safe_path else 1]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from soteacher.cli import main
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
+import warnings
 from importlib import import_module
 
+from soteacher.cli import output
 from soteacher.core.errors import RunsFailed, Stopped, UserError
 from soteacher.core.version import VERSION
 
@@ -27,35 +28,63 @@ WORKFLOW_COMMANDS = (
 )
 """Commands that the workflow's rules run; `--help` lists them in one line."""
 
+FREE = "free disk space, then rerun the same command: finished results are kept"
+"""What to do if a disk is full."""
+
+ACTIVATE = (
+    "activate the environment in which soteacher and its packages are installed, or install them "
+    "there with `pip install '.[workflow]'`"
+)
+"""What to do if a package is missing."""
+
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit."""
+    """Run one command and exit.
+
+    arguments : those of the command line if None. Only then may the process be restarted.
+    """
+    if arguments is None:
+        output.use_utf8()
+        if any(option.startswith("e") for option in sys.warnoptions):
+            # PYTHONWARNINGS=error: a warning of a library is no reason to stop a run of days
+            warnings.simplefilter("default")
+    output.escape_unprintable()
     try:
         _run(_parser().parse_args(arguments))
-        sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        package = (error.name or __package__).partition(".")[0]
+        if package == __package__.partition(".")[0]:
+            raise
+        log.error("soteacher: error: %s has no package '%s'; %s", sys.executable, package, ACTIVATE)
+        sys.exit(2)
     except BrokenPipeError:  # the reader of the output, for example `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard()
         sys.exit(128 + signal.SIGPIPE)
 
 
 def _run(options: argparse.Namespace) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if getattr(options, "log", None):
+        handlers.append(output.LogFile(options.log))
+    logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
+    logging.getLogger("fontTools").setLevel("WARNING")  # it logs each glyph of a figure's PDF
     try:
-        if getattr(options, "log", None):
-            options.log.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(options.log))
-        logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
-        logging.getLogger("fontTools").setLevel("WARNING")  # it logs each glyph of a figure's PDF
         options.run(options)
+        output.flush()
     except UserError as error:
         log.error("soteacher: error: %s", error)
         sys.exit(1 if isinstance(error, RunsFailed) else 2)
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)
-    except BrokenPipeError:
+    except (BrokenPipeError, ModuleNotFoundError):
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in output.NO_SPACE:
+            output.discard()
+            where = error.filename or "the output"
+            log.error("soteacher: error: cannot write %s: %s; %s", where, error.strerror, FREE)
+            sys.exit(2)
         log.exception("soteacher: unexpected error")  # this also writes to the job's log
         sys.exit(1)
 

@@ -30,6 +30,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the figure as PNG and PDF, its numbers as CSV, and the list of their hashes."""
+    from soteacher.report.drawing.agg import import_matplotlib
+
+    import_matplotlib()
+
     import pandas as pd
 
     from soteacher.core import files

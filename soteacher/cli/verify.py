@@ -32,6 +32,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Log each difference; a difference is an error."""
+    from soteacher.report.drawing.agg import import_matplotlib
+
+    import_matplotlib()  # figures are drawn again, and not kept
+
     from soteacher.results.verify import verify
 
     plan = plan_of(options.study) if options.study else None

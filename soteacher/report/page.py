@@ -38,7 +38,7 @@ def make_page(
     tables : name to the return value of `make_table`.
     figures : name to the PNG and the numbers in the figure.
     """
-    source = resources.files(__package__).joinpath("page.html.j2").read_text()
+    source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(source)

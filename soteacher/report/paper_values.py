@@ -9,5 +9,5 @@ import pandas as pd
 
 def paper_values() -> pd.DataFrame:
     """Return all numbers in the paper's Tables 1 to 7, by (table, row, column)."""
-    with resources.files(__package__).joinpath("paper_values.csv").open() as file:
+    with resources.files(__package__).joinpath("paper_values.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file).set_index(["table", "row", "column"])

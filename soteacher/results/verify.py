@@ -56,9 +56,17 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     entries = _entries(manifests)
     measures = _measured(entries, results / "data", store)
     log.info("%s: all files of %d runs match their hashes", results, len(entries))
-    differing = _of_measures(results / "measures", manifests, measures)
+    shown = {part: _records(results, part, plan, measures[""]) for part in ("tables", "figures")}
+    needed = {
+        run
+        for named in shown.values()
+        for records in named.values()
+        for record in records
+        for run in record["runs"]
+    }
+    differing = _of_measures(results / "measures", manifests, measures, needed)
     for part, compare in (("tables", _of_table), ("figures", _of_figure)):
-        for name, records in _records(results, part, plan, measures[""]).items():
+        for name, records in shown[part].items():
             stem = results / part / name
             if not records:
                 differing.append(
@@ -77,7 +85,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
 
 def _manifests(results: Path, plan: Plan | None) -> Manifests:
     """Return the manifests of the plan's jobs, or without a plan all manifests."""
-    if not (results / "runs").is_dir():
+    if not any((results / part).is_dir() for part in ("runs", "tables")):
         raise UserError(f"no results in {results}: expected the folder results/<study> of a study")
     paths = sorted(results.glob("runs/*/*.json"))
     if plan is not None:
@@ -97,7 +105,7 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
             )
         if plan is not None:
             check_planned(manifest, planned(jobs[path].runs))
-    if not manifests:
+    if not manifests and (results / "runs").is_dir():  # a study can need no runs
         raise UserError(f"no manifests in {results / 'runs'}: run the study first")
     return manifests
 
@@ -132,23 +140,42 @@ def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) 
         frames[""].append(pd.DataFrame(measured.runs, columns=COLUMNS))
         frames[".epochs"].append(pd.DataFrame(measured.epochs, columns=EPOCHS))
         frames[".reliability"].append(pd.DataFrame(measured.reliability, columns=RELIABILITY))
-    return {kind: pd.concat(parts, ignore_index=True) for kind, parts in frames.items()}
+    columns = {"": COLUMNS, ".epochs": EPOCHS, ".reliability": RELIABILITY}
+    return {
+        kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns[kind])
+        for kind, parts in frames.items()
+    }
 
 
-def _of_measures(folder: Path, manifests: Manifests, measures: Frames) -> list[str]:
+def _of_measures(
+    folder: Path, manifests: Manifests, measures: Frames, needed: set[str]
+) -> list[str]:
+    """Return the differences between the measures of jobs and the recomputed ones.
+
+    needed : ids of the runs of all tables and figures. The workflow measures only the jobs of these
+    runs, so no others are expected. After a study changed, a run can be in the manifests of several
+    jobs; one of them must be measured.
+    """
+    paths = {
+        path: [folder / path.parent.name / f"{path.stem}{kind}.csv" for kind in measures]
+        for path in manifests
+    }
+    missing = {
+        path: [known for known in kinds if not known.is_file()] for path, kinds in paths.items()
+    }
+    measured = {run for path in paths if not missing[path] for run in manifests[path]["runs"]}
     differing = []
-    for path, manifest in manifests.items():
-        for kind, frame in measures.items():
-            known = folder / path.parent.name / f"{path.stem}{kind}.csv"
-            if not known.is_file():
-                differing.append(
-                    f"{known}: missing; rerun the same snakemake command to recreate it"
-                )
-                continue
-            recomputed = frame[frame["run"].isin(manifest["runs"])]
-            differing += _differences(
-                str(known), parse_csv(known, known.read_bytes(), ("run",)), recomputed
-            )
+    for path, kinds in paths.items():
+        runs = needed.intersection(manifests[path]["runs"])
+        if runs - measured:
+            differing += [
+                f"{known}: missing; rerun the same snakemake command to recreate it"
+                for known in missing[path]
+            ]
+        for known, frame in zip(kinds, measures.values(), strict=True) if runs else ():
+            if known not in missing[path]:
+                recomputed = frame[frame["run"].isin(manifests[path]["runs"])]
+                differing += _differences(known, _parsed(known, ("run",)), recomputed)
     return differing
 
 
@@ -191,13 +218,13 @@ def _of_table(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]
         recomputed = make_table(record, Inputs(lambda: measures[""].set_index("run"), steps))
     except UserError as error:
         return [str(error)]
-    differing = _differences(str(path), parse_table(path, path.read_bytes()), recomputed)
+    differing = _differences(path, parse_table(path, _content(path)), recomputed)
     for suffix, text in (
         (".md", to_markdown(record, recomputed)),
         (".tex", to_latex(record, recomputed)),
     ):
         path = stem.with_suffix(suffix)
-        if not path.is_file() or path.read_bytes() != text.encode():
+        if _content(path) != text.encode():
             differing.append(f"{path}: differs from the recomputed text")
     log.info("%s.csv: %d cells recomputed", stem, len(recomputed))
     return differing
@@ -209,10 +236,19 @@ def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str
     runs, epochs, reliability = measures.values()
     _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
     log.info("%s: %d values recomputed", path, len(recomputed))
-    return _differences(str(path), parse_csv(path, path.read_bytes(), ("runs",)), recomputed)
+    return _differences(path, _parsed(path, ("runs",)), recomputed)
 
 
-def _differences(where: str, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
+def _content(path: Path) -> bytes:
+    """Return the content of a result, also of a changed one; empty if there is no such file."""
+    return files.read_bytes(path, "the result", missing_ok=True) or b""
+
+
+def _parsed(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    return parse_csv(path, _content(path), columns)
+
+
+def _differences(where: Path, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
     """Return one line per value of a file that differs from the recomputed value."""
     if len(known) != len(recomputed) or list(known.columns) != list(recomputed.columns):
         return [f"{where}: has other rows or columns than the recomputed file"]

@@ -86,7 +86,8 @@ def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
 def values_of(path: Path) -> dict[str, Any]:
     """Return the values in one file, unchecked."""
     try:
-        values = yaml.load(Path(path).read_text(), _Loader)  # safe: it extends the SafeLoader
+        text = Path(path).read_text(encoding="utf-8")
+        values = yaml.load(text, _Loader)  # safe: it extends the SafeLoader
     except OSError as error:
         raise UserError(f"cannot read the study file {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -61,7 +61,9 @@ def _gpus() -> list[str]:
     """Return the GPUs' UUIDs: CUDA's numbers of GPUs may differ from those of nvidia-smi."""
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        result = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     return result.stdout.split()

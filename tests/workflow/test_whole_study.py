@@ -282,6 +282,29 @@ def test_a_folder_without_results_is_refused(whole):
     assert "no manifests in results/tiny/runs" in whole.soteacher("verify", "results/tiny", code=2)
 
 
+@pytest.mark.parametrize(
+    ("table", "measured"),
+    [
+        ({"kind": "distillers", "teachers": ["standard"], "distillers": ["kd"]}, {"students"}),
+        ({"kind": "overhead", "teachers": METHODS, "steps": 2}, set()),
+    ],
+)
+def test_only_the_measures_that_tables_need_are_verified(empty, table, measured):
+    study = empty.study
+    study["tables"] = {"table6": table}
+    empty.write(study)
+    empty.snakemake("table6")
+    results = empty.path / "results/tiny"
+    assert {path.name for path in results.glob("measures/*")} == measured
+    for given in ((), GIVEN):
+        said = empty.soteacher("verify", "results/tiny", *given)
+        assert "all results agree with the records of their runs" in said
+    for path in results.glob("measures/students/*.epochs.csv"):
+        path.unlink()
+        said = empty.soteacher("verify", "results/tiny", *given, code=2)
+        assert f"{path.name}: missing" in said
+
+
 def test_a_diverged_run_is_verified_too(tmp_path):
     study = copy.deepcopy(TINY) | {"tables": TABLES, "figures": FIGURES, "seeds": [0]}
     study["data"]["digits"]["true_labels"] = {"confusion": 0.3}

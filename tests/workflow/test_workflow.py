@@ -270,8 +270,8 @@ def test_after_a_job_that_failed_once_no_stale_table_is_left(place, tmp_path, co
     place.write(study)
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "python").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
-    (broken / "python").chmod(0o755)
+    (broken / "bash").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")  # it runs all jobs
+    (broken / "bash").chmod(0o755)
     place.snakemake("table1", code=1, path=str(broken))
     place.snakemake("table1")
     new = {run.split()[0]: run.split()[1] for run in place.trained() - before}

@@ -1,5 +1,6 @@
 import shlex
 import shutil
+from importlib.util import find_spec
 
 import soteacher
 from soteacher import __version__
@@ -49,6 +50,9 @@ wildcard_constraints:
     timed="|".join(TIMED) or "none",
 
 
+# Snakemake formats this path, so braces are doubled
+ENVIRONMENT = str(HOME / "environment.yml").replace("{", "{{").replace("}", "}}")
+
 # how networks are trained and timed, not what they are
 HOW = f"--device {STUDY.device} --threads {STUDY.threads}"
 HOW += "" if STUDY.deterministic else " --nondeterministic"
@@ -79,13 +83,18 @@ def how(role, name):
     return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
 
 
-def package(wildcards, output):
-    """The folder of the package that was imported here, for `python` to run.
+def soteacher_of(wildcards, output):
+    """The command `soteacher` of the package that was imported here, as Python and its argument.
 
-    The package is not in conda's environments, and Snakemake removes PYTHONPATH from them. This is
-    also a function of `output`: moving the clone is no reason to rerun a job.
+    Without conda and containers, the Python that runs Snakemake also runs jobs, so the environment
+    needs no activation. If it has no torch, jobs use `python` of the PATH, as in conda's
+    environments. These have no soteacher, and Snakemake removes PYTHONPATH from them: so the package
+    is called by its path. This is also a function of `output`: moving the clone or the environment
+    is no reason to rerun a job.
     """
-    return Path(soteacher.__file__).parent
+    deployed = workflow.deployment_settings.deployment_method
+    own = not deployed and find_spec("torch") is not None
+    return [sys.executable if own else "python", str(Path(soteacher.__file__).parent)]
 
 
 def data_of(job):

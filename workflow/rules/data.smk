@@ -5,12 +5,12 @@ rule prepare:
         f"{RESULTS}/logs/prepare/{{data}}.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         spec=lambda wildcards: PLAN.data_spec(wildcards.data).canonical,
         location=lambda wildcards: canonical_json(PLAN.data_location(wildcards.data)),
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python {params.soteacher:q} prepare --spec {params.spec:q} --location {params.location:q}"
+        "{params.soteacher:q} prepare --spec {params.spec:q} --location {params.location:q}"
         " --store {params.store:q} --log {log:q} --out {output:q}"

@@ -11,14 +11,14 @@ rule measure:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         runs=lambda wildcards: requested(JOBS[wildcards.role][wildcards.job]),
         store=lambda wildcards, output: STUDY.store,
     shell:
-        "python {params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
+        "{params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
         " --reliability {output.reliability:q} --log {log:q} --out {output.runs:q}"
 
@@ -42,14 +42,14 @@ rule table:
         f"{RESULTS}/logs/tables/{{table}}.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         block=lambda wildcards: requested(BLOCKS[wildcards.table]),
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
-        "python {params.soteacher:q} table --block {params.block:q}"
+        "{params.soteacher:q} table --block {params.block:q}"
         " --measures {input.measures:q} --steps {input.steps:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " --log {log:q} --out {output.csv:q}"
@@ -74,14 +74,14 @@ rule figure:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         block=lambda wildcards: requested(BLOCKS[wildcards.figure]),
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
-        "python {params.soteacher:q} figure --block {params.block:q} --measures {input.runs:q}"
+        "{params.soteacher:q} figure --block {params.block:q} --measures {input.runs:q}"
         " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
 
 
@@ -98,13 +98,13 @@ rule page:
         f"{RESULTS}/logs/page.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         summary=lambda wildcards: requested(PAGE),
     shell:
-        "python {params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
+        "{params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
         " --figures {input.figures:q} --log {log:q} --out {output:q}"
 
 

@@ -8,17 +8,17 @@ rule time_steps:
     log:
         f"{RESULTS}/logs/time_steps/{{timed}}.log",
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: STUDY.threads
     resources:
         gpu=GPU,
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         version=__version__,  # another version may be faster
         block=lambda wildcards: requested(TIMED[wildcards.timed]),
         store=lambda wildcards, output: STUDY.store,
         how=HOW,  # a change reruns this rule: times depend on the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
     shell:
-        "python {params.soteacher:q} time-steps --block {params.block:q} --data {input:q}"
+        "{params.soteacher:q} time-steps --block {params.block:q} --data {input:q}"
         " --store {params.store:q} {params.how} {params.allowed} --log {log:q} --out {output.steps:q}"

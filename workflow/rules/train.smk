@@ -8,19 +8,19 @@ rule teach:
     benchmark:
         f"{RESULTS}/benchmarks/teach/{{job}}.jsonl"
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: STUDY.threads
     resources:
         gpu=GPU,
         tries=lambda wildcards, attempt: attempt,
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         runs=lambda wildcards: requested(JOBS["teacher"][wildcards.job]),
         links=f"{RESULTS}/teachers",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("teacher", wildcards.job),
     shell:
-        "python {params.soteacher:q} teach --runs {params.runs:q} --data {input.data:q}"
+        "{params.soteacher:q} teach --runs {params.runs:q} --data {input.data:q}"
         " --store {params.store:q} {params.how} --attempt {resources.tries} --links {params.links:q}"
         " --log {log:q} --out {output:q}"
 
@@ -36,18 +36,18 @@ rule distill:
     benchmark:
         f"{RESULTS}/benchmarks/distill/{{job}}.jsonl"
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: STUDY.threads
     resources:
         gpu=GPU,
         tries=lambda wildcards, attempt: attempt,
     params:
-        soteacher=package,
+        soteacher=soteacher_of,
         runs=lambda wildcards: requested(JOBS["student"][wildcards.job]),
         links=f"{RESULTS}/students",
         store=lambda wildcards, output: STUDY.store,
         how=lambda wildcards, output: how("student", wildcards.job),
     shell:
-        "python {params.soteacher:q} distill --runs {params.runs:q} --data {input.data:q}"
+        "{params.soteacher:q} distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"
         " --attempt {resources.tries} --links {params.links:q} --log {log:q} --out {output:q}"
