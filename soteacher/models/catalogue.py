@@ -26,7 +26,8 @@ class Family:
 
     module: str
     pattern: str
-    """Pattern of the names. Its groups are whole numbers: the arguments of `valid` and `layers`."""
+    """Pattern of the names. Its groups are whole numbers: the arguments of `valid` and `layers`.
+    They have at most four digits, so that every network's layers can be listed."""
     revision: int
     """Part of every spec. Increase it if the network's function or initialisation changes."""
     features: tuple[str, ...]
@@ -42,7 +43,7 @@ THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage
 FAMILIES = (
     Family(
         module="wrn",
-        pattern=r"wrn_([1-9]\d*)_([1-9]\d*)",
+        pattern=r"wrn_([1-9][0-9]{0,3})_([1-9][0-9]{0,3})",
         revision=1,
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
@@ -52,7 +53,7 @@ FAMILIES = (
     ),
     Family(
         module="resnet_cifar",
-        pattern=r"resnet([1-9]\d*)x([1-9]\d*)",
+        pattern=r"resnet([1-9][0-9]{0,3})x([1-9][0-9]{0,3})",
         revision=1,
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 8 and (depth - 2) % 6 == 0,
