@@ -20,12 +20,16 @@ def add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument("study", type=Path, nargs="+", help=STUDY_HELP)
 
 
-def plan_of(files: list[Path]) -> Plan:
-    """Return the plan of a study file and its override files."""
-    from soteacher.study.expand import expand
+def plan_of(files: list[Path], only: list[str] | None = None) -> Plan:
+    """Return the plan of a study file and its override files.
+
+    only : names of the tables and figures to plan; None: all of them.
+    """
+    from soteacher.study.expand import expand, expand_possible
     from soteacher.study.load import load
 
-    return expand(load(*files))
+    study = load(*files)
+    return expand(study) if only is None else expand_possible(study).only(only)
 
 
 def add_store(command: argparse.ArgumentParser) -> None:

@@ -16,6 +16,13 @@ from soteacher.study.setting_change import Change
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
 from soteacher.study.specs import Role, RunSpec
 
+MOST_RUNS = 10_000
+"""Maximum number of runs of a study. The paper's study needs 466."""
+
+
+class TooManyRuns(UserError):
+    """The whole study is too large, not one table or figure."""
+
 
 class Expansion:
     """Creates runs, and records which tables and figures need each run."""
@@ -26,6 +33,13 @@ class Expansion:
         self.wanted: dict[str, set[str]] = {}
         self._methods: dict[str, dict[str, dict[str, TermSpec]]] = {}
         """Data set to the loss terms of each teacher method on it."""
+
+    def remove(self, block: str) -> None:
+        """Remove a table or figure, and the runs that only this one needs."""
+        for run_id, blocks in [*self.wanted.items()]:
+            blocks.discard(block)
+            if not blocks:
+                del self.wanted[run_id], self.runs[run_id]
 
     def teacher(
         self, block: str, pair_name: str, method: str, seed: int, change: Change | None = None
@@ -128,6 +142,11 @@ class Expansion:
 
     def _add(self, block: str, run: Run) -> Run:
         known = self.runs.setdefault(run.id, run)
+        if len(self.runs) > MOST_RUNS:
+            raise TooManyRuns(
+                f"{block}: the study needs more than {MOST_RUNS} runs; expected fewer seeds, "
+                "methods or values"
+            )
         if known.spec != run.spec:
             raise UserError(
                 f"{block}: two pairs of the study train '{run.id}' with different recipes; "

@@ -114,9 +114,10 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         ),
         tables=entries("tables", lambda at, _, value: _block("table", value, at)),
         figures=entries("figures", lambda at, _, value: _block("figure", value, at)),
+        impossible={},
     )
     _check_references(study, where)
-    return study
+    return study.model_copy(update={"impossible": MappingProxyType(_impossible(study, where))})
 
 
 def _frozen(value: Any) -> Any:
@@ -195,6 +196,8 @@ def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None
 
 def _part(kind: str, name: str, where: str, methods: Methods | None = None) -> Any:
     """Return the class of a registered part, or of one of the study's method files."""
+    if not isinstance(name, str):
+        raise UserError(f"{where}: expected the name of a {kind}; got {short(repr(name))}")
     files = {n: method.part for n, method in (methods or {}).items() if method.kind == kind}
     try:
         if name not in files and name not in registry.names(kind) and files:
@@ -248,12 +251,23 @@ def _check_references(study: Study, where: str) -> None:
             f"contain it; got {study.store}"
         )
     for part in ("tables", "figures"):
-        for name, block in getattr(study, part).items():
+        for name in getattr(study, part):
             if name in RULES:
                 raise UserError(
                     f"{where}.{part}: '{name}' is the name of a rule; choose another name"
                 )
-            block.check(study, f"{where}.{part}.{name}")
     for name in study.figures:
         if name in study.tables:
             raise UserError(f"{where}.figures: a table is also named '{name}'; choose another name")
+
+
+def _impossible(study: Study, where: str) -> dict[str, str]:
+    """Return name to error of each table or figure that the rest of the study makes impossible."""
+    errors = {}
+    for part in ("tables", "figures"):
+        for name, block in getattr(study, part).items():
+            try:
+                block.check(study, f"{where}.{part}.{name}")
+            except UserError as error:
+                errors[name] = str(error)
+    return errors

@@ -103,8 +103,8 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 class _BadYaml(Exception):
     """A part of the file has a place, but no meaning in a study."""
 
-    def __init__(self, node: yaml.Node | yaml.Event, text: str) -> None:
-        super().__init__(f"line {node.start_mark.line + 1}: {text}")
+    def __init__(self, part: Any, text: str) -> None:
+        super().__init__(f"line {part.start_mark.line + 1}: {text}")
 
 
 def _unknown_tag(node: yaml.Node) -> _BadYaml:
