@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from soteacher.core.errors import UserError, unknown
@@ -96,6 +97,7 @@ def find(name: str) -> tuple[Family, tuple[int, ...]]:
     raise UserError(unknown("network", name, known))
 
 
+@cache
 def parameters(name: str, n_classes: int) -> int:
     """Return the number of trainable parameters."""
     family, sizes = find(name)
@@ -105,6 +107,7 @@ def parameters(name: str, n_classes: int) -> int:
     return counted + (last.channels + 1) * n_classes
 
 
+@cache
 def flops(name: str, height: int, width: int, n_classes: int) -> int:
     """Return the FLOP of one image's forward pass: 2 per multiply-add of convolutions and linears.
 

@@ -27,10 +27,12 @@ def check_plain(values: Mapping[str, Any], where: str) -> None:
     while open_values:
         at, value, depth = open_values.pop()
         n += 1
+        if depth == 2:
+            outer = at
         if depth > MOST_DEPTH:
             raise UserError(
-                f"{short(at)}: expected at most {MOST_DEPTH} levels of values, none of which "
-                "contains itself through an alias"
+                f"{outer}: expected at most {MOST_DEPTH} levels of values, and no alias to the "
+                "value that contains it"
             )
         if n > MOST_VALUES:
             raise UserError(

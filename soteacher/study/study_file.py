@@ -206,8 +206,10 @@ class _Reader(
                 continue
             key = self._of(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                given = short(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list"
-                raise _BadYaml(key_node, f"expected a text as a key; got {given or 'nothing'}")
+                given = "a list or mapping"
+                if isinstance(key_node, yaml.ScalarNode):
+                    given = short(key_node.value) or "nothing"
+                raise _BadYaml(key_node, f"expected a text as a key; got {given}")
             if key in seen:
                 raise _BadYaml(key_node, f"the key '{short(key)}' appears twice")
             seen.add(key)
