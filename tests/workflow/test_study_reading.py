@@ -172,6 +172,12 @@ def test_the_plan_command_refuses_an_impossible_table_unless_others_are_asked_fo
     assert "table6: rco learns from the checkpoints of" in said and len(said.splitlines()) == 1
     assert "table6: rco" in empty.soteacher("plan", "study.yaml", "--only", "table6", code=2)
     assert "table1" in empty.printed("plan", "study.yaml", "--only", "table1")
+    for command in ("status", "tables"):
+        log = empty.soteacher(command, "study.yaml")
+        assert "table6 is left out, because it is impossible: table6: rco learns from" in log
+    assert "2 waiting" in empty.printed("status", "study.yaml")
+    tables = empty.printed("tables", "study.yaml")
+    assert "Table 1" in tables and "Table 6" not in tables
 
 
 @pytest.mark.parametrize(
