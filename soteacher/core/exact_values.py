@@ -9,6 +9,13 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from soteacher.core import scalars
 
 
+def whole(value: Any) -> int:
+    """Return a whole number of a spec in JSON; raise `TypeError` for anything else, as for true."""
+    if type(value) is not int:
+        raise TypeError(f"expected a whole number, got {value!r}")
+    return value
+
+
 def exact(schema: Any, settings: type) -> Any:
     """Return the schema with numbers and booleans that are never mistaken for each other.
 

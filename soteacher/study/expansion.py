@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import UserError, short
+from soteacher.core.places import MOST_BYTES
 from soteacher.core.recipe import Recipe
 from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
@@ -68,6 +69,11 @@ class Expansion:
             method, table5 = equal[0], study.teachers[equal[0]].table5
         else:
             method = f"{method}.{change}"
+            if len(method) > MOST_BYTES:
+                raise UserError(
+                    f"the folder '{short(method)}' would have a name of {len(method)} characters, "
+                    f"expected at most {MOST_BYTES}: choose a shorter name"
+                )
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = self._spec("teacher", pair.data, network, recipe, terms, seed)
         for term in regularizers.values():

@@ -13,6 +13,7 @@ from soteacher.core.errors import MOST_IN_MESSAGE, UserError
 from soteacher.core.recipe import Recipe
 from soteacher.core.scalars import scalar
 from soteacher.core.settings import Settings, parse
+from soteacher.data.spec import DataSpec
 from soteacher.study.expand import expand
 from soteacher.study.load import load, read
 from soteacher.study.study_file import MOST_BYTES, values_of
@@ -386,6 +387,36 @@ def test_a_name_that_would_make_too_long_a_file_name_is_refused(demo, part, n):
         assert "150 characters" in said and f"study.{part}" in said
     else:
         assert expand(read(demo))
+
+
+def test_a_value_of_a_sweep_becomes_the_name_of_a_folder(demo, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from soteacher.methods import *\n@register\nclass Own(Regularizer):\n    word: str = 'a'\n"
+    )
+    demo["methods"] = [str(own)]
+    demo["teachers"]["mine"] = {"own": {}}
+    sweep = {"kind": "sweep", "base": "mine", "teachers": ["standard"], "distillers": ["kd"]}
+    demo["figures"]["words"] = sweep | {"vary": {"own.word": ["b-1"]}}
+    assert any("/mine.own.word=b-1/" in run_id for run_id in expand(read(demo)).runs)
+    for bad in ("../x", "a/b", "", "x" * 51, "é"):
+        demo["figures"]["words"] = sweep | {"vary": {"own.word": [bad]}}
+        said = refusal(lambda: expand(read(demo)))
+        assert said.startswith("study.figures.words.vary.own.word: expected values like")
+
+
+@pytest.mark.parametrize(
+    "key", ["revision", "true_labels revision", "size", "true_labels confusion"]
+)
+def test_a_boolean_is_no_number_of_a_spec_either(key):
+    values = {"source": "generated", "revision": 1, "size": 8, "n_classes": 4}
+    values |= {"n_train": 8, "n_test": 4}
+    values["true_labels"] = {"revision": 1, "confusion": 0.3}
+    spec = DataSpec.from_json(values)
+    assert spec.to_json() == values and spec.open_source()
+    *outer, last = key.split()
+    (values["true_labels"] if outer else values)[last] = True
+    assert "true" in refusal(lambda: DataSpec.from_json(values).open_source()).lower()
 
 
 # places
