@@ -41,12 +41,5 @@ def expanded(path: str) -> str:
     return place
 
 
-def _checked(path: str) -> str:
-    expanded(path)
-    return path
-
-
 Expanded = Annotated[str, AfterValidator(expanded)]
 """A path that is expanded where the study is read."""
-Expandable = Annotated[str, AfterValidator(_checked)]
-"""A path that is expanded where it is used; that this is possible is checked when it is read."""

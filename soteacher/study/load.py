@@ -144,8 +144,13 @@ def _data(values: Any, where: str) -> DataSet:
     augment = parse(Augment, values.pop("augment", {}), f"{where}.augment")
     truth = values.pop("true_labels", None)
     _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
+    source = parse(part, values, where)
+    try:
+        expanded(source.location().get("path", ""))
+    except ValueError as error:
+        raise UserError(f"{where}.path: {error}") from None
     return DataSet.model_construct(
-        source=parse(part, values, where),
+        source=source,
         augment=augment,
         true_labels=None if truth is None else parse(TrueLabels, truth, f"{where}.true_labels"),
     )

@@ -35,9 +35,10 @@ class Plan:
 
     def check(self, blocks: Iterable[str]) -> None:
         """Raise `UserError` if one of these tables and figures is impossible."""
-        for name in blocks:
-            if name in self.impossible:
-                raise UserError(self.impossible[name])
+        needed = set(blocks)
+        for name, reason in self.impossible.items():
+            if name in needed:
+                raise UserError(reason)
 
     @cached_property
     def jobs(self) -> Mapping[str, Mapping[str, Job]]:

@@ -689,5 +689,5 @@ def test_a_sweep_that_is_impossible_is_refused_with_its_key(demo, change, said):
     read(demo)
     demo["figures"]["figure2"] = SWEEP | change
     with pytest.raises(UserError) as caught:
-        read(demo)
+        expand(read(demo))
     assert str(caught.value).startswith(f"study.figures.figure2.{said}")

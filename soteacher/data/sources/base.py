@@ -16,7 +16,7 @@ from soteacher.data.archives import ADDRESS, Archive
 if TYPE_CHECKING:
     import numpy as np
 
-Place = Annotated[places.Expandable, Field(min_length=1)]
+Place = Annotated[str, Field(min_length=1)]
 """A path in a study file, which can start with `~` and contain environment variables."""
 
 
@@ -140,4 +140,4 @@ def expanded(path: str) -> Path:
     try:
         return Path(places.expanded(path))
     except ValueError as error:
-        raise UserError(f"path: {error}") from None
+        raise UserError(str(error)) from None
