@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from soteacher.study.plan import Plan
     from soteacher.training.members import JobOptions
+
+log = logging.getLogger("soteacher")
 
 STORE = Path("results/store")
 """The store of a study without the key `store`."""
@@ -20,12 +23,30 @@ def add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument("study", type=Path, nargs="+", help=STUDY_HELP)
 
 
-def plan_of(files: list[Path]) -> Plan:
-    """Return the plan of a study file and its override files."""
-    from soteacher.study.expand import expand
+def plan_of(files: list[Path], only: list[str] | None = None) -> Plan:
+    """Return the plan of a study file and its override files.
+
+    only : names of the tables and figures to plan; None: all of them.
+    """
+    from soteacher.study.expand import expand, expand_possible
     from soteacher.study.load import load
 
-    return expand(load(*files))
+    study = load(*files)
+    return expand(study) if only is None else expand_possible(study).only(only)
+
+
+def possible_plan_of(files: list[Path]) -> Plan:
+    """Return the plan of the tables and figures that are possible, and name the others in the log.
+
+    Commands that show what was trained need no more.
+    """
+    from soteacher.study.expand import expand_possible
+    from soteacher.study.load import load
+
+    plan = expand_possible(load(*files))
+    for name, reason in plan.impossible.items():
+        log.warning("soteacher: %s is left out, because it is impossible: %s", name, reason)
+    return plan
 
 
 def add_store(command: argparse.ArgumentParser) -> None:

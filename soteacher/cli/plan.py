@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from soteacher.cli.arguments import add_study, plan_of
 from soteacher.cli.format import amount, duration
 from soteacher.core.errors import UserError
+from soteacher.core.places import expanded
+
+if TYPE_CHECKING:
+    from soteacher.store.forecast import Forecast
+    from soteacher.study.plan import Plan
 
 HELP = "Check a study file and show what it would train and cost."
 
@@ -23,6 +29,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rate", type=float, help="TFLOP/s of one training process")
     command.add_argument(
         "--parallel", type=int, default=1, help="number of training processes at once"
+    )
+    command.add_argument(
+        "--only",
+        nargs="+",
+        metavar="BLOCK",
+        help="names of the tables and figures to plan; the others are not checked",
     )
     command.add_argument("--json", action="store_true", help="print the costs as JSON")
 
@@ -38,11 +50,35 @@ def run(options: argparse.Namespace) -> None:
             "0 for --rate and a whole number above 0 for --parallel"
         )
     rate = None if options.rate is None else options.rate * 1e12
-    plan = plan_of(options.study)
+    plan = plan_of(options.study, options.only)
     outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
     check_last_batches(plan.runs.values(), outlines)
-    facts = Forecast(plan, rate, options.parallel).facts()
+    facts = facts_of(plan, Forecast(plan, rate, options.parallel))
     print(json.dumps(facts, indent=1) if options.json else to_text(facts))
+
+
+def facts_of(plan: Plan, forecast: Forecast) -> dict[str, Any]:
+    """Return the forecast of the plan's tables and figures, and the places that it uses.
+
+    `only` names them if the study has others.
+    """
+    facts = forecast.facts()
+    facts["blocks"] = [block for block in facts["blocks"] if block["block"] in plan.contents]
+    others = plan.contents.keys() < plan.study.blocks.keys()
+    return facts | {"only": [*plan.contents] if others else None, "places": _places(plan)}
+
+
+def _places(plan: Plan) -> dict[str, Any]:
+    """Return the absolute paths of the store, of the images with a `path`, and of method files."""
+    study = plan.study
+    located = {name: plan.data_location(name).get("path") for name in study.data}
+    return {
+        "store": str(Path(study.store).absolute()),
+        "images": {
+            name: str(Path(expanded(path)).absolute()) for name, path in located.items() if path
+        },
+        "methods": [str(Path(path).absolute()) for path in study.methods],
+    }
 
 
 def to_text(facts: dict[str, Any]) -> str:
@@ -54,11 +90,16 @@ def to_text(facts: dict[str, Any]) -> str:
     rows.append(_row("all", facts["all"]))
     rows.append(_row("to train", facts["to_train"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = [f"Study {facts['study']}, the runs that each table and figure needs:", ""]
+    which = " and ".join(facts["only"]) if facts["only"] else "each table and figure"
+    verb = "need" if facts["only"] and len(facts["only"]) > 1 else "needs"
+    lines = [f"Study {facts['study']}, the runs that {which} {verb}:", ""]
     for name, *numbers in rows:
         cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
     lines += ["", f"Prepared images need another {amount(facts['data_bytes'], 'B')} of disk."]
+    lines.append(f"Store: {facts['places']['store']}")
+    lines += [f"Images of {name}: {path}" for name, path in facts["places"]["images"].items()]
+    lines += [f"Method file: {path}" for path in facts["places"]["methods"]]
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from soteacher.cli.arguments import add_study, plan_of
+from soteacher.cli.arguments import add_study, possible_plan_of
 from soteacher.cli.format import duration
 from soteacher.store.status import ENDS, STATES, State, processes, seconds_left, survey
 from soteacher.study.plan import Plan
@@ -32,7 +32,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the status, once or until every run has ended."""
-    plan = plan_of(options.study)
+    plan = possible_plan_of(options.study)
     try:
         while True:
             states = survey(plan)

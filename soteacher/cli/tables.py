@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from soteacher.cli.arguments import add_study, plan_of
+from soteacher.cli.arguments import add_study, possible_plan_of
 
 HELP = "Print all tables of a study, using the runs that are finished."
 
@@ -18,4 +18,4 @@ def run(options: argparse.Namespace) -> None:
     """Print the tables as Markdown."""
     from soteacher.results.partial_tables import partial_tables
 
-    print(partial_tables(plan_of(options.study)))
+    print(partial_tables(possible_plan_of(options.study)))

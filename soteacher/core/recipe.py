@@ -12,7 +12,7 @@ from soteacher.core.settings import Settings
 class Recipe(Settings):
     """The training recipe of a network: SGD with a learning rate that falls in steps."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=100_000)
     """Number of training epochs."""
     batch: int = Field(ge=1)
     """Batch size: number of images per step. The last batch of an epoch may be smaller."""

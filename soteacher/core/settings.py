@@ -10,13 +10,14 @@ import json
 import re
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
-from soteacher.core.errors import UserError, unknown
+from soteacher.core.errors import UserError, short, unknown
+from soteacher.core.exact_values import exact
 
 _BRANCH = re.compile(
-    r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal|function-after)\[.*|Table5"
+    r"float|int|str|\[key\]|constrained-.*|(dict|tuple|literal|function-before|function-after)\[.*|Table5"
 )
 """Parts that pydantic adds to a key's path to name the branch of a union that it tried."""
 _KIND = re.compile(r"_type$|_parsing$|^literal_error$")
@@ -44,6 +45,10 @@ class Settings(BaseModel):
     """A frozen set of named settings; the error for an unknown name suggests the nearest one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return exact(handler(source), cls)
 
     @model_validator(mode="before")
     @classmethod
@@ -88,7 +93,7 @@ def explain(error: ValidationError, where: str) -> str:
     errors = [one for other, one in keyed_errors if other == key]
     errors = [one for one in errors if not _KIND.search(one["type"])] or errors
     messages = dict.fromkeys(_message(one) for one in errors)
-    given = json.dumps(errors[0]["input"], default=str)
+    given = short(json.dumps(errors[0]["input"], default=str))
     return f"{key}: {' or '.join(messages).replace(' or expected', ' or')}; got {given}"
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from soteacher.core import registry
 from soteacher.core.errors import UserError
+from soteacher.core.exact_values import whole
 from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
@@ -43,12 +44,12 @@ class DataSpec:
         """Return the spec that `to_json` wrote; raise `UserError` if the values are no spec."""
         try:
             rest = dict(values)
-            source, revision = rest.pop("source"), rest.pop("revision")
+            source, revision = rest.pop("source"), whole(rest.pop("revision"))
             known = rest.pop("true_labels", None)
             if known is None:
                 return cls(source, revision, rest)
             known = dict(known)
-            labels_revision = known.pop("revision")
+            labels_revision = whole(known.pop("revision"))
             labels = parse(TrueLabels, known, "true_labels")
             return cls(source, revision, rest, labels, labels_revision)
         except UserError:

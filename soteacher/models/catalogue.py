@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from soteacher.core.errors import UserError, unknown
@@ -26,7 +27,8 @@ class Family:
 
     module: str
     pattern: str
-    """Pattern of the names. Its groups are whole numbers: the arguments of `valid` and `layers`."""
+    """Pattern of the names. Its groups are whole numbers: the arguments of `valid` and `layers`.
+    They have at most four digits, so that every network's layers can be listed."""
     revision: int
     """Part of every spec. Increase it if the network's function or initialisation changes."""
     features: tuple[str, ...]
@@ -42,7 +44,7 @@ THREE_STAGES = ("stage1", "stage1_pre", "stage2", "stage2_pre", "stage3", "stage
 FAMILIES = (
     Family(
         module="wrn",
-        pattern=r"wrn_([1-9]\d*)_([1-9]\d*)",
+        pattern=r"wrn_([1-9][0-9]{0,3})_([1-9][0-9]{0,3})",
         revision=1,
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 10 and (depth - 4) % 6 == 0,
@@ -52,7 +54,7 @@ FAMILIES = (
     ),
     Family(
         module="resnet_cifar",
-        pattern=r"resnet([1-9]\d*)x([1-9]\d*)",
+        pattern=r"resnet([1-9][0-9]{0,3})x([1-9][0-9]{0,3})",
         revision=1,
         features=("stem", *THREE_STAGES, "pooled"),
         valid=lambda depth, width: depth >= 8 and (depth - 2) % 6 == 0,
@@ -95,6 +97,7 @@ def find(name: str) -> tuple[Family, tuple[int, ...]]:
     raise UserError(unknown("network", name, known))
 
 
+@cache
 def parameters(name: str, n_classes: int) -> int:
     """Return the number of trainable parameters."""
     family, sizes = find(name)
@@ -104,6 +107,7 @@ def parameters(name: str, n_classes: int) -> int:
     return counted + (last.channels + 1) * n_classes
 
 
+@cache
 def flops(name: str, height: int, width: int, n_classes: int) -> int:
     """Return the FLOP of one image's forward pass: 2 per multiply-add of convolutions and linears.
 

@@ -8,13 +8,14 @@ import pandas as pd
 
 from soteacher.report.grid import grid
 from soteacher.report.names import display_name
+from soteacher.report.paper_note import paper_note
 from soteacher.report.tables import report_of
 
 
 def notes_below(record: dict[str, Any], table: pd.DataFrame) -> list[str]:
     """Return the sentences below a table: the differences from the paper, and its notes."""
     report = report_of(table)
-    differing = report.paper_note(table)
+    differing = paper_note(report, record, table)
     deviations = [f"{differing}: {'; '.join(record['deviations'])}."] if differing else []
     return deviations + report.notes(table)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from soteacher.report.grid import split_columns
 from soteacher.report.machines import machine_notes
 from soteacher.report.names import display_name
+from soteacher.report.paper_note import FOLLOWS_TEXT, paper_note
 from soteacher.report.tables import report_of
 from soteacher.report.tables.base import TableReport
 
@@ -96,7 +97,7 @@ def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, A
         "heads": heads if any(head for head, _ in heads) else [],
         "columns": [measure for _, measure in columns],
         "rows": rows,
-        "paper_note": report.paper_note(table),
+        "paper_note": paper_note(report, block, table),
         "deviations": block["deviations"],
         "notes": report.notes(table),
     }
@@ -105,7 +106,8 @@ def _table(name: str, block: dict[str, Any], table: pd.DataFrame) -> dict[str, A
 def _figure(name: str, block: dict[str, Any], png: bytes, drawn: pd.DataFrame) -> dict[str, Any]:
     shown = {run for runs in drawn["runs"] for run in str(runs).split()}
     folders = [folder for folder in block["runs"] if folder.partition("/")[2] in shown]
-    notes = {"paper_note": PAPER_NOTES[block["papers"]], "notes": machine_notes(drawn)}
+    note = PAPER_NOTES[block["papers"]] or (FOLLOWS_TEXT if block["deviations"] else "")
+    notes = {"paper_note": note, "notes": machine_notes(drawn)}
     dots = int.from_bytes(png[16:20], "big")  # the bytes of a PNG's width
     image = {"image": base64.b64encode(png).decode(), "width": round(dots * SCALE)}
     return {"id": name, "name": display_name(name), **block, **image, **notes, "runs": folders}

@@ -30,7 +30,7 @@ def partial_tables(plan: Plan) -> str:
 
     A table of step times is included once its steps are timed.
     """
-    tables = plan.study.tables
+    tables = {name: table for name, table in plan.study.tables.items() if name in plan.contents}
     rows = {run.id: _waiting(run) for name in tables for run in plan.runs_of(name)}
     for name, data in prepared_of(plan).items():
         runs = [run for run in plan.runs.values() if run.id in rows and run.data == name]

@@ -11,6 +11,18 @@ from typing import Any
 from soteacher.study.runs import Run
 
 
+class Reading(str):
+    """A difference from the authors' code in a setting that follows the text of the paper.
+
+    Both readings are the paper's experiment, so its number is still shown.
+    """
+
+
+def is_papers(differences: Iterable[str]) -> bool:
+    """Return whether runs with these differences are still the paper's experiment."""
+    return all(isinstance(text, Reading) for text in differences)
+
+
 class Content(ABC):
     """The content of one table or figure."""
 
@@ -43,7 +55,8 @@ class Cell:
     measure: str
     runs: tuple[Run, ...]
     deviations: tuple[str, ...]
-    """The differences from the paper's experiment. Without any, the paper's number is shown."""
+    """The differences from the paper's experiment. If there are only readings of its text, the
+    paper's number is shown."""
     paper_row: str = ""
     """The name of the row in the paper, if `row` is more detailed."""
 
@@ -73,7 +86,7 @@ class Cells(Content):
                 "measure": cell.measure,
                 "role": cell.runs[0].role,
                 "runs": [run.id for run in cell.runs],
-                "papers": not cell.deviations,
+                "papers": is_papers(cell.deviations),
                 "paper_row": cell.paper_row,
             }
             for cell in self.cells

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from soteacher.core.errors import UserError
-from soteacher.study.expansion import Expansion
+from soteacher.study.contents import Content
+from soteacher.study.expansion import Expansion, TooManyRuns
 from soteacher.study.last_batch import check_last_batches
 from soteacher.study.plan import Plan
 from soteacher.study.study import Study
@@ -16,28 +18,69 @@ names a file for each job, and Linux limits a command to 128 KiB."""
 
 
 def expand(study: Study) -> Plan:
-    """Return the plan of a study.
+    """Return the plan of a study; raise `UserError` if a table or figure of it is impossible."""
+    plan = expand_possible(study)
+    plan.check(study.blocks)
+    return plan
 
-    Raise `UserError` if two runs would have the same id, or if a run could not be trained on its
-    last batch. The latter is checked here for the data sets whose sizes are known without a file.
+
+def expand_possible(study: Study) -> Plan:
+    """Return the plan of the study's tables and figures that are possible.
+
+    `Plan.check` raises the errors of the others. A table is not refused because of another one.
     """
     expansion = Expansion(study)
-    contents = {name: block.content(expansion, name) for name, block in study.blocks.items()}
-    plan = Plan(
-        study=study,
-        runs=MappingProxyType(expansion.runs),
-        wanted=MappingProxyType({i: frozenset(names) for i, names in expansion.wanted.items()}),
-        contents=MappingProxyType(contents),
-    )
-    check_last_batches(
-        plan.runs.values(),
-        {n: data.source.outline() for n, data in study.data.items() if not data.source.location()},
-    )
-    for name in study.blocks:
+    contents: dict[str, Content] = {}
+    errors = dict(study.impossible)
+    for name, block in study.blocks.items():
+        if name not in errors:
+            try:
+                contents[name] = block.content(expansion, name)
+            except TooManyRuns:
+                raise
+            except UserError as error:
+                errors[name] = str(error)
+                expansion.remove(name)
+    outlines = {  # of the data sets whose sizes are known without reading a file
+        name: data.source.outline()
+        for name, data in study.data.items()
+        if not data.source.location()
+    }
+    for name in [*contents]:
+        runs = [run for run in expansion.runs.values() if name in expansion.wanted[run.id]]
+        try:
+            check_last_batches(runs, outlines)
+        except UserError as error:
+            errors[name] = str(error)
+            del contents[name]
+            expansion.remove(name)
+    plan = _plan(study, expansion, contents, errors)
+    too_large = {}
+    for name in contents:
         jobs = len(plan.jobs_of(plan.runs_of(name)))
         if jobs > MOST_JOBS:
-            raise UserError(
+            too_large[name] = (
                 f"{name} needs {jobs} jobs, but one command can name at most {MOST_JOBS}: raise "
                 f"runs_per_job, which is {study.runs_per_job}"
             )
-    return plan
+            expansion.remove(name)
+    if not too_large:
+        return plan
+    left = {name: content for name, content in contents.items() if name not in too_large}
+    return _plan(study, expansion, left, errors | too_large)
+
+
+def _plan(
+    study: Study,
+    expansion: Expansion,
+    contents: Mapping[str, Content],
+    errors: dict[str, str],
+) -> Plan:
+    wanted = {run_id: frozenset(names) for run_id, names in expansion.wanted.items()}
+    return Plan(
+        study=study,
+        runs=MappingProxyType(dict(expansion.runs)),
+        wanted=MappingProxyType(wanted),
+        contents=MappingProxyType(dict(contents)),
+        impossible=MappingProxyType(errors),
+    )

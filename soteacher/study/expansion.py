@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import UserError, short
+from soteacher.core.places import MOST_BYTES
 from soteacher.core.recipe import Recipe
 from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
@@ -15,6 +16,13 @@ from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
 from soteacher.study.specs import Role, RunSpec
+
+MOST_RUNS = 10_000
+"""Maximum number of runs of a study. The paper's study needs 466."""
+
+
+class TooManyRuns(UserError):
+    """The whole study is too large, not one table or figure."""
 
 
 class Expansion:
@@ -26,6 +34,13 @@ class Expansion:
         self.wanted: dict[str, set[str]] = {}
         self._methods: dict[str, dict[str, dict[str, TermSpec]]] = {}
         """Data set to the loss terms of each teacher method on it."""
+
+    def remove(self, block: str) -> None:
+        """Remove a table or figure, and the runs that only this one needs."""
+        for run_id, blocks in [*self.wanted.items()]:
+            blocks.discard(block)
+            if not blocks:
+                del self.wanted[run_id], self.runs[run_id]
 
     def teacher(
         self, block: str, pair_name: str, method: str, seed: int, change: Change | None = None
@@ -54,6 +69,11 @@ class Expansion:
             method, table5 = equal[0], study.teachers[equal[0]].table5
         else:
             method = f"{method}.{change}"
+            if len(method) > MOST_BYTES:
+                raise UserError(
+                    f"the folder '{short(method)}' would have a name of {len(method)} characters, "
+                    f"expected at most {MOST_BYTES}: choose a shorter name"
+                )
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = self._spec("teacher", pair.data, network, recipe, terms, seed)
         for term in regularizers.values():
@@ -128,6 +148,11 @@ class Expansion:
 
     def _add(self, block: str, run: Run) -> Run:
         known = self.runs.setdefault(run.id, run)
+        if len(self.runs) > MOST_RUNS:
+            raise TooManyRuns(
+                f"{block}: the study needs more than {MOST_RUNS} runs; expected fewer seeds, "
+                "methods or values"
+            )
         if known.spec != run.spec:
             raise UserError(
                 f"{block}: two pairs of the study train '{run.id}' with different recipes; "

@@ -8,17 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import yaml
-
 from soteacher.core import registry
-from soteacher.core.errors import UserError, unknown
+from soteacher.core.errors import UserError, short, unknown
+from soteacher.core.places import expanded
 from soteacher.core.settings import parse
 from soteacher.data.settings import Augment, TrueLabels
 from soteacher.models import catalogue
 from soteacher.regularizers.base import check_together
 from soteacher.study.kinds.base import Block
 from soteacher.study.method_files import load_methods
+from soteacher.study.plain_values import check_plain
 from soteacher.study.schema import (
+    MOST_IN_NAME,
     NAME,
     PARTS,
     DataSet,
@@ -28,26 +29,12 @@ from soteacher.study.schema import (
     networks,
 )
 from soteacher.study.study import Study
+from soteacher.study.study_file import values_of
 
 Methods = Mapping[str, registry.Outside]
 T = TypeVar("T")
 RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
 """Names that no table or figure may have, because the workflow has targets with these names."""
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys; YAML itself would use the last one."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise UserError(f"line {line}: the key '{key.value}' appears twice")
-                seen.add(key.value)
-        return node
 
 
 def load(path: Path, *over: Path) -> Study:
@@ -57,52 +44,43 @@ def load(path: Path, *over: Path) -> Study:
     depth, as Snakemake does with several files after `--configfile`. An invalid study raises a
     `UserError` of one line: the key, what was expected, and the nearest known name.
     """
-    return read(_merged(path, *over), " + ".join(map(str, (path, *over))))
+    return read(merged(path, *over), " + ".join(map(str, (path, *over))))
 
 
 def methods_of(path: Path, *over: Path) -> Methods:
     """Return name to loss term of all method files that a study lists, used or not."""
-    listed = _merged(path, *over).get("methods") or []
+    listed = merged(path, *over).get("methods") or []
     if not isinstance(listed, list) or not all(isinstance(file, str) for file in listed):
-        raise UserError(f"{path}.methods: expected a list of Python files; got {listed!r}")
-    return load_methods(listed, f"{path}.methods")
+        given = short(repr(listed))
+        raise UserError(f"{path}.methods: expected a list of Python files; got {given}")
+    try:
+        return load_methods(map(expanded, listed), f"{path}.methods")
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path}.methods: {error}") from None
 
 
-def _merged(path: Path, *over: Path) -> dict[str, Any]:
+def merged(path: Path, *over: Path) -> dict[str, Any]:
+    """Return the plain values of a study file and its override files, unchecked."""
     values = values_of(path)
     for other in over:
-        values = _over(values, values_of(other))
+        values = overridden(values, values_of(other))
     return values
 
 
-def _over(values: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
+def overridden(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of `others` in their place, at any depth."""
+    result = dict(values)
     for key, value in others.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _over(merged[key], value) if both else value
-    return merged
-
-
-def values_of(path: Path) -> dict[str, Any]:
-    """Return the values in one file, unchecked."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        values = yaml.load(text, _Loader)  # safe: it extends the SafeLoader
-    except OSError as error:
-        raise UserError(f"cannot read the study file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"cannot read the study file {path}: expected UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except UserError as error:
-        raise UserError(f"{path}, {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping of study keys, see config/README.md")
-    return values
+        both = isinstance(value, Mapping) and isinstance(result.get(key), dict)
+        result[key] = overridden(result[key], value) if both else value
+    return result
 
 
 def read(values: Mapping[str, Any], where: str = "study") -> Study:
     """Return the study with these plain values, which come from YAML or Snakemake's config."""
+    check_plain(values, where)
     _check_keys(values, [*Head.model_fields, *PARTS], where)
     head = parse(Head, {k: v for k, v in values.items() if k not in PARTS}, where)
     values = {**values, "figures": _mapping(values.get("figures"), f"{where}.figures")}
@@ -111,8 +89,14 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         if needed and (not isinstance(values.get(part), Mapping) or not values[part]):
             raise UserError(f"{where}.{part}: missing; expected a mapping of at least one name")
         for name in values[part]:
-            if not isinstance(name, str) or not re.fullmatch(NAME, name):
-                raise UserError(f"{where}.{part}: expected names like {NAME}; got {name!r}")
+            if not re.fullmatch(NAME, name):
+                given = short(repr(name))
+                raise UserError(f"{where}.{part}: expected names like {NAME}; got {given}")
+            if len(name) > MOST_IN_NAME:
+                raise UserError(
+                    f"{where}.{part}: expected names of at most {MOST_IN_NAME} characters, because "
+                    f"files have these names; '{short(name)}' has {len(name)}"
+                )
     methods = load_methods(head.methods, f"{where}.methods")
 
     def entries(part: str, read_entry: Callable[[str, str, Any], T]) -> Mapping[str, T]:
@@ -130,9 +114,10 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
         ),
         tables=entries("tables", lambda at, _, value: _block("table", value, at)),
         figures=entries("figures", lambda at, _, value: _block("figure", value, at)),
+        impossible={},
     )
     _check_references(study, where)
-    return study
+    return study.model_copy(update={"impossible": MappingProxyType(_impossible(study, where))})
 
 
 def _frozen(value: Any) -> Any:
@@ -144,7 +129,7 @@ def _mapping(values: Any, where: str) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        raise UserError(f"{where}: expected a mapping; got {values!r}")
+        raise UserError(f"{where}: expected a mapping; got {short(repr(values))}")
     return dict(values)
 
 
@@ -159,8 +144,13 @@ def _data(values: Any, where: str) -> DataSet:
     augment = parse(Augment, values.pop("augment", {}), f"{where}.augment")
     truth = values.pop("true_labels", None)
     _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
+    source = parse(part, values, where)
+    try:
+        expanded(source.location().get("path", ""))
+    except ValueError as error:
+        raise UserError(f"{where}.path: {error}") from None
     return DataSet.model_construct(
-        source=parse(part, values, where),
+        source=source,
         augment=augment,
         true_labels=None if truth is None else parse(TrueLabels, truth, f"{where}.true_labels"),
     )
@@ -211,6 +201,8 @@ def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None
 
 def _part(kind: str, name: str, where: str, methods: Methods | None = None) -> Any:
     """Return the class of a registered part, or of one of the study's method files."""
+    if not isinstance(name, str):
+        raise UserError(f"{where}: expected the name of a {kind}; got {short(repr(name))}")
     files = {n: method.part for n, method in (methods or {}).items() if method.kind == kind}
     try:
         if name not in files and name not in registry.names(kind) and files:
@@ -252,19 +244,35 @@ def _check_references(study: Study, where: str) -> None:
         for network in recipe.lr if isinstance(recipe.lr, dict) else ():
             if network != "default":
                 check_network(network, f"recipes.{name}.lr")
-    results, store = (Path(p).resolve() for p in (f"results/{study.study}", study.store))
+    try:
+        results, store = (Path(p).resolve() for p in (f"results/{study.study}", study.store))
+    except (OSError, RuntimeError):
+        raise UserError(
+            f"{where}.store: {study.store} is a symbolic link that leads to itself; remove it"
+        ) from None
     if results.is_relative_to(store) or store.is_relative_to(results):
         raise UserError(
             f"{where}.store: expected a folder outside results/{study.study} that does not "
             f"contain it; got {study.store}"
         )
     for part in ("tables", "figures"):
-        for name, block in getattr(study, part).items():
+        for name in getattr(study, part):
             if name in RULES:
                 raise UserError(
                     f"{where}.{part}: '{name}' is the name of a rule; choose another name"
                 )
-            block.check(study, f"{where}.{part}.{name}")
     for name in study.figures:
         if name in study.tables:
             raise UserError(f"{where}.figures: a table is also named '{name}'; choose another name")
+
+
+def _impossible(study: Study, where: str) -> dict[str, str]:
+    """Return name to error of each table or figure that the rest of the study makes impossible."""
+    errors = {}
+    for part in ("tables", "figures"):
+        for name, block in getattr(study, part).items():
+            try:
+                block.check(study, f"{where}.{part}.{name}")
+            except UserError as error:
+                errors[name] = str(error)
+    return errors

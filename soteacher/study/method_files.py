@@ -20,6 +20,8 @@ from soteacher.core.errors import UserError
 from soteacher.core.registry import Outside
 
 NAME = r"[a-z0-9][a-z0-9_]*"
+MOST_IN_NAME = 150
+"""Maximum number of characters of a method's name, as of all names of a study."""
 REMEDY = "expected one class under @register that derives from Distiller or Regularizer"
 
 
@@ -30,7 +32,7 @@ def load_methods(paths: Iterable[str | Path], where: str = "--methods") -> dict[
     """
     methods: dict[str, Outside] = {}
     for path in paths:
-        method = _load(Path(path).expanduser(), where)
+        method = _load(Path(path), where)
         if method.name in methods:
             raise UserError(
                 f"{where}: {methods[method.name].source} and {path} are both named "
@@ -53,6 +55,11 @@ def _load(path: Path, where: str) -> Outside:
         raise UserError(
             f"{where}: expected a file named like my_method.py ({NAME}.py), because the file "
             f"name is the name of the method; got {path}"
+        )
+    if len(name) > MOST_IN_NAME:
+        raise UserError(
+            f"{where}: expected a file name of at most {MOST_IN_NAME} characters before .py; "
+            f"{path.name} has {len(name)}"
         )
     try:
         registry.check_new(name)

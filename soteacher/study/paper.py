@@ -7,6 +7,7 @@ from typing import Any
 
 from soteacher.core import registry
 from soteacher.core.settings import Settings, parse
+from soteacher.study.contents import Reading
 from soteacher.study.specs import FLOAT32, RunSpec
 
 
@@ -63,9 +64,18 @@ TEACHERS: dict[str, dict[str, Any]] = {
 """Settings that differ from this package's defaults. The Lipschitz weight depends on the
 experiment. The defaults of distillers are the paper's settings."""
 
+READINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "lipschitz": {"norm": ("induced", "induced_strided")},
+    "consistency": {"mode": ("paper",)},
+}
+"""Regularizer to its settings in which the paper's text and the authors' code differ, to the values
+that follow the text. The defaults follow the code (docs/deviations.md, A1 and A6)."""
+
 
 def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     """Return the differences between a run and the paper's run of the same method, in words.
+
+    A `Reading` among them follows the paper's text where the authors' code differs.
 
     `method` is the study's name of the teacher method (for a teacher's spec) or of the distiller
     (for a student's spec); `taught_by` is the teacher method of the student's teacher. Seeds are
@@ -103,7 +113,9 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
             paper_settings = expected[name]
             if name == "lipschitz":
                 paper_settings = {"weight": experiment.lipschitz, **paper_settings}
-            differences += [f"{name} {d}" for d in _differences(settings, paper_settings)]
+            texts = READINGS.get(name, {})
+            differences += [f"{name} {d}" for d in _differences(settings, paper_settings, texts)]
+            differences += [Reading(f"{name} {text}") for text in _readings(settings, texts)]
     if spec.precision != FLOAT32:
         differences.append(f"precision {spec.precision}")
     if spec.teacher_epoch is not None:
@@ -153,14 +165,30 @@ def _network(experiment: Experiment, spec: RunSpec) -> list[str]:
     return []
 
 
-def _differences(settings: Settings, paper: dict[str, Any]) -> list[str]:
-    """Return the settings that differ, defaults included, as `name value (paper: value)`."""
+def _readings(settings: Settings, texts: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the settings that follow the paper's text, with what the authors' code does."""
+    code = {name: type(settings).model_fields[name].default for name in texts}
+    chosen = {name: getattr(settings, name) for name in texts}
+    return [
+        f"{name} {chosen[name]} (authors' code: {code[name]})"
+        for name, values in texts.items()
+        if chosen[name] in values
+    ]
+
+
+def _differences(
+    settings: Settings, paper: dict[str, Any], texts: dict[str, tuple[str, ...]] | None = None
+) -> list[str]:
+    """Return the settings that differ, defaults included, as `name value (paper: value)`.
+
+    texts : setting to the values that follow the paper's text, which are no differences.
+    """
     full = settings.model_dump(mode="json")
     expected = type(settings).model_validate(paper).model_dump(mode="json")
     return [
         f"{name} {_text(full[name])} (paper: {_text(expected[name])})"
         for name in full
-        if full[name] != expected[name]
+        if full[name] != expected[name] and full[name] not in (texts or {}).get(name, ())
     ]
 
 

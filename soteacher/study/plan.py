@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from soteacher.core.errors import UserError, unknown
 from soteacher.core.hashing import json_sha256
 from soteacher.data.spec import DataSpec
 from soteacher.study.contents import Content
@@ -28,7 +29,16 @@ class Plan:
     wanted: Mapping[str, frozenset[str]]
     """Run id to the names of the tables and figures that need the run or one of its students."""
     contents: Mapping[str, Content]
-    """Name of a table or figure to what it shows."""
+    """Name of a table or figure to what it shows; without those that are impossible."""
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    """Name of a table or figure to the reason why it is impossible with the rest of the study."""
+
+    def check(self, blocks: Iterable[str]) -> None:
+        """Raise `UserError` if one of these tables and figures is impossible."""
+        needed = set(blocks)
+        for name, reason in self.impossible.items():
+            if name in needed:
+                raise UserError(reason)
 
     @cached_property
     def jobs(self) -> Mapping[str, Mapping[str, Job]]:
@@ -45,6 +55,30 @@ class Plan:
         """Run id to its job."""
         jobs = (job for named in self.jobs.values() for job in named.values())
         return MappingProxyType({run.id: job for job in jobs for run in job.runs})
+
+    def only(self, blocks: Iterable[str]) -> Plan:
+        """Return the plan of these tables and figures alone, with the same jobs and their data.
+
+        Raises `UserError` if one of them is unknown or impossible.
+        """
+        chosen = tuple(dict.fromkeys(blocks))
+        for name in chosen:
+            if name not in self.study.blocks:
+                raise UserError(unknown("table or figure", name, self.study.blocks))
+        self.check(chosen)
+        contents = {name: self.contents[name] for name in chosen}
+        runs = {i: run for i, run in self.runs.items() if not self.wanted[i].isdisjoint(chosen)}
+        timed = (content.timing_request for content in contents.values())
+        used = {network["data"] for request in timed if request for network in request["networks"]}
+        used |= {run.data for run in runs.values()}
+        data = {name: entry for name, entry in self.study.data.items() if name in used}
+        return replace(
+            self,
+            study=self.study.model_copy(update={"data": MappingProxyType(data)}),
+            runs=MappingProxyType(runs),
+            wanted=MappingProxyType({run_id: self.wanted[run_id] for run_id in runs}),
+            contents=MappingProxyType(contents),
+        )
 
     def data_spec(self, name: str) -> DataSpec:
         """Return the spec of the prepared images of a data set."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from soteacher.core.places import Expanded
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
@@ -18,9 +19,14 @@ from soteacher.regularizers.base import Regularizer
 from soteacher.study.kinds.types import Seeds
 
 NAME = r"[a-z0-9][a-z0-9_]*"
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
+MOST_IN_NAME = 150
+"""Maximum number of characters of a name. Names of files have at most 255 bytes, and ours add up to
+50 to a name of the study: `time_steps-<name>-<hash>.json`, and a prefix while they are written."""
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$", max_length=MOST_IN_NAME)]
 """Names have lower-case letters, digits and underscores, because they become parts of paths."""
-PairName = Annotated[str, StringConstraints(pattern=rf"^{NAME}(/{NAME})?$")]
+PairName = Annotated[
+    str, StringConstraints(pattern=rf"^{NAME}(/{NAME})?$", max_length=2 * MOST_IN_NAME)
+]
 
 
 class Pair(Settings):
@@ -45,13 +51,14 @@ class Head(Settings):
     """Name of the study; its results are written to results/<name>."""
     seeds: Seeds
     """Random seeds; every network is trained once per seed."""
-    methods: tuple[str, ...] = ()
+    methods: tuple[Expanded, ...] = ()
     """Python files with your own distillers and regularizers, as paths relative to the working
-    directory. Each file registers one method under the name of the file. The content of a file is
-    part of the spec of every run that uses the method."""
-    store: str = "results/store"
-    """Folder of the trained runs, which several studies may share. It is not part of a run's
-    spec."""
+    directory; `~` and environment variables are replaced by their values. Each file registers one
+    method under the name of the file. The content of a file is part of the spec of every run that
+    uses the method."""
+    store: Expanded = "results/store"
+    """Folder of the trained runs, which several studies may share; `~` and environment variables
+    are replaced by their values. It is not part of a run's spec."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the training; `auto` uses the GPU if the machine has one. The device is recorded,
     but it is not part of a run's spec."""

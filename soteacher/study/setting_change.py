@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from soteacher.core.errors import UserError, unknown
+from soteacher.core.errors import UserError, short, unknown
 from soteacher.core.settings import parse
 from soteacher.regularizers.base import Regularizer
 
 Regularizers = dict[str, Regularizer]
+VALUE = r"[A-Za-z0-9_.+-]{1,50}"
+"""Texts that can be values of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Change:
     def of(self, regularizers: Regularizers) -> Regularizers:
         """Return the regularizers of a method with the change; `UserError` if it is impossible."""
         part, setting = self._parts(regularizers)
+        if isinstance(self.value, str) and not re.fullmatch(VALUE, self.value):
+            raise UserError(
+                f"expected values like {VALUE}, because folders of runs have their names; got "
+                f"{short(repr(self.value))}"
+            )
         settings = regularizers[part].model_dump(exclude_defaults=True) | {setting: self.value}
         changed = parse(type(regularizers[part]), settings, part)
         others = {name: term for name, term in regularizers.items() if name != part}

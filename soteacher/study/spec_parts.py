@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from soteacher.core import registry
+from soteacher.core.exact_values import whole
 from soteacher.core.settings import parse
 from soteacher.data.settings import STREAM, Augment
 from soteacher.terms import LossTerm
@@ -28,7 +29,8 @@ class StreamSpec:
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the spec that `to_json` wrote."""
         rest = dict(values)
-        revision, turns, views = rest.pop("revision"), rest.pop("turns", 1), rest.pop("views", 1)
+        revision = whole(rest.pop("revision"))
+        turns, views = whole(rest.pop("turns", 1)), whole(rest.pop("views", 1))
         return cls(parse(Augment, rest, "augment"), turns, views, revision)
 
     def to_json(self) -> dict[str, Any]:
@@ -46,6 +48,11 @@ class NetworkSpec:
 
     name: str
     revision: int
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the spec that `to_json` wrote."""
+        return cls(values["name"], whole(values["revision"]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
@@ -74,7 +81,8 @@ class TermSpec:
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the spec that `to_json` wrote."""
         settings = dict(values)
-        return cls(settings.pop("revision"), settings, settings.pop("code_sha256", None))
+        revision = whole(settings.pop("revision"))
+        return cls(revision, settings, settings.pop("code_sha256", None))
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from soteacher.core.cursor import Stage
 from soteacher.core.errors import UserError
+from soteacher.core.exact_values import whole
 from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import check_revision
@@ -70,14 +71,14 @@ class RunSpec:
                 role=values["role"],
                 data=DataSpec.from_json(values["data"]),
                 stream=StreamSpec.from_json(values["stream"]),
-                network=NetworkSpec(**values["network"]),
+                network=NetworkSpec.from_json(values["network"]),
                 recipe=parse(Recipe, values["recipe"], "recipe"),
                 terms={n: TermSpec.from_json(term) for n, term in values["terms"].items()},
-                seed=values["seed"],
+                seed=whole(values["seed"]),
                 precision=values.get("precision", FLOAT32),
                 teacher=cls.from_json(values["teacher"]) if "teacher" in values else None,
-                teacher_epoch=values.get("teacher_epoch"),
-                loop=values["loop"],
+                teacher_epoch=whole(values["teacher_epoch"]) if "teacher_epoch" in values else None,
+                loop=whole(values["loop"]),
             )
         except UserError:
             raise

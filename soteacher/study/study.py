@@ -13,6 +13,8 @@ class Study(Components):
 
     tables: Mapping[str, Block]
     figures: Mapping[str, Block]
+    impossible: Mapping[str, str]
+    """Name of a table or figure to the reason why it is impossible with the rest of the study."""
 
     @property
     def blocks(self) -> dict[str, Block]:

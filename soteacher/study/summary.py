@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from soteacher.study.contents import is_papers
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 
@@ -97,7 +98,7 @@ def _value(value: Any) -> str:
 
 def _headings(plan: Plan, name: str) -> dict[str, Any]:
     block, deviations = plan.study.blocks[name], plan.contents[name].deviations
-    papers = [not differing for differing in deviations]
+    papers = [is_papers(differing) for differing in deviations]
     return {
         "kind": block.kind,
         "title": block.title,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from soteacher.cli.format import amount, duration
-from soteacher.cli.plan import to_text
+from soteacher.cli.plan import facts_of, to_text
 from soteacher.core import files
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import open_prepared, prepare
@@ -78,7 +78,8 @@ def table(*distillers, teachers=("standard",), **settings):
 
 
 def facts(rate=None, parallel=1, **changes):
-    return Forecast(plan(**changes), rate, parallel).facts()
+    planned = plan(**changes)
+    return facts_of(planned, Forecast(planned, rate, parallel))
 
 
 def flop(**changes):
@@ -427,7 +428,30 @@ def test_the_plan_command_says_what_the_demo_costs(root):
 def test_the_plan_command_says_the_same_as_json(root, demo):
     done = command(root, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == Forecast(expand(read(demo))).facts()
+    planned = expand(read(demo))
+    expected = facts_of(planned, Forecast(planned))
+    assert json.loads(done.stdout) == expected
+
+
+def test_the_plan_command_counts_some_tables_and_figures_alone(root):
+    done = command(root, "--only", "table1", "figure1", "--json")
+    assert done.returncode == 0, done.stderr
+    said, whole = json.loads(done.stdout), json.loads(command(root, "--json").stdout)
+    of_whole = {block["block"]: block for block in whole["blocks"]}
+    assert said["blocks"] == [of_whole["table1"], of_whole["figure1"]]
+    assert said["only"] == ["table1", "figure1"] and whole["only"] is None
+    assert of_whole["table1"]["students"] <= said["all"]["students"] < whole["all"]["students"]
+    assert said["data_bytes"] < whole["data_bytes"]  # the rotated digits are for other blocks
+    assert said["timed"] == [] and whole["timed"] == ["overhead"]
+    text = command(root, "--only", "table1").stdout.splitlines()
+    assert text[0] == "Study demo, the runs that table1 needs:"
+    assert [line.split()[0] for line in text[2:5]] == ["teachers", "table1", "all"]
+
+
+def test_the_plan_of_an_unknown_block_is_refused_with_the_nearest_name(root):
+    done = command(root, "--only", "tabel1")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.strip().endswith("did you mean 'table1'?")
 
 
 @pytest.mark.parametrize(

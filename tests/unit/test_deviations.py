@@ -5,9 +5,11 @@ from copy import deepcopy
 import pytest
 
 from soteacher.study import paper
+from soteacher.study.contents import is_papers
 from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.study.specs import RunSpec
+from soteacher.study.summary import block_record
 
 
 def deviations(spec, *names):
@@ -119,19 +121,9 @@ OTHER_TERMS = [
         "lipschitz weight 0.0001 (paper: 1e-05)",
     ),
     (
-        "no_cr",
-        {"lipschitz": {"revision": 1, "norm": "induced"}},
-        "lipschitz norm induced (paper: entrywise)",
-    ),
-    (
         "soteacher",
         TERMS["no_cr"] | {"consistency": {"revision": 1, "ramp": "cosine"}},
         "consistency ramp cosine (paper: linear)",
-    ),
-    (
-        "no_lr",
-        {"consistency": {"revision": 1, "mode": "paper"}},
-        "consistency mode paper (paper: official)",
     ),
     ("plain", TERMS["standard"], "method plain (not in the paper)"),
 ]
@@ -248,6 +240,30 @@ def test_other_regularizers_than_a_method_s_name_says_are_named(method, terms, s
     assert deviations(papers_teacher(terms=terms), method) == [said]
 
 
+@pytest.mark.parametrize(
+    ("method", "regularizer", "said", "code"),
+    [
+        ("no_lr", {"consistency": {"mode": "paper"}}, "consistency mode paper", "official"),
+        ("no_cr", {"lipschitz": {"norm": "induced"}}, "lipschitz norm induced", "entrywise"),
+        (
+            "no_cr",
+            {"lipschitz": {"norm": "induced_strided"}},
+            "lipschitz norm induced_strided",
+            "entrywise",
+        ),
+    ],
+)
+def test_a_reading_of_the_paper_s_text_is_the_paper_s_and_is_told(method, regularizer, said, code):
+    [(name, settings)] = regularizer.items()
+    told = f"{said} (authors' code: {code})"
+    found = deviations(papers_teacher(terms={name: {"revision": 1} | settings}), method)
+    assert found == [told] and is_papers(found)
+    other = {name: {"revision": 1, "weight": 3.0} | settings}
+    weight = deviations(papers_teacher(terms=other), method)
+    assert weight[1] == told and weight[0].startswith(f"{name} weight 3 (paper: ")
+    assert not is_papers(weight)
+
+
 @pytest.mark.parametrize(("distiller", "terms", "said"), OTHER_STUDENTS)
 def test_another_distiller_than_its_name_says_is_named(distiller, terms, said):
     assert deviations(papers_student(terms=terms), distiller) == [said]
@@ -309,6 +325,17 @@ def test_a_student_s_cell_is_not_the_paper_s_where_its_teacher_is_not(papers_dig
     assert not cells["no_lr", f"{pair} teacher.top1"]
     assert not cells["no_lr", f"{pair} student.top1"]
     assert cells["soteacher", f"{pair} student.top1"]
+
+
+def test_the_paper_s_value_is_shown_with_a_reading_of_its_text(papers_digits):
+    read_as_text = put(papers_digits, "teachers no_lr", {"consistency": {"mode": "paper"}})
+    plan = expand(read(read_as_text))
+    cells = plan.contents["first"].record()["cells"]
+    shown = [cell["papers"] for cell in cells if not cell["column"].startswith("small")]
+    assert shown and all(shown)
+    block = block_record(plan, "first")
+    assert block["papers"] == "some"  # the pair `small` is not the paper's
+    assert "consistency mode paper (authors' code: official)" in block["deviations"]
 
 
 def test_a_student_s_cell_with_another_distiller_is_not_the_paper_s(papers_digits):

@@ -6,15 +6,22 @@ import soteacher
 from soteacher import __version__
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
-from soteacher.study.expand import expand
-from soteacher.study.load import read, values_of
+from soteacher.study.expand import expand_possible
+from soteacher.study.load import read
 from soteacher.study.requests import Request
 from soteacher.study.summary import block_record, caption, page_summary
 
+
+def refuse(error):
+    """End Snakemake with the one line that says what is wrong with the study."""
+    print(f"soteacher: error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
 try:
-    for path in workflow.configfiles:
-        values_of(path)  # refuses duplicate keys, of which Snakemake takes the last
-    PLAN = expand(read(config, "config"))
+    values = study_values()
+    check_names(values)
+    PLAN = expand_possible(read(values, "config"))
     STUDY = PLAN.study
     RESULTS = f"results/{STUDY.study}"
     # the folder is in the params of jobs that are finished: under another name they would run again
@@ -25,15 +32,14 @@ try:
         }
         for role, jobs in PLAN.jobs.items()
     }
-    BLOCKS = {name: Request.of(REQUESTS, name, block_record(PLAN, name)) for name in STUDY.blocks}
+    BLOCKS = {name: Request.of(REQUESTS, name, block_record(PLAN, name)) for name in PLAN.contents}
     TIMED = {
         name: Request.of(REQUESTS, f"time_steps-{name}", request)
         for name, request in PLAN.timed.items()
     }
-    PAGE = Request.of(REQUESTS, "page", page_summary(PLAN))
+    PAGE = None if PLAN.impossible else Request.of(REQUESTS, "page", page_summary(PLAN))
 except UserError as error:
-    print(f"soteacher: error: {error}", file=sys.stderr)
-    sys.exit(2)
+    refuse(error)
 
 # 1 if the study asks for a GPU or this machine has one
 GPU = int(
@@ -97,6 +103,14 @@ def soteacher_of(wildcards, output):
     return [sys.executable if own else "python", str(Path(soteacher.__file__).parent)]
 
 
+def check_possible(block):
+    """Refuse a table or figure that the rest of the study makes impossible, where it is needed."""
+    try:
+        PLAN.check([block])
+    except UserError as error:
+        refuse(error)
+
+
 def data_of(job):
     return f"{RESULTS}/data/{job.data}.json"
 
@@ -107,6 +121,7 @@ def manifest_of(job):
 
 def measures_of(block, *kinds):
     """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`."""
+    check_possible(block)
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
     return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
@@ -143,6 +158,7 @@ def target_of(block):
     They include the data: after a failed preparation, Snakemake would otherwise accept the table
     of the old data.
     """
+    check_possible(block)
     file = f"tables/{block}.md" if block in STUDY.tables else f"figures/{block}.png"
     data = {data_of(run) for run in PLAN.runs_of(block)}
     return [f"{RESULTS}/{file}", *sorted(data), *data_timed(block)]

@@ -115,5 +115,5 @@ for name in STUDY.blocks:
         name:
             name
         input:
-            target_of(name),
+            lambda wildcards, name=name: target_of(name),
         localrule: True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
+from soteacher.core import places
 from soteacher.core.errors import UserError
 from soteacher.core.settings import Settings
 from soteacher.data.archives import ADDRESS, Archive
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Place = Annotated[str, Field(min_length=1)]
-"""A path in a study file; `~` is the home folder."""
+"""A path in a study file, which can start with `~` and contain environment variables."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,8 @@ class PublishedSource(Source):
 
 
 def expanded(path: str) -> Path:
-    """Return a path with `~` replaced by the home folder."""
+    """Return a path with its home folder and environment variables replaced by their values."""
     try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        user = Path(path).parts[0]
-        raise UserError(
-            f"cannot find the home folder '{user}' of '{path}': correct `path`"
-        ) from None
+        return Path(places.expanded(path))
+    except ValueError as error:
+        raise UserError(str(error)) from None
