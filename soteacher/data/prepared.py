@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,9 +15,12 @@ from soteacher.core.hashing import json_sha256
 from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
 from soteacher.data import true_labels as truth
-from soteacher.data.sources.base import Outline, Source
+from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.data.spec import DataSpec
 
+log = logging.getLogger("soteacher")
+
+CHANNELS = ("red", "green", "blue")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -59,16 +63,10 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
     images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
-    mean: Iterable[float] | None = images.mean
-    std: Iterable[float] | None = images.std
-    if mean is None or std is None:
-        mean, std = _mean_and_std(images.train_images)
     manifest: dict[str, Any] = {
         "spec": spec.to_json(),
         "classes": list(images.classes),
-        # four digits, as usual: the last ones of a sum differ between machines
-        "mean": [round(float(x), 4) for x in mean],
-        "std": [round(float(x), 4) for x in std],
+        **_normalisation(images),
     }
     if content is not None:
         manifest["content"] = content
@@ -99,6 +97,32 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
     files.write_json(folder / "manifest.json", manifest)
 
 
+def _normalisation(images: ImageSet) -> dict[str, Any]:
+    """Return the manifest's entries about the mean and the standard deviation of each channel.
+
+    A channel that has the same value in all training images, or almost, cannot be divided by its
+    deviation, which is 0: it is divided by 1, and `undivided` has its number.
+    """
+    mean: Iterable[float] | None = images.mean
+    std: Iterable[float] | None = images.std
+    if mean is None or std is None:
+        mean, std = _mean_and_std(images.train_images)
+    # four digits, as usual: the last ones of a sum differ between machines
+    rounded = [round(float(x), 4) for x in std]
+    entries: dict[str, Any] = {"mean": [round(float(x), 4) for x in mean]}
+    entries["std"] = [x or 1.0 for x in rounded]
+    if undivided := [channel for channel, x in enumerate(rounded) if x == 0]:
+        entries["undivided"] = undivided
+        for channel in undivided:
+            log.warning(
+                "the channel %s has the value %.1f (of 255) in all training images, or almost in "
+                "all: it is not divided by its standard deviation, which is 0",
+                CHANNELS[channel],
+                entries["mean"][channel] * 255,
+            )
+    return entries
+
+
 def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation per channel, of pixels in [0, 1].
 
@@ -107,7 +131,8 @@ def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = images.size // 3
     mean = np.einsum("nhwc->c", images, dtype=np.float64) / n
     square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.float64) / n  # sums are exact
-    return mean / 255, np.sqrt(square - mean**2) / 255
+    variance = np.maximum(square - mean**2, 0)  # rounding may put it below 0
+    return mean / 255, np.sqrt(variance) / 255
 
 
 def _save(file: BinaryIO, array: np.ndarray) -> None:

@@ -15,14 +15,17 @@ import pytest
 from PIL import Image
 
 from soteacher.core import files
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.data import prepared
 from soteacher.data.prepared import open_prepared, prepare
+from soteacher.data.settings import Augment
 from soteacher.data.sources.base import Outline
 from soteacher.data.sources.cifar100 import Cifar100
 from soteacher.data.sources.image_folder import ImageFolder
 from soteacher.data.sources.tiny_imagenet import TinyImagenet
 from soteacher.data.spec import DataSpec
+from soteacher.data.stream import Stream
 from soteacher.store import study_data
 from soteacher.study.expand import expand
 from soteacher.study.load import read
@@ -622,6 +625,41 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(folder, tmp_path):
     values = ImageFolder(path=str(folder)).read().train_images.reshape(-1, 3) / 255
     np.testing.assert_allclose(manifest["mean"], values.mean(axis=0), atol=6e-5)
     np.testing.assert_allclose(manifest["std"], values.std(axis=0), atol=6e-5)
+
+
+@pytest.mark.parametrize(("value", "others"), [(0, 0), (9, 0), (255, 0), (254, 1)])
+def test_a_channel_of_one_value_is_left_undivided_and_named(tmp_path, caplog, value, others):
+    """Of 9216 pixels, `others` are larger by one: a deviation below 5e-5 rounds to 0, too."""
+    for number, place in enumerate(PLACES):
+        for k in range(18):
+            image = pixels([number, k], (16, 16, 3))
+            image[..., 2] = value
+            if (number, k) == (0, 0):
+                image[0, :others, 2] += 1
+            save(tmp_path / "images" / place / f"{k}.png", image)
+    manifest = prepared_from(tmp_path / "images", tmp_path / "store").manifest
+    assert manifest["undivided"] == [2]
+    assert manifest["std"][2] == 1.0
+    assert manifest["mean"][2] == round(value / 255, 4)
+    assert all(0.2 < x < 0.4 for x in manifest["std"][:2])
+    [line] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert line.getMessage() == (
+        f"the channel blue has the value {manifest['mean'][2] * 255:.1f} (of 255) in all training "
+        "images, or almost in all: it is not divided by its standard deviation, which is 0"
+    )
+
+
+def test_black_images_have_three_undivided_channels_and_finite_batches(tmp_path):
+    for place in PLACES:
+        save(tmp_path / "images" / place / "0.png", np.zeros((8, 8, 3), np.uint8))
+    data = prepared_from(tmp_path / "images", tmp_path / "store")
+    assert data.manifest["undivided"] == [0, 1, 2]
+    stream = Stream(data, Augment(crop_padding=1), 2, 0, "teacher", "cpu")
+    assert (stream.batch(Cursor(Stage.MAIN, 0, 0)).images == 0).all()
+
+
+def test_a_deviation_that_does_not_round_to_0_is_divided_by(folder, tmp_path):
+    assert "undivided" not in prepared_from(folder, tmp_path / "store").manifest
 
 
 def test_an_unchanged_folder_is_not_read_again_wherever_it_lies(folder, tmp_path, monkeypatch):
