@@ -10,6 +10,7 @@ from typing import Any
 from soteacher.cli.arguments import add_study, plan_of
 from soteacher.cli.format import amount, duration
 from soteacher.core.errors import UserError
+from soteacher.core.memory import available
 
 HELP = "Check a study file and show what it would train and cost."
 
@@ -38,11 +39,14 @@ def run(options: argparse.Namespace) -> None:
         )
     rate = None if options.rate is None else options.rate * 1e12
     facts = Forecast(plan_of(options.study), rate, options.parallel).facts()
-    print(json.dumps(facts, indent=1) if options.json else to_text(facts))
+    print(json.dumps(facts, indent=1) if options.json else to_text(facts, available()))
 
 
-def to_text(facts: dict[str, Any]) -> str:
-    """Return one line per block, the most expensive first; then sums and the rates' sources."""
+def to_text(facts: dict[str, Any], available: int | None = None) -> str:
+    """Return one line per block, the most expensive first; then sums and the rates' sources.
+
+    available : bytes of memory that a process on this machine can use; None: it is not shown.
+    """
     rows: list[tuple[str, ...]] = [HEADINGS]
     for block in facts["blocks"]:
         shared = block["teachers"] + block["students"] - block["only"]
@@ -55,10 +59,34 @@ def to_text(facts: dict[str, Any]) -> str:
         cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
     lines += ["", f"Prepared images need another {amount(facts['data_bytes'], 'B')} of disk."]
+    lines += _memory(facts, available)
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
     return "\n".join([*lines, *_rates(facts)])
+
+
+def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
+    """Return how much memory the study needs, and what does not fit on this machine."""
+    preparing, training = facts["preparing_bytes"], facts["training_bytes"]
+    largest = max(preparing, key=lambda name: preparing[name])
+    of_training = facts["parallel"] * training
+    each = f" ({amount(training, 'B')} each)" if facts["parallel"] > 1 else ""
+    line = (
+        f"Memory: up to about {amount(preparing[largest], 'B')} to prepare '{largest}', "
+        f"{amount(of_training, 'B')} to train{each}"
+    )
+    if available is None:
+        return [f"{line}."]
+    lines = [f"{line}; this machine has {amount(available, 'B')} available."]
+    needs = [(f"preparing '{name}'", preparing[name]) for name in sorted(preparing)]
+    for what, needed in (*needs, ("training", of_training)):
+        if needed > available:
+            lines.append(
+                f"On this machine, {what} does not fit into memory: use smaller or fewer images, "
+                "fewer processes at once, or a machine with more memory."
+            )
+    return lines
 
 
 def _row(name: str, costs: dict[str, Any], only: str = "", shared: str = "") -> tuple[str, ...]:

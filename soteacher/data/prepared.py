@@ -15,6 +15,7 @@ from soteacher.core.hashing import json_sha256
 from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
 from soteacher.data import true_labels as truth
+from soteacher.data.memory import check_preparation
 from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.data.spec import DataSpec
 
@@ -33,11 +34,15 @@ def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None)
     the store, for other data sets of the same source.
     """
     source = spec.open_source(location)
+    if not any((Path(store) / "data").glob(f"{folder_of(spec, store).name}*")):
+        # before a large set is read in whole for its hash
+        check_preparation(spec.source, source, spec.true_labels)
     content = source.content_key()
     folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have written it meanwhile
+                check_preparation(spec.source, source, spec.true_labels)
                 downloads = Path(store) / "downloads" / spec.source
                 _write_arrays(spec, source.fetched(downloads), content, folder)
     manifest = files.read_json(folder / "manifest.json", "the data manifest")
