@@ -90,13 +90,14 @@ def test_a_limit_of_the_shell_counts():
 
 
 PEAK = """
-import resource, sys
+import json, sys
 from pathlib import Path
 from soteacher.data.prepared import prepare
 from soteacher.data.spec import DataSpec
-import json
 prepare(DataSpec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# `ru_maxrss` would begin with the memory of the process that started this one
+[line] = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM:")]
+print(int(line.split()[1]) * 1024)
 """
 
 
@@ -121,7 +122,7 @@ def test_a_preparation_takes_the_memory_that_is_estimated(tmp_path, size, n_clas
     read_spec = DataSpec.from_json(spec)
     source = read_spec.open_source()
     estimate = preparing_bytes(source, read_spec.true_labels, source.outline())
-    assert estimate > 350_000_000
+    assert estimate > 250_000_000
     assert 0.7 * estimate < int(done.stdout) < 1.15 * estimate
 
 
