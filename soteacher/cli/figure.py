@@ -20,8 +20,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="measures CSVs; the matching .epochs.csv and .reliability.csv must be in the same "
-        "folder",
+        help="measures CSVs; the matching .epochs.csv, .reliability.csv and .sha256 must be "
+        "in the same folder",
     )
     command.add_argument("--pdf", type=Path, required=True, help="PDF file to write")
     command.add_argument("--csv", type=Path, required=True, help="CSV file to write")
@@ -29,21 +29,24 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the figure as PNG and PDF, and its numbers as CSV."""
+    """Write the figure as PNG and PDF, its numbers as CSV, and the list of their hashes."""
     import pandas as pd
 
     from soteacher.core import files
+    from soteacher.core.hash_list import write_hash_list
     from soteacher.report.csv_files import read_csv, read_measures
     from soteacher.report.figures import make_figure, save
     from soteacher.report.figures.base import Measured
+    from soteacher.study.requests import read_request
 
-    record = files.read_json(options.block, "the description of the figure")
+    record = read_request(options.block, "the description of the figure")
     runs = read_measures(options.measures, record["runs"])
     epochs, reliability = (
-        pd.concat([read_csv(path.with_suffix(kind), ("run",)) for path in options.measures])
+        pd.concat([read_csv(path.with_suffix(kind), ("run",), path) for path in options.measures])
         for kind in (".epochs.csv", ".reliability.csv")
     )
     figure, drawn = make_figure(record, Measured(runs, epochs, reliability))
     files.write(options.csv, drawn.to_csv(index=False))
     save(figure, options.pdf)
     save(figure, options.out)
+    write_hash_list(options.out, (options.pdf, options.csv))

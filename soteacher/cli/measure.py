@@ -28,14 +28,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the three tidy CSV files of the job."""
+    """Write the three tidy CSV files of the job, and the list of their hashes."""
     from soteacher.core import files
+    from soteacher.core.hash_list import write_hash_list
     from soteacher.core.hashing import json_sha256
+    from soteacher.core.sealed import read_sealed
     from soteacher.data.prepared import open_prepared
     from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+    from soteacher.study.requests import read_request
 
-    manifest = files.read_json(options.manifest, "the manifest")
-    runs = files.read_json(options.runs, "the list of trained runs")
+    manifest = read_sealed(options.manifest, "the manifest")
+    runs = read_request(options.runs, "the list of trained runs")
     check_planned(manifest, {name: json_sha256(run["spec"]) for name, run in runs.items()})
     measured = measure(manifest, open_prepared(options.data, options.store), options.store)
     for path, columns, rows in (
@@ -48,3 +51,4 @@ def run(options: argparse.Namespace) -> None:
         writer.writeheader()
         writer.writerows(rows)
         files.write(path, text.getvalue())
+    write_hash_list(options.out, (options.epochs, options.reliability))

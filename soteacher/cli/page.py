@@ -29,14 +29,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
     from soteacher.core import files
+    from soteacher.core.hash_list import read_listed
     from soteacher.report.csv_files import read_csv
     from soteacher.report.page import make_page
     from soteacher.report.tables import read_table
+    from soteacher.study.requests import read_request
 
     tables = {path.stem: read_table(path) for path in options.tables}
     figures = {
-        path.stem: (path.read_bytes(), read_csv(path.with_suffix(".csv"), ("runs", "trained_on")))
+        path.stem: (
+            read_listed(path),
+            read_csv(path.with_suffix(".csv"), ("runs", "trained_on"), path),
+        )
         for path in options.figures
     }
-    summary = files.read_json(options.summary, "the texts of the page")
+    summary = read_request(options.summary, "the texts of the page")
     files.write(options.out, make_page(summary, tables, figures))

@@ -31,6 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the costs of the study."""
     from soteacher.store.forecast import Forecast
+    from soteacher.study.last_batch import check_last_batches
 
     if options.parallel < 1 or (options.rate is not None and not 0 < options.rate < math.inf):
         raise UserError(
@@ -38,7 +39,10 @@ def run(options: argparse.Namespace) -> None:
             "0 for --rate and a whole number above 0 for --parallel"
         )
     rate = None if options.rate is None else options.rate * 1e12
-    facts = Forecast(plan_of(options.study), rate, options.parallel).facts()
+    plan = plan_of(options.study)
+    outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
+    check_last_batches(plan.runs.values(), outlines)
+    facts = Forecast(plan, rate, options.parallel).facts()
     print(json.dumps(facts, indent=1) if options.json else to_text(facts, available()))
 
 

@@ -25,9 +25,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the manifest of the prepared data."""
-    from soteacher.core import files
+    from soteacher.core.sealed import write_sealed
     from soteacher.data.prepared import prepare
     from soteacher.data.spec import DataSpec
 
     spec = DataSpec.from_json(options.spec)
-    files.write_json(options.out, prepare(spec, options.store, options.location))
+    write_sealed(options.out, prepare(spec, options.store, options.location))

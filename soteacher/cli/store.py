@@ -72,6 +72,12 @@ def run_prune(options: argparse.Namespace) -> None:
                 "lists the method's file, or delete the run with `soteacher forget "
                 f"{run.path.name[:12]} --store {store} --yes`"
             )
+    for run in runs:
+        if run.description is None and not run.empty:
+            print(
+                f"kept {run.path}, because its description is damaged or cannot be read; to delete "
+                f"it, `soteacher forget {run.path.name[:12]} --store {store} --yes`"
+            )
     kept = [*links, *missing]
     to_delete = {run.path: run for run in unneeded_runs(runs, plans, kept)}
     for path in list(to_delete):

@@ -29,15 +29,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the table as CSV, Markdown and LaTeX."""
+    """Write the table as CSV, Markdown and LaTeX, and the list of their hashes."""
     from soteacher.core import files
+    from soteacher.core.hash_list import write_hash_list
     from soteacher.report.csv_files import read_measures
     from soteacher.report.latex import to_latex
     from soteacher.report.markdown import to_markdown
     from soteacher.report.tables import make_table
     from soteacher.report.tables.base import Inputs
+    from soteacher.study.requests import read_request
 
-    record = files.read_json(options.block, "the description of the table")
+    record = read_request(options.block, "the description of the table")
     inputs = Inputs(
         measures=lambda: read_measures(options.measures, record["runs"]),
         steps=next(iter(options.steps), None),
@@ -46,3 +48,4 @@ def run(options: argparse.Namespace) -> None:
     files.write(options.markdown, to_markdown(record, table))
     files.write(options.latex, to_latex(record, table))
     files.write(options.out, table.to_csv(index=False))
+    write_hash_list(options.out, (options.markdown, options.latex))

@@ -28,17 +28,20 @@ def run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from soteacher.core import files
+    from soteacher.core.hash_list import write_hash_list
     from soteacher.data.prepared import open_prepared
     from soteacher.study.method_files import load_methods
+    from soteacher.study.requests import read_request
 
     training_options = job_options(options, save_every=math.inf)
     training_options.choose_gpu()  # before torch is imported
     from soteacher.training.step_timing import time_steps
 
     load_methods(options.methods)
-    request = files.read_json(options.block, "the list of methods to time")
+    request = read_request(options.block, "the list of methods to time")
     data = {path.stem: open_prepared(path, options.store) for path in options.data}
     steps, methods = time_steps(request, data, training_options)
     methods_file = options.out.with_suffix(".methods.csv")
     files.write(methods_file, pd.DataFrame(methods).to_csv(index=False))
     files.write(options.out, pd.DataFrame(steps).to_csv(index=False))
+    write_hash_list(options.out, (methods_file,))

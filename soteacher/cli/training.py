@@ -35,17 +35,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train the runs that the store lacks, then write the manifest and the links."""
-    from soteacher.core import files
+    from soteacher.core.sealed import read_sealed
     from soteacher.data.prepared import open_prepared
     from soteacher.study.method_files import load_methods
+    from soteacher.study.requests import read_request
     from soteacher.training.job import publish, run_job
 
     load_methods(options.methods)
     teachers: dict[str, Any] = {}
     for path in options.teachers:
-        teachers |= files.read_json(path, "the teachers' manifest")["runs"]
+        teachers |= read_sealed(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
-    runs = files.read_json(options.runs, "the list of runs to train")
+    runs = read_request(options.runs, "the list of runs to train")
     log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))
     manifest = run_job(runs, data, teachers, job_options(options, options.save_every))
     publish(manifest, options.out, options.links, options.store)

@@ -13,12 +13,24 @@ LONGEST = 300
 """Number of characters of a name above which a message shows only its beginning and its end."""
 
 
-class UserError(Exception):
-    """A request fails; the text says what happened, what was expected and what to do."""
+class UserError(ValueError):
+    """A request fails; the text says what happened, what was expected and what to do.
+
+    Callers of the library can catch it as a `ValueError`. Code that catches `ValueError` around a
+    call that may raise a `UserError` must let the `UserError` pass: its text is the better one.
+    """
+
+
+class Damaged(UserError):
+    """A file does not have the content that was written, or it belongs to something else."""
+
+
+class Unreadable(UserError):
+    """A file exists but cannot be read, for example without permission; it may be intact."""
 
 
 class Missing(UserError):
-    """The place that a setting names does not exist."""
+    """A place that a setting names, or data that the store should have, do not exist."""
 
 
 class RunsFailed(UserError):

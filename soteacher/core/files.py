@@ -1,4 +1,7 @@
-"""Files that are either complete or absent, and the hashes that prove it."""
+"""Files that are either complete or absent, and the hashes that prove it.
+
+All text is UTF-8, in every locale.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ import json
 import logging
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, Unreadable, UserError
 
 log = logging.getLogger("soteacher")
 
 AGAIN = "rerun the same snakemake command with `--forcerun prepare teach distill` to recreate it"
 """What to do if a file of the store is missing; every message about that ends with it."""
+TRIES = 1000
+"""How often a lock is tried whose folder other processes delete in between."""
 
 
 @contextmanager
@@ -59,9 +65,9 @@ def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
     instead of waiting.
     """
     with _lock(folder, what, wait) as file:
-        file.truncate(0)
-        file.write(process())
-        file.flush()
+        with suppress(OSError):  # on a full disk, others wait for "a process"
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), process().encode())
         for partial in folder.rglob(".part-*"):
             partial.unlink(missing_ok=True)
         yield
@@ -69,14 +75,16 @@ def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
 
 def _lock(folder: Path, what: str, wait: bool) -> TextIO:
     """Return the folder's lock file, open and locked; closing it releases the lock."""
-    while True:
+    for _ in range(TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / "lock").open("a+")
-        except FileNotFoundError:  # the folder was deleted in between
-            continue
-        except OSError as error:
-            raise UserError(f"cannot use the store: {folder}: {error.strerror or error}") from error
+            file = (folder / "lock").open("a+", encoding="utf-8", errors="replace")
+        except FileNotFoundError as error:
+            if (folder / "lock").is_symlink():
+                raise _unusable(folder, "its file `lock` is a link to nothing") from error
+            continue  # the folder was deleted in between
+        except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+            raise _unusable(folder, reason(error)) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -89,11 +97,22 @@ def _lock(folder: Path, what: str, wait: bool) -> TextIO:
                 if holder := held_by(folder):
                     raise UserError(f"{what} is in use by {holder}") from None
                 continue  # another process only checked the lock, see `held_by`
+        except OSError as error:  # this file system has no locks
+            file.close()
+            raise _unusable(folder, f"it cannot be locked: {reason(error)}") from error
         with suppress(FileNotFoundError):
             # during the wait, the folder may have been deleted and created again by others
             if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
                 return file
         file.close()
+    raise _unusable(folder, "it cannot be created, or it is deleted again and again")
+
+
+def _unusable(folder: Path, why: str) -> UserError:
+    return UserError(
+        f"cannot use the store: {folder}: {why}; correct `store`, or the permissions of its "
+        "folders, then rerun the same command"
+    )
 
 
 def held_by(folder: Path) -> str | None:
@@ -103,14 +122,18 @@ def held_by(folder: Path) -> str | None:
     process that needs the lock in that instant tries again.
     """
     try:
-        file = (folder / "lock").open()
+        file = (folder / "lock").open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _no_access(folder / "lock", "the lock", error) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return file.read() or "a process"
+        except OSError:  # this file system has no locks, so no process holds one
+            return None
     return None
 
 
@@ -143,19 +166,64 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: Path, what: str, missing_ok: bool = False) -> Any:
-    """Read JSON. A missing or broken file raises a `UserError` that names the file and its purpose.
+def read_bytes(path: Path, what: str, missing_ok: bool = False) -> bytes | None:
+    """Return the content of a regular file, without waiting for one that is none (a named pipe).
 
-    With `missing_ok`, return None if there is no such file.
+    Raises
+    ------
+    Damaged
+        There is no such file, and not `missing_ok` (then None is returned), or it is not a file.
+    Unreadable
+        The file exists, but reading it failed.
     """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        if missing_ok and isinstance(error, FileNotFoundError):
+        # O_NONBLOCK: opening a named pipe would wait for a writer
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Damaged(f"cannot read {what}, {path}: it is not a regular file")
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        if missing_ok:
             return None
-        raise UserError(
-            f"cannot read {what} {path}: {error}; rerun the command that writes it"
-        ) from None
+        raise Damaged(f"cannot read {what}, {path}: there is no such file") from None
+    except IsADirectoryError:
+        raise Damaged(f"cannot read {what}, {path}: it is a folder") from None
+    except OSError as error:
+        raise _no_access(path, what, error) from None
+
+
+def _no_access(path: Path, what: str, error: OSError) -> Unreadable:
+    return Unreadable(
+        f"cannot read {what}, {path}: {reason(error)}; it may be intact: give this user the "
+        "permission to read it, or repair the disk, then rerun the same command"
+    )
+
+
+def is_file(path: Path, what: str) -> bool:
+    """Return whether there is such a file; `Unreadable` if that cannot be seen."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _no_access(path, what, error) from None
+
+
+def reason(error: Exception) -> str:
+    """Return why an operation on a file failed, in one line."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
+
+
+def read_json(path: Path, what: str, missing_ok: bool = False) -> Any:
+    """Return the value of a JSON file; `Damaged` names the file and its purpose if it has none.
+
+    With `missing_ok`, return None if there is no such file. See `read_bytes` for other errors.
+    """
+    data = read_bytes(path, what, missing_ok)
+    if data is None:
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested too deep
+        raise Damaged(f"cannot read {what}, {path}: it is damaged ({reason(error)})") from None
 
 
 def sha256_of(path: Path) -> str:
@@ -165,12 +233,18 @@ def sha256_of(path: Path) -> str:
 
 
 def checked(path: Path, sha256: str, what: str) -> Path:
-    """Return the path if the file has the recorded hash; raise `UserError` otherwise."""
-    if not path.is_file():
-        raise UserError(f"{what} is missing: {path}; {AGAIN}")
-    actual = sha256_of(path)
+    """Return the path if the file has the recorded hash; otherwise, raise an error.
+
+    Raises `Damaged` if it is missing or has another hash, `Unreadable` if reading it failed.
+    """
+    if not is_file(path, what):
+        raise Damaged(f"{what} is missing: {path}; {AGAIN}")
+    try:
+        actual = sha256_of(path)
+    except OSError as error:
+        raise _no_access(path, what, error) from None
     if actual != sha256:
-        raise UserError(
+        raise Damaged(
             f"{what} has changed since it was recorded: {path} has sha256 {actual[:16]}..., "
             f"expected {sha256[:16]}...; delete it, then {AGAIN}"
         )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from soteacher.core import files
-from soteacher.core.errors import UserError, unknown
+from soteacher.core.errors import Damaged, Missing, UserError, unknown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
+from soteacher.core.sealed import read_sealed, write_sealed
 from soteacher.data import true_labels as truth
 from soteacher.data.memory import check_preparation
 from soteacher.data.sources.base import ImageSet, Outline, Source
@@ -45,9 +46,11 @@ def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None)
                 check_preparation(spec.source, source, spec.true_labels)
                 downloads = Path(store) / "downloads" / spec.source
                 _write_arrays(spec, source.fetched(downloads), content, folder)
-    manifest = files.read_json(folder / "manifest.json", "the data manifest")
-    Prepared(folder, manifest).check()
-    return manifest
+    prepared = stored_data(folder)
+    if prepared is None:
+        raise Damaged(f"the prepared data in {folder} were deleted meanwhile; {files.AGAIN}")
+    prepared.check()
+    return prepared.manifest
 
 
 def folder_of(spec: DataSpec, store: Path, content: str | None = None) -> Path:
@@ -57,11 +60,30 @@ def folder_of(spec: DataSpec, store: Path, content: str | None = None) -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the folder has a manifest, which is written last, and every array that it lists."""
-    if not (folder / "manifest.json").is_file():
+    """Whether the folder has an intact manifest, which is written last, and all its arrays."""
+    try:
+        prepared = stored_data(folder)
+    except Damaged as damage:
+        log.warning("%s; the data are prepared again", damage)
         return False
-    manifest = files.read_json(folder / "manifest.json", "the data manifest")
-    return all((folder / f"{name}.npy").is_file() for name in manifest["arrays"])
+    return prepared is not None and all(
+        files.is_file(folder / f"{name}.npy", "a prepared array")
+        for name in prepared.manifest["arrays"]
+    )
+
+
+def stored_data(folder: Path) -> Prepared | None:
+    """Return the prepared data in a folder of the store, or None if they are not complete."""
+    path = folder / "manifest.json"
+    manifest = read_sealed(path, "the manifest of prepared data", missing_ok=True)
+    if manifest is None:
+        return None
+    own = folder_of(
+        DataSpec.from_json(manifest["spec"]), folder.parents[1], manifest.get("content")
+    )
+    if own.name != folder.name:
+        raise Damaged(f"{path} is the manifest of other data, {own.name}")
+    return Prepared(folder, manifest)
 
 
 def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: Path) -> None:
@@ -99,7 +121,7 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
             "shape": list(array.shape),
             "dtype": str(array.dtype),
         }
-    files.write_json(folder / "manifest.json", manifest)
+    write_sealed(folder / "manifest.json", manifest)
 
 
 def _normalisation(images: ImageSet) -> dict[str, Any]:
@@ -150,6 +172,8 @@ class Prepared:
 
     folder: Path
     manifest: dict[str, Any]
+    _checked: set[str] = field(default_factory=set, compare=False, repr=False)
+    """The arrays that have been compared with their hashes."""
 
     @property
     def sha256(self) -> str:
@@ -183,12 +207,20 @@ class Prepared:
         """Compare every array with its recorded hash."""
         for name, facts in self.manifest["arrays"].items():
             files.checked(self.folder / f"{name}.npy", facts["sha256"], f"prepared array {name}")
+            self._checked.add(name)
 
     def array(self, name: str) -> np.ndarray:
-        """Return one array, memory-mapped copy-on-write: changes stay in this process."""
+        """Return one array, memory-mapped copy-on-write: changes stay in this process.
+
+        When it is first read, it is compared with its recorded hash.
+        """
         if name not in self.manifest["arrays"]:
             raise UserError(unknown("array", name, self.manifest["arrays"]))
-        return np.load(self.folder / f"{name}.npy", mmap_mode="c")
+        path = self.folder / f"{name}.npy"
+        if name not in self._checked:
+            files.checked(path, self.manifest["arrays"][name]["sha256"], f"prepared array {name}")
+            self._checked.add(name)
+        return np.load(path, mmap_mode="c")
 
     def train_labels(self, seed: int) -> np.ndarray:
         """Return the training labels, (N,); if p* is known, they are drawn from it for the seed."""
@@ -205,10 +237,15 @@ class Prepared:
 
 
 def open_prepared(manifest_path: Path, store: Path) -> Prepared:
-    """Open the data set that a manifest describes; its arrays must be in the store."""
-    manifest = files.read_json(manifest_path, "the data manifest")
+    """Open the data set that a manifest describes; the store must have the same manifest."""
+    manifest = read_sealed(manifest_path, "the data manifest")
     folder = folder_of(DataSpec.from_json(manifest["spec"]), store, manifest.get("content"))
-    prepared = Prepared(folder, manifest)
-    if not prepared.folder.is_dir():
-        raise UserError(f"prepared data are not in the store: {prepared.folder}; {files.AGAIN}")
+    prepared = stored_data(folder)
+    if prepared is None:
+        raise Missing(f"prepared data are not in the store: {folder}; {files.AGAIN}")
+    if prepared.manifest != manifest:
+        raise Damaged(
+            f"{manifest_path} differs from the manifest of the same data in the store, {folder}: "
+            f"delete it, then {files.AGAIN}"
+        )
     return prepared

@@ -51,6 +51,8 @@ class DataSpec:
             labels_revision = known.pop("revision")
             labels = parse(TrueLabels, known, "true_labels")
             return cls(source, revision, rest, labels, labels_revision)
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"expected the spec of a data set; got {values!r} ({error})") from None
 

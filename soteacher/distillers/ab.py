@@ -24,7 +24,7 @@ from pydantic import Field, PrivateAttr
 
 from soteacher.core.lazy import torch
 from soteacher.core.registry import register
-from soteacher.distillers.base import Distiller, Table5, Weight, stages
+from soteacher.distillers.base import Distiller, MapSizes, Table5, Weight, stages
 from soteacher.terms import Preparation
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ class AB(Distiller):
             )
         trained = {"connectors": torch.nn.ModuleDict(self._connectors), "trunk": network.trunk()}
         return Preparation(self.prepare_epochs, None, trained, self._boundaries, student=True)
+
+    @classmethod
+    def norm_maps(cls, student: MapSizes, teacher: MapSizes) -> tuple[tuple[int, int], ...]:
+        """Return the sizes of the teacher's maps, which the connectors' batch norms get."""
+        return tuple(size for stage, size in teacher.items() if stage in student)
 
     def _boundaries(
         self, batch: Batch, output: Output | None, teacher: Output | None

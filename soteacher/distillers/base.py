@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from soteacher.core.batch import Batch
     from soteacher.models.output import Features, Output
 
+MapSizes = dict[str, tuple[int, int]]
+"""Feature `stage1`, `stage2`, ... to the height and width of its map."""
 Column = Literal["standard", "soteacher"]
 """A column of Table 5 of the paper: the teacher method that the weights are for."""
 
@@ -100,6 +102,15 @@ class Distiller(LossTerm):
         """Return the names of the settings that are weights with a value per column of Table 5."""
         fields = cls.model_fields.items()
         return tuple(name for name, field in fields if isinstance(field.default, Table5))
+
+    @classmethod
+    def norm_maps(cls, student: MapSizes, teacher: MapSizes) -> tuple[tuple[int, int], ...]:
+        """Return height and width of the maps that the method's own batch norms get in training.
+
+        Maps of the size of one of the student's need not be in it. A study whose last batch has a
+        single value of such a map is refused before anything is trained.
+        """
+        return ()
 
     def for_teacher(self, column: Column) -> Self:
         """Return the settings for students of one kind of teacher, with one number per weight."""

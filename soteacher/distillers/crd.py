@@ -13,8 +13,8 @@ classes. With anchor v, a row u of the memory, N training images, and a constant
 The loss is the sum of two such terms: the student's embeddings against the teacher's memory, and
 the reverse. Z is N times the mean of exp(v . u / 0.07) over the first batch, then fixed. After each
 step the memory rows of the batch's images move half of the way to the new embeddings, and are
-scaled to length 1. This follows the code that SoTeacher's authors ran (RepDistiller's mode
-`exact`); both embeddings are trained with the student.
+scaled to length 1; embeddings that are not finite change no memory. This follows the code that
+SoTeacher's authors ran (RepDistiller's mode `exact`); both embeddings are trained with the student.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class CRD(FeatureDistiller):
             known = self._kept["constants"]
             first = self._context.n_images * torch.stack([side.mean() for side in scores])
             # nothing is changed in place: the backward pass needs the inputs of the losses
-            self._kept["constants"] = torch.where(known > 0, known, first.to(known.dtype))
+            first = first.to(known.dtype).where(first.isfinite(), 0.0)  # then the next batch's
+            self._kept["constants"] = torch.where(known > 0, known, first)
             for embedded, name in (
                 (student_rows, "student_memory"),
                 (teacher_rows, "teacher_memory"),
@@ -115,6 +116,8 @@ class CRD(FeatureDistiller):
                 memory = self._kept[name]
                 moved = self.momentum * memory[batch.indices] + (1 - self.momentum) * embedded
                 rows = directions(moved).to(memory.dtype)
+                finite = rows.isfinite().all(dim=1, keepdim=True)
+                rows = rows.where(finite, memory[batch.indices])
                 self._kept[name] = memory.index_copy(0, batch.indices, rows)
         constants = self._kept["constants"]
         return self._contrast(scores[0] / constants[0]) + self._contrast(scores[1] / constants[1])

@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 
 from soteacher.core.lazy import torch
 from soteacher.core.registry import register
-from soteacher.distillers.base import FeatureDistiller, Table5, Weight, stages
+from soteacher.distillers.base import FeatureDistiller, MapSizes, Table5, Weight, stages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,13 +44,23 @@ class FitNet(FeatureDistiller):
         """Return the regressor."""
         from soteacher.models.adapters import regressor
 
-        common = stages(context)
-        self._stage = "stage2" if "stage2" in common else common[-1]
+        self._stage = hint(stages(context))
         student, teacher = context.student_features, context.teacher_features
         self._regressor = regressor(student[self._stage], teacher[self._stage], relu=True)
         return {"regressor": self._regressor}
+
+    @classmethod
+    def norm_maps(cls, student: MapSizes, teacher: MapSizes) -> tuple[tuple[int, int], ...]:
+        """Return the size of the teacher's map, which the regressor's batch norm gets."""
+        common = tuple(stage for stage in student if stage in teacher)
+        return (teacher[hint(common)],)
 
     def feature_loss(self, batch: Batch, student: Features, teacher: Features) -> Tensor:
         """Return the mean over all entries of the squared difference."""
         regressed = self._regressor(student[self._stage])
         return torch.nn.functional.mse_loss(regressed, teacher[self._stage])
+
+
+def hint(common: tuple[str, ...]) -> str:
+    """Return the stage whose maps are compared, of those that both networks have."""
+    return "stage2" if "stage2" in common else common[-1]

@@ -4,7 +4,7 @@ Each file holds a formula and the `nn.Module` that computes it. A penalty return
 add it to your loss. Its memory is kept in buffers: `to` moves them and `state_dict` saves them. A
 penalty with a memory of images needs the rows of the training set that a batch holds, and the
 0-based epoch; after `eval()` its memory does not change. Losses are at least float32, also under
-autocast.
+autocast. `docs/penalties.md` says what they check and how several processes use them.
 """
 
 from __future__ import annotations

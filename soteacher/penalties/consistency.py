@@ -8,8 +8,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from soteacher.core.errors import UserError, one_of
-from soteacher.penalties.checks import at_least_float32, check_rows, checked_count, checked_weight
+from soteacher.core.errors import one_of
+from soteacher.penalties import ranks
+from soteacher.penalties.checks import (
+    at_least_float32,
+    check_some,
+    checked_count,
+    checked_epoch,
+    checked_rows,
+    checked_weight,
+)
 from soteacher.penalties.choices import Mode, Ramp
 
 RAMPS: dict[str, Callable[[float], float]] = {
@@ -46,8 +54,11 @@ class ConsistencyPenalty(nn.Module):
     weight : weight at the end of the ramp.   ramp, mode : see `choices`.
 
     The loss of an image without an earlier prediction is 0: all images in the first epoch, and some
-    in later epochs if a loader drops its last batch. One process must see all images of an epoch;
-    with several processes, each would have the predictions of its part only.
+    in later epochs if a loader drops its last batch. A row of logits that is not finite is not
+    added to the memory; the loss of its step is not finite, so that a gradient scaler skips it.
+
+    If `torch.distributed` is initialised, every step in train mode joins the rows of all processes:
+    each of them has the loss and the memory of one process that trains on all rows.
     """
 
     mean: Tensor
@@ -67,7 +78,7 @@ class ConsistencyPenalty(nn.Module):
         self.ramp, self.mode = one_of("ramp", ramp, Ramp), one_of("mode", mode, Mode)
         size = checked_count("images", n_images), checked_count("classes", n_classes)
         self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("seen", torch.zeros(n_images, dtype=torch.int32))
+        self.register_buffer("seen", torch.zeros(size[0], dtype=torch.int32))
 
     def forward(self, logits: Tensor, indices: Tensor, epoch: int) -> Tensor:
         """Return the weighted loss, (), and add these predictions to the means.
@@ -75,19 +86,37 @@ class ConsistencyPenalty(nn.Module):
         logits : (B, K), of this step.   indices : int64, (B,), different rows of the training set.
         epoch : 0-based.
         """
-        check_rows(logits, indices, self.mean)
-        if not 0 <= epoch < self.epochs:
-            raise UserError(
-                f"epoch {epoch} of {self.epochs}: expected 0 to {self.epochs - 1}, because epochs "
-                "count from 0; create the penalty with the total number of epochs"
-            )
+        indices = checked_rows(logits, indices, self.mean)
+        epoch = checked_epoch(epoch, self.epochs)
+        together = self.training and ranks.several()
+        if together:
+            indices, logits = ranks.joined(epoch, indices, at_least_float32(logits))
+        check_some(logits)
+        loss = self.unchecked(logits, indices, epoch)
+        return ranks.averaged(loss) if together else loss
+
+    def unchecked(self, logits: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Return the result of `forward` for rows that are known to be valid, of one process.
+
+        Nothing is checked, so that a step does not wait for the device.
+        """
         probabilities = at_least_float32(logits).softmax(dim=1)
         mean, seen = self.mean[indices], self.seen[indices]
         twice = (seen > 0).int() if self.mode == "official" else 0  # the first counts twice
         share = (1 / (seen + 1 + twice)).to(mean.dtype)
         if self.training:
             latest = probabilities.detach().to(mean.dtype)
-            self.mean[indices] = torch.lerp(mean, latest, share[:, None])
-            self.seen[indices] = seen + 1
+            finite = logits.detach().isfinite().all(dim=1)
+            moved = torch.lerp(mean, latest, share[:, None])
+            self.mean[indices] = moved.where(finite[:, None], mean)
+            self.seen[indices] = seen + finite
         weight = self.weight * ramped(epoch, self.epochs, self.ramp, self.mode)
         return weight * consistency_loss(probabilities, mean, seen > 0)
+
+    def extra_repr(self) -> str:
+        """Return the settings, as `print` shows them."""
+        n_images, n_classes = self.mean.shape
+        return (
+            f"n_images={n_images}, n_classes={n_classes}, epochs={self.epochs}, "
+            f"weight={self.weight}, ramp={self.ramp!r}, mode={self.mode!r}"
+        )

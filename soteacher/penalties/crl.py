@@ -12,13 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from soteacher.core.errors import UserError
-from soteacher.penalties.checks import at_least_float32, check_rows, checked_count, checked_weight
+from soteacher.penalties import ranks
+from soteacher.penalties.checks import (
+    at_least_float32,
+    check_device,
+    check_some,
+    check_tensor,
+    check_whole,
+    checked_count,
+    checked_epoch,
+    checked_rows,
+    checked_weight,
+)
 
 
 class CorrectnessRankingPenalty(nn.Module):
     """weight * `ranking_loss`, which pushes confidences into the order of correctness.
 
     n_images : number of training images.   weight : weight of the loss (the paper: 1).
+
+    A row of logits that is not finite does not count as a correct prediction. If
+    `torch.distributed` is initialised, every step in train mode joins the rows of all processes, as
+    `ConsistencyPenalty` does; the pairs are those of the joined batch.
     """
 
     correct: Tensor
@@ -36,20 +51,50 @@ class CorrectnessRankingPenalty(nn.Module):
         logits : (B, K), of this step.   labels : int64, (B,).   indices : int64, (B,), different
         rows of the training set.   epoch : 0-based, the number of complete epochs.
         """
-        check_rows(logits, indices, self.correct)
+        indices = checked_rows(logits, indices, self.correct)
+        check_tensor("labels (B,)", labels)
         if labels.shape != indices.shape:
             raise UserError(f"expected labels (B,), one per row; got {tuple(labels.shape)}")
-        if epoch < 0:
-            raise UserError(f"epoch {epoch}: expected 0 or more, because epochs count from 0")
-        confidence = at_least_float32(logits).softmax(dim=1).amax(dim=1)
+        epoch = checked_epoch(epoch)
+        check_whole("labels", labels)
+        check_device("labels", labels, self.correct)
+        confidence, right = predictions(logits, labels)
+        together = self.training and ranks.several()
+        if together:
+            indices, confidence, right = ranks.joined(epoch, indices, confidence, right)
+        check_some(confidence)
+        loss = self._ranked(confidence, right, indices, epoch)
+        return ranks.averaged(loss) if together else loss
+
+    def unchecked(self, logits: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Return the result of `forward` for rows that are known to be valid, of one process.
+
+        Nothing is checked, so that a step does not wait for the device.
+        """
+        return self._ranked(*predictions(logits, labels), indices, epoch)
+
+    def _ranked(self, confidence: Tensor, right: Tensor, indices: Tensor, epoch: int) -> Tensor:
         correct = self.correct[indices]
         least = self.correct.min()
         most = max(epoch, 1)
         # if all images are correct in every epoch, this is 0 / 0: all have equal correctness
         correctness = (correct - least) / (most - least).clamp(min=1)
         if self.training:
-            self.correct[indices] = correct + (logits.detach().argmax(dim=1) == labels)
+            # a loader may have an image twice in an epoch, to fill up its last batch
+            self.correct[indices] = (correct + right).clamp(max=epoch + 1)
         return self.weight * ranking_loss(confidence, correctness)
+
+    def extra_repr(self) -> str:
+        """Return the settings, as `print` shows them."""
+        return f"n_images={len(self.correct)}, weight={self.weight}"
+
+
+def predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the confidence of each row, (B,), and whether it is correct: 0 or 1, int32, (B,)."""
+    confidence = at_least_float32(logits).softmax(dim=1).amax(dim=1)
+    rows = logits.detach()
+    right = (rows.argmax(dim=1) == labels) & rows.isfinite().all(dim=1)
+    return confidence, right.int()
 
 
 def ranking_loss(confidence: Tensor, correctness: Tensor) -> Tensor:

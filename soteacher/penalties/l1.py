@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from soteacher.core.errors import UserError, one_of
-from soteacher.penalties.checks import at_least_float32, checked_weight
+from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Which
 
 
@@ -27,6 +27,10 @@ class L1Penalty(nn.Module):
         """Return the weighted sum, ()."""
         return self.weight * l1_sum(network, self.which)
 
+    def extra_repr(self) -> str:
+        """Return the settings, as `print` shows them."""
+        return f"weight={self.weight}, parameters={self.which!r}"
+
 
 def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     """Sum of |w| over the trainable parameters of more than one dimension, or over all of them.
@@ -34,9 +38,12 @@ def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     which : `weights`, the parameters of more than one dimension (those of convolutions, linear
         layers and embeddings, but not biases and batch norms); or `all`.
 
+    A parameter that several layers share counts once, and a frozen one does not count.
+
     Returns Tensor, (), with gradients.   Raises UserError if there is no such parameter.
     """
     one_of("choice of parameters", which, Which)
+    check_network(network)
     parts = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or which == "all")]
     if not parts:
         raise UserError(

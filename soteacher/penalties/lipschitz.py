@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from soteacher.core.errors import UserError, one_of
-from soteacher.penalties.checks import at_least_float32, checked_weight
+from soteacher.core.errors import UserError, few, one_of
+from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Norm
 
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+LazyBatchNorm = nn.LazyBatchNorm1d | nn.LazyBatchNorm2d | nn.LazyBatchNorm3d
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm | LazyBatchNorm
+Layer = nn.Conv2d | nn.Linear | BatchNorm
+
+
+class Counted(NamedTuple):
+    """What the Lipschitz sum counts in a network, and what it does not."""
+
+    layers: tuple[str, ...]
+    """Names of the layers whose bounds are added."""
+    frozen: tuple[str, ...]
+    """Names of layers that would be counted, but are not, because their weights are frozen."""
+    others: tuple[str, ...]
+    """Names of trainable parameters of all other layers, except biases: they add nothing."""
 
 
 class LipschitzPenalty(nn.Module):
@@ -21,15 +38,90 @@ class LipschitzPenalty(nn.Module):
 
     weight : weight of the sum (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet).
     norm : norm of a convolution; see `lipschitz_sum`.
+
+    If the network has layers that the sum does not count, the first call warns once and names their
+    parameters. `counted` lists them, too.
     """
 
     def __init__(self, weight: float = 1e-5, norm: Norm = "entrywise") -> None:
         super().__init__()
         self.weight, self.norm = checked_weight(weight), one_of("norm", norm, Norm)
+        self._told = False
 
     def forward(self, network: nn.Module) -> Tensor:
         """Return the weighted sum, (); call it once per step, after the network's forward pass."""
-        return self.weight * lipschitz_sum(network, self.norm)
+        total = lipschitz_sum(network, self.norm)
+        if not self._told:
+            self._told = True
+            if others := counted(network).others:
+                warnings.warn(
+                    "the Lipschitz sum counts Conv2d, Linear and batch norm layers only; it does "
+                    f"not count {few(others)} (lipschitz.counted(network) lists all)",
+                    stacklevel=4,  # the caller of the module
+                )
+        return self.weight * total
+
+    def counted(self, network: nn.Module) -> Counted:
+        """Return what the sum counts in a network; see `counted`."""
+        return counted(network)
+
+    def extra_repr(self) -> str:
+        """Return the settings, as `print` shows them."""
+        return f"weight={self.weight}, norm={self.norm!r}"
+
+
+def counted(network: nn.Module) -> Counted:
+    """Return the names of the layers that the Lipschitz sum counts, and of what it leaves out."""
+    layers: list[str] = []
+    frozen: list[str] = []
+    weights: set[int] = set()
+    for name, layer in _layers(network):
+        trained = list(_trained(layer))
+        (layers if trained else frozen).append(name)
+        weights.update(map(id, trained))
+    others = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and id(parameter) not in weights and not _is_bias(name)
+    ]
+    return Counted(tuple(layers), tuple(frozen), tuple(others))
+
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, Layer]]:
+    """Yield name and layer of each layer of a counted kind, trainable or frozen."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) or (
+            isinstance(layer, BatchNorm) and layer.affine
+        ):
+            yield name, layer
+
+
+def _trained(layer: Layer) -> Iterator[nn.Parameter]:
+    """Yield the trainable parameters that a layer's weight is, or is computed from."""
+    for name, parameter in layer.named_parameters():
+        if parameter.requires_grad and not _is_bias(name):
+            yield parameter
+
+
+def _is_bias(name: str) -> bool:
+    return "bias" in name.rpartition(".")[2] or ".parametrizations.bias." in f".{name}"
+
+
+def _weight(layer: Layer) -> Tensor:
+    """Return the weight of a layer, without a change of its parametrization's buffers.
+
+    A spectral norm in train mode would do one more step of its power iteration.
+    """
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight
+    parts = [(part, part.training) for part in layer.parametrizations.modules()]  # type: ignore[union-attr]
+    try:
+        for part, _ in parts:
+            part.training = False
+        return layer.weight
+    finally:
+        for part, training in parts:
+            part.training = training
 
 
 def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
@@ -54,52 +146,52 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
     on smaller maps with zero padding they are upper bounds.
 
     Conv2d, Linear and batch norms with a trainable scale are counted, anywhere in the network.
-    Other layers (other convolutions and norms, embeddings, the separate parameters of an attention
-    layer) add nothing.
+    Other layers (other and transposed convolutions, other norms, embeddings, recurrent layers, the
+    input projection of an attention layer) and frozen layers add nothing; `counted` lists them. A
+    parametrized weight (weight norm, spectral norm) counts with the value that the layer uses.
+    Layers that share one weight count once each, because the bound of a network has a factor for
+    each layer. A layer that is called several times counts once, because its calls are not known.
 
     Returns Tensor, (), with gradients to the weights.   Raises UserError if no layer is counted,
-    or if a batch norm keeps no running variance.
+    if a parameter is not initialised, or if a batch norm keeps no running variance.
     """
     one_of("norm", norm, Norm)
-    counted: list[nn.Module] = []  # in the network's order: the bits of the sum depend on it
+    check_network(network)
+    in_order: list[nn.Module] = []  # in the network's order: the bits of the sum depend on it
     bounds: dict[nn.Module, Tensor] = {}
     norms_by_shape: dict[tuple[int, float], list[BatchNorm]] = defaultdict(list)
-    for name, layer in network.named_modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            bounds[layer] = _convolution(layer, norm)
-        elif isinstance(layer, torch.nn.Linear):
-            columns = at_least_float32(layer.weight).abs().sum(dim=0)  # (K, J) -> (J,)
-            bounds[layer] = columns.max()
-        elif isinstance(layer, BatchNorm) and layer.affine:
-            if layer.running_var is None:
-                raise UserError(
-                    f"batch norm '{name}' keeps no running variance, which its Lipschitz constant "
-                    "needs; create it with track_running_stats=True"
-                )
-            norms_by_shape[layer.num_features, layer.eps].append(layer)
-        else:
+    for name, layer in _layers(network):
+        if next(_trained(layer), None) is None:
             continue
-        counted.append(layer)
+        if isinstance(layer, nn.Conv2d):
+            bounds[layer] = _convolution(layer, norm)
+        elif isinstance(layer, nn.Linear):
+            columns = at_least_float32(_weight(layer)).abs().sum(dim=0)  # (K, J) -> (J,)
+            bounds[layer] = columns.max()
+        elif layer.running_var is None:
+            raise UserError(
+                f"batch norm '{name}' keeps no running variance, which its Lipschitz constant "
+                "needs; create it with track_running_stats=True"
+            )
+        else:
+            norms_by_shape[layer.num_features, layer.eps].append(layer)
+        in_order.append(layer)
     for layers in norms_by_shape.values():
         bounds.update(zip(layers, _batch_norms(layers), strict=True))
-    if not counted:
+    if not in_order:
         raise UserError(
             "the network has no layer that the Lipschitz term counts: expected a Conv2d, a Linear "
-            "or a batch norm with a trainable scale; remove the term for this network"
+            "or a batch norm with a trainable weight; remove the term for this network"
         )
-    return torch.stack([bounds[layer] for layer in counted]).sum()
+    return torch.stack([bounds[layer] for layer in in_order]).sum()
 
 
 def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
+    weight = at_least_float32(_weight(layer))
     if norm == "entrywise":
-        return torch.linalg.vector_norm(at_least_float32(layer.weight), 1)
-    out, into, *kernel = layer.weight.shape
-    taps = (
-        at_least_float32(layer.weight)
-        .abs()
-        .reshape(layer.groups, out // layer.groups, into, *kernel)
-        .sum(dim=1)
-    )
+        return torch.linalg.vector_norm(weight, 1)
+    out, into, *kernel = weight.shape
+    taps = weight.abs().reshape(layer.groups, out // layer.groups, into, *kernel).sum(dim=1)
     steps = [1, 1]  # every `step`-th tap belongs to the same phase
     if norm == "induced_strided":
         steps = [s // math.gcd(s, d) for s, d in zip(layer.stride, layer.dilation, strict=True)]
@@ -110,7 +202,7 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
 
 def _batch_norms(layers: list[BatchNorm]) -> tuple[Tensor, ...]:
     """Return the bounds of layers of one width and eps, computed together: fewer GPU kernels."""
-    scales = at_least_float32(torch.stack([layer.weight for layer in layers]))  # (L, C)
+    scales = at_least_float32(torch.stack([_weight(layer) for layer in layers]))  # (L, C)
     tracked = [layer.running_var for layer in layers if layer.running_var is not None]
     variances = at_least_float32(torch.stack(tracked))
     return (scales.abs() / (variances + layers[0].eps).sqrt()).amax(dim=1).unbind()

@@ -56,7 +56,7 @@ class Consistency(Regularizer):
     ) -> dict[str, Tensor]:
         """Return the weighted loss (none in the first epoch), and update the mean predictions."""
         logits = output.logits[: len(batch.labels)]
-        loss = self._penalty(logits, batch.indices, batch.cursor.epoch)
+        loss = self._penalty.unchecked(logits, batch.indices, batch.cursor.epoch)
         return {"consistency": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class CRL(Regularizer):
     ) -> dict[str, Tensor]:
         """Return the weighted loss (none in the first epoch), and update the history."""
         logits = output.logits[: len(batch.labels)]
-        loss = self._penalty(logits, batch.labels, batch.indices, batch.cursor.epoch)
+        loss = self._penalty.unchecked(logits, batch.labels, batch.indices, batch.cursor.epoch)
         return {"crl": loss} if batch.cursor.epoch else {}
 
     def buffers(self) -> dict[str, Tensor]:

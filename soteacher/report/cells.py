@@ -16,6 +16,9 @@ from soteacher.report.tables.base import Inputs, TableReport
 PERCENT = {"top1", "top5", "agreement"}
 """Measures that are shares in [0, 1] and are shown in percent."""
 
+MOST_TRIVIAL = 5
+"""With this number of classes, or fewer, every class is among the first five."""
+
 
 def number(value: float, measure: str, sign: str = "") -> str:
     """Return a value as text, with two decimals if it is in percent and three otherwise.
@@ -35,7 +38,10 @@ class RunsTable(TableReport):
     networks, recipe and methods.
     """
 
-    columns: ClassVar = (*TableReport.columns, "role", "papers", "runs", "values", "status")
+    columns: ClassVar = (
+        *TableReport.columns,
+        *("role", "papers", "runs", "values", "status", "remark"),
+    )
     numbers: ClassVar = (
         *("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference"),
     )
@@ -76,9 +82,14 @@ class RunsTable(TableReport):
         )
 
     def notes(self, table: pd.DataFrame) -> list[str]:
-        """Return which runs are missing and why, and which machines trained the others."""
+        """Return which runs are missing and why, remarks, and the machines of the other runs."""
         missing = dict.fromkeys(table["note"][table["note"] != ""])
-        return [f"Missing: {note}." for note in missing] + machine_notes(table)
+        remarks = dict.fromkeys(table["remark"][table["remark"] != ""])
+        return [
+            *(f"Missing: {note}." for note in missing),
+            *(f"{remark}." for remark in remarks),
+            *machine_notes(table),
+        ]
 
     def paper_note(self, table: pd.DataFrame) -> str:
         """Return a text if no cell, or not every cell, is the paper's experiment."""
@@ -138,4 +149,17 @@ def _cell_values(
         "values": " ".join(repr(float(value)) for value in values),
         "status": " ".join(runs["status"]),
         "trained_on": trained_on(done),
+        "remark": _remark(cell["measure"], done),
     }
+
+
+def _remark(measure: str, done: pd.DataFrame) -> str:
+    """Return a note for a measure that says nothing about these runs, or an empty text."""
+    classes = pd.to_numeric(done["classes"]).max()
+    if measure != "top5" or not classes <= MOST_TRIVIAL:
+        return ""
+    data = done.index[0].partition("/")[0]
+    return (
+        f"Top-5 accuracy on {data} is 100 % for any network, because the data set has only "
+        f"{int(classes)} classes"
+    )

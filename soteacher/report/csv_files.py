@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from soteacher.core import files
 from soteacher.core.errors import UserError
+from soteacher.core.hash_list import read_listed
+
+NEEDED = ("run", "classes", "capability")
+"""Columns that not all versions of a measures CSV have."""
 
 
-def read_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: tuple[str, ...], main: Path | None = None, **options: Any
+) -> pd.DataFrame:
     """Return a CSV file; raise `UserError` if it cannot be read or lacks one of the columns.
+
+    It must be in the hash list of the file `main`, by default its own (see `core.hash_list`).
 
     options : options of `pandas.read_csv`.
     """
+    return parse_csv(path, read_listed(path, main), columns, **options)
+
+
+def parse_csv(path: Path, data: bytes, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+    """Return the table in the content of a CSV file."""
     try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, " ".join(str(error).split())) from None
+        table = pd.read_csv(io.BytesIO(data), encoding="utf-8", **options)
+    except ValueError as error:
+        raise unreadable(path, files.reason(error)) from None
     for name in columns:
         if name not in table:
             raise unreadable(path, f"it has no column '{name}'")
@@ -37,9 +52,7 @@ def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
 
     planned : run id to the (short) hash of the spec that the study needs.
     """
-    frames = [
-        read_csv(path, ("run",), dtype={"note": str}, keep_default_na=False) for path in paths
-    ]
+    frames = [read_csv(path, NEEDED, dtype={"note": str}, keep_default_na=False) for path in paths]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:

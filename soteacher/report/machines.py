@@ -9,9 +9,10 @@ VERSIONS = ("torch", "soteacher")
 
 def machine(run: pd.Series) -> str:
     """Return the device and everything else that a run's exact result and times depend on."""
+    capability = f"{run['capability']}, " if run["capability"] else ""
     threads = "1 thread" if int(run["threads"]) == 1 else f"{int(run['threads'])} threads"
     versions = ", ".join(f"{name} {run[name]}" for name in VERSIONS)
-    return f"{run['device']} ({threads}), {run['precision']}, {versions}"
+    return f"{run['device']} ({capability}{threads}), {run['precision']}, {versions}"
 
 
 def trained_on(runs: pd.DataFrame) -> str:

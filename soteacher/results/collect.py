@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from soteacher.core import files
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.data.prepared import Prepared
 from soteacher.measures import calibration, fidelity
 from soteacher.measures import distance as truth
 from soteacher.measures.accuracy import top_k
 from soteacher.store.run_folder import RunFolder
+from soteacher.study.specs import RunSpec, fingerprint_of
 
 MEASURES = (
     "top1",
@@ -39,9 +41,11 @@ MEASURES = (
 because the test set selects the epoch. `_scaled` is after temperature scaling, with one temperature
 fitted on each half. `agreement` and `predictive_kl` compare a student with its teacher. Distances
 are to the true label distributions, if these are known; they are l2 unless the name has `_l1`."""
-TRAINED_ON = ("device", "threads", "precision", "torch", "soteacher")
-"""How a run was computed. This is recorded, but it is not part of the run's spec."""
-COLUMNS = ("run", "spec_sha256", "status", "note", *MEASURES, *TRAINED_ON)
+TRAINED_ON = ("device", "capability", "threads", "precision", "torch", "soteacher")
+"""How a run was computed. This is recorded, but it is not part of the run's spec. `capability` is
+the CPU's vector instructions that torch used; it is empty for a GPU, and if it is not recorded."""
+COLUMNS = ("run", "spec_sha256", "status", "note", "classes", *MEASURES, *TRAINED_ON)
+"""`classes` is the number of classes of the data set."""
 EPOCHS = ("run", "epoch", "lr", "train_top1", "test_top1", "loss")
 RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy")
 
@@ -77,9 +81,13 @@ def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
 
 
 def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
-    """Measure every run in a job's manifest; its files must have the hashes in the manifest."""
+    """Measure every run in a job's manifest; its files must have the hashes in the manifest.
+
+    Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
+    """
     measured = Measured([], [], [])
     for run_id, entry in sorted(manifest["runs"].items()):
+        _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
             "run": run_id,
             "spec_sha256": entry["spec_sha256"],
@@ -96,12 +104,32 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
         else:
             run = _Artifacts(run_id, entry, data, store)
             epochs = run.epochs()
+            row |= {"classes": data.n_classes}
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
             row |= run.trained_on()
             measured.epochs.extend(epochs)
             measured.reliability.extend(run.reliability())
         measured.runs.append(row)
     return measured
+
+
+def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
+    """Compare an entry of a manifest with its spec, the data and the record in the store."""
+    own = (json_sha256(entry["spec"]), fingerprint_of(entry["spec"], data.sha256))
+    if own != (entry["spec_sha256"], entry["fingerprint"]):
+        raise Damaged(
+            f"the manifest's entry of {run_id} is of another run or other data than its spec says; "
+            f"{files.AGAIN}"
+        )
+    if entry["status"] == "blocked":
+        return
+    record = RunFolder(store, entry["fingerprint"], run_id).record() or {}
+    for key in ("status", "artifacts", "diverged"):
+        if entry.get(key) != record.get(key):
+            raise Damaged(
+                f"the manifest and the store have different runs '{run_id}', with "
+                f"{entry.get(key)!r} and {record.get(key)!r} as {key}; {files.AGAIN}"
+            )
 
 
 class _Artifacts:
@@ -133,6 +161,7 @@ class _Artifacts:
         if "teacher" in self.entry:
             teacher = self.entry["teacher"]
             taught_by = RunFolder(self.store, teacher["fingerprint"], teacher["id"])
+            self._check_teacher(taught_by)
             teacher_logits = np.load(taught_by.artifact("test_logits.npy"))
             row["agreement"] = fidelity.agreement(teacher_logits, logits)
             row["predictive_kl"] = fidelity.predictive_kl(teacher_logits, logits)
@@ -143,8 +172,19 @@ class _Artifacts:
             row[f"{split}_distance_l1"] = truth.distance(predicted, known, order=1)
         return row
 
+    def _check_teacher(self, teacher: RunFolder) -> None:
+        """Refuse a teacher that is not the one in the student's spec."""
+        record = teacher.record()
+        if record is not None:
+            spec = RunSpec.from_json(record["spec"]).as_teacher()
+            if spec.canonical != canonical_json(self.entry["spec"]["teacher"]):
+                raise Damaged(
+                    f"the manifest says that {self.id} was taught by {teacher.id}, which is not "
+                    f"the teacher in its spec; {files.AGAIN}"
+                )
+
     def epochs(self) -> list[dict[str, Any]]:
-        with open(self._file("history.csv"), newline="") as file:
+        with open(self._file("history.csv"), newline="", encoding="utf-8") as file:
             history = [row for row in csv.DictReader(file) if row["stage"] == "main"]
         return [
             {
@@ -167,10 +207,12 @@ class _Artifacts:
         return rows
 
     def trained_on(self) -> dict[str, Any]:
-        record = files.read_json(self.folder.path / "run.json", f"the record of {self.id}")
+        record = self.folder.record()
+        assert record is not None
         facts = record["trained_on"]
         return {
             "device": facts["device"],
+            "capability": facts.get("cpu_capability", "") if facts["device_type"] == "cpu" else "",
             "threads": facts["threads"],
             "precision": facts["precision"],
             "torch": facts["versions"]["torch"],

@@ -53,7 +53,7 @@ def _waiting(run: Run) -> dict[str, Any]:
 
 def _measured(runs: list[Run], data: Prepared, store: Path) -> dict[str, dict[str, Any]]:
     """Return run id to measures of the finished runs; log a warning for a damaged run."""
-    rows = {}
+    rows, said = {}, set()
     for run in runs:
         folder = RunFolder(store, fingerprint(run.spec, data.sha256), run.id)
         try:
@@ -62,5 +62,7 @@ def _measured(runs: list[Run], data: Prepared, store: Path) -> dict[str, dict[st
                 entry = record | {"spec_sha256": run.spec.sha256}
                 [rows[run.id]] = measure({"runs": {run.id: entry}}, data, store).runs
         except UserError as error:
-            log.warning("%s", error)
+            if str(error) not in said:  # damaged data concern all runs
+                log.warning("%s", error)
+            said.add(str(error))
     return rows

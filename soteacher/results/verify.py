@@ -12,17 +12,19 @@ import pandas as pd
 
 from soteacher.core import files
 from soteacher.core.errors import UserError
+from soteacher.core.sealed import read_sealed
 from soteacher.data.prepared import open_prepared
-from soteacher.report.csv_files import read_csv
+from soteacher.report.csv_files import parse_csv
 from soteacher.report.figures import make_figure
 from soteacher.report.figures.base import Measured
 from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
-from soteacher.report.tables import make_table, read_table
+from soteacher.report.tables import make_table, parse_table
 from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
+from soteacher.study.requests import read_request
 from soteacher.study.summary import RECORD_FORMAT, block_record, planned
 
 log = logging.getLogger("soteacher")
@@ -86,9 +88,9 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
         if left := len({*paths} - jobs.keys()):
             log.info("%s: %d manifests skipped, the study has no such jobs", results, left)
         paths = list(jobs)
-    manifests = {path: files.read_json(path, "the manifest") for path in paths}
+    manifests = {path: read_sealed(path, "the manifest") for path in paths}
     for path, manifest in manifests.items():
-        if not isinstance(manifest, dict) or not manifest.get("runs"):
+        if not manifest.get("runs"):
             raise UserError(
                 f"{path} is not a manifest of runs: delete it and rerun the same snakemake command "
                 "to recreate it"
@@ -144,7 +146,9 @@ def _of_measures(folder: Path, manifests: Manifests, measures: Frames) -> list[s
                 )
                 continue
             recomputed = frame[frame["run"].isin(manifest["runs"])]
-            differing += _differences(str(known), read_csv(known, ("run",)), recomputed)
+            differing += _differences(
+                str(known), parse_csv(known, known.read_bytes(), ("run",)), recomputed
+            )
     return differing
 
 
@@ -167,7 +171,7 @@ def _records(
     matching = {}
     for name in existing:
         paths = sorted((results / REQUESTS).glob(f"{name}-{HASH}.json"))
-        records_of = [files.read_json(path, f"what {name} shows") for path in paths]
+        records_of = [read_request(path, f"what {name} shows") for path in paths]
         matching[name] = [
             record
             for record in records_of
@@ -187,13 +191,13 @@ def _of_table(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]
         recomputed = make_table(record, Inputs(lambda: measures[""].set_index("run"), steps))
     except UserError as error:
         return [str(error)]
-    differing = _differences(str(path), read_table(path), recomputed)
+    differing = _differences(str(path), parse_table(path, path.read_bytes()), recomputed)
     for suffix, text in (
         (".md", to_markdown(record, recomputed)),
         (".tex", to_latex(record, recomputed)),
     ):
         path = stem.with_suffix(suffix)
-        if not path.is_file() or path.read_text() != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             differing.append(f"{path}: differs from the recomputed text")
     log.info("%s.csv: %d cells recomputed", stem, len(recomputed))
     return differing
@@ -205,7 +209,7 @@ def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str
     runs, epochs, reliability = measures.values()
     _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
     log.info("%s: %d values recomputed", path, len(recomputed))
-    return _differences(str(path), read_csv(path, ("runs",)), recomputed)
+    return _differences(str(path), parse_csv(path, path.read_bytes(), ("runs",)), recomputed)
 
 
 def _differences(where: str, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:

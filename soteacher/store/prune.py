@@ -22,7 +22,7 @@ from typing import Any
 from soteacher.core import files, registry
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
-from soteacher.data.prepared import Prepared
+from soteacher.data.prepared import stored_data
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.status import State, state_of
 from soteacher.store.study_data import prepared_of
@@ -43,7 +43,7 @@ class Stored:
 
     path: Path
     description: dict[str, Any] | None
-    """`spec.json`, or None if the first process was killed before it wrote it."""
+    """`spec.json`, or None if it is damaged or was never written."""
 
     @property
     def id(self) -> str:
@@ -65,10 +65,18 @@ class Stored:
         """The size of all its files."""
         return bytes_in(self.path)
 
+    @cached_property
+    def empty(self) -> bool:
+        """Whether the folder holds nothing but its lock: the description is written first."""
+        try:
+            return all(path.name == "lock" for path in self.path.iterdir())
+        except OSError:
+            return False
+
     @property
     def finished(self) -> datetime | None:
         """Local time at which the record was written, or None."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return datetime.fromtimestamp((self.path / "run.json").stat().st_mtime)
         return None
 
@@ -124,10 +132,10 @@ def stored(store: Path) -> list[Stored]:
 
 def _description(folder: Path) -> dict[str, Any] | None:
     """Return `spec.json`, or, if it is damaged, the run's record, which contains it; or None."""
-    for name in ("spec.json", "run.json"):
+    run = RunFolder(folder.parents[1], folder.name, folder.name)
+    for read in (run.description, run.record):
         with suppress(UserError):
-            facts = files.read_json(folder / name, "the run's description", missing_ok=True)
-            if facts:
+            if facts := read():
                 return facts
     return None
 
@@ -195,8 +203,8 @@ def unneeded_runs(
                 planned.setdefault(spec, set()).add(hashes.get(run.data))
 
     def is_planned(run: Stored) -> bool:
-        if run.description is None:  # the folder is empty: the description is written first
-            return False
+        if run.description is None:  # damaged, or not readable, unless the folder is empty
+            return not run.empty
         known = planned.get(canonical_json(run.description["spec"]), set())
         return None in known or run.description["data_sha256"] in known
 
@@ -211,11 +219,12 @@ def unused_data(store: Path, kept: Iterable[Stored], plans: list[Plan]) -> list[
     specs = {plan.data_spec(name).canonical for plan in plans for name in plan.study.data}
     unused = []
     for path in sorted(store.glob("data/*/")):
-        manifest = files.read_json(path / "manifest.json", "the data manifest", missing_ok=True)
-        if manifest is None or canonical_json(manifest["spec"]) in specs:
-            continue
-        if Prepared(path, manifest).sha256 not in hashes:
-            unused.append(path)
+        with suppress(UserError):  # damaged, or not readable: it is kept
+            prepared = stored_data(path)
+            if prepared is None or canonical_json(prepared.manifest["spec"]) in specs:
+                continue
+            if prepared.sha256 not in hashes:
+                unused.append(path)
     return unused
 
 

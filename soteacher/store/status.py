@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.core import files
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, Unreadable
 from soteacher.store.forecast import Forecast
-from soteacher.store.run_folder import RunFolder
+from soteacher.store.run_folder import STARTED, RunFolder
 from soteacher.store.study_data import prepared_of
 from soteacher.study.plan import Plan
 from soteacher.study.specs import PreparationSpec, fingerprint
 
-STATES = ("done", "running", "failed", "damaged", "stopped", "diverged", "blocked", "waiting")
+STATES = (
+    *("done", "running", "failed", "damaged", "unreadable"),
+    *("stopped", "diverged", "blocked", "waiting"),
+)
 ENDS = ("done", "diverged", "blocked")
 """Final states: no job changes them."""
 
@@ -30,7 +33,8 @@ class State:
 
     running : `at`, `process`, `images_per_second` and `seconds_left` (None before the end of the
     first epoch).
-    failed : `why`, `when` and `attempt`, as recorded.    damaged : `why`.    stopped : `at`.
+    failed : `why`, `when` and `attempt`, as recorded.    damaged, unreadable : `why`.
+    stopped : `at`.
     diverged : `where`.    blocked : `by`, the run that diverged.
     waiting : `by`, the process that locks the run.
     A run with an attempt also has `host` and `slurm_job` (or None) of the last attempt.
@@ -47,9 +51,15 @@ class State:
 def state_of(folder: RunFolder) -> State:
     """Return the state of a run, read from its folder."""
     try:
-        record = folder.finished_record()
-    except UserError as error:
+        return _state_of(folder)
+    except Unreadable as error:
+        return State("unreadable", 0, {"why": str(error)})
+    except Damaged as error:
         return State("damaged", 0, {"why": str(error)})
+
+
+def _state_of(folder: RunFolder) -> State:
+    record = folder.finished_record()
     if record is not None:
         facts = {"where": record["diverged"]} if record["status"] == "diverged" else {}
         facts |= _where(record["attempts"])
@@ -63,7 +73,7 @@ def state_of(folder: RunFolder) -> State:
             facts = _pace(folder, attempts[-1]) | _where(attempts)
             return State("running", len(attempts), facts)
         return State("waiting", len(attempts), {"by": holder})
-    lost_an_artifact = (folder.path / "run.json").is_file()
+    lost_an_artifact = files.is_file(folder.path / "run.json", "the record")
     if attempts and not lost_an_artifact:
         facts = {"at": _at(folder.progress()), **_where(attempts)}
         return State("stopped", len(attempts), facts)
@@ -116,7 +126,7 @@ def _pace(folder: RunFolder, attempt: dict[str, Any]) -> dict[str, Any]:
     rate = state["images_per_second"] if state else None
     left = None
     if state and rate:
-        started = datetime.strptime(attempt["started"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        started = datetime.strptime(attempt["started"], STARTED).timestamp()
         since = max(state["saved"], started)  # a run does not train while it is stopped
         left = max(0.0, state["images_left"] / rate - (time.time() - since))
     process = files.process(attempt["pid"], attempt["host"])

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from pathlib import Path
-from typing import Any
 
-from soteacher.core import files
-from soteacher.core.errors import Missing, UserError
-from soteacher.data.prepared import Prepared, folder_of, open_prepared
+from soteacher.core.errors import Damaged, Missing, Unreadable
+from soteacher.core.sealed import read_sealed
+from soteacher.data.prepared import Prepared, folder_of, open_prepared, stored_data
 from soteacher.study.plan import Plan
+
+log = logging.getLogger("soteacher")
 
 
 def prepared_of(plan: Plan) -> dict[str, Prepared]:
     """Return the prepared data sets of a study, by name; unprepared ones are left out.
 
-    If the study's results have no manifest of a data set, the images identify it. Raises
-    `UserError` if they are there and cannot be read.
+    Damaged ones are left out with a warning. If the study's results have no manifest of a data set,
+    the images identify it; if they are there and cannot be read, that raises `UserError`.
     """
     store = Path(plan.study.store)
     prepared = {}
     for name, data in plan.study.data.items():
         spec = plan.data_spec(name)
         path = Path(f"results/{plan.study.study}/data/{name}.json")
-        manifest: dict[str, Any] = {}
-        with suppress(UserError):  # it is damaged: the images are looked at
-            manifest = files.read_json(path, "the data manifest", missing_ok=True) or {}
-        if manifest.get("spec") != spec.to_json():
-            try:
-                content = data.source.content_key()
-            except Missing:
-                continue
-            path = folder_of(spec, store, content) / "manifest.json"
-        with suppress(UserError):  # not prepared yet, or no longer in the store
-            prepared[name] = open_prepared(path, store)
+        try:
+            manifest = read_sealed(path, "the data manifest", missing_ok=True)
+            if manifest is not None and manifest["spec"] == spec.to_json():
+                prepared[name] = open_prepared(path, store)
+            elif found := stored_data(folder_of(spec, store, data.source.content_key())):
+                prepared[name] = found
+        except (Damaged, Unreadable) as error:
+            log.warning("%s", error)
+        except Missing:  # no longer in the store, or no images
+            pass
     return prepared

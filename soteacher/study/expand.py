@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from soteacher.core.errors import UserError
 from soteacher.study.expansion import Expansion
+from soteacher.study.last_batch import check_last_batches
 from soteacher.study.plan import Plan
 from soteacher.study.study import Study
 
@@ -15,7 +16,11 @@ names a file for each job, and Linux limits a command to 128 KiB."""
 
 
 def expand(study: Study) -> Plan:
-    """Return the plan of a study. Raise `UserError` if two runs would have the same id."""
+    """Return the plan of a study.
+
+    Raise `UserError` if two runs would have the same id, or if a run could not be trained on its
+    last batch. The latter is checked here for the data sets whose sizes are known without a file.
+    """
     expansion = Expansion(study)
     contents = {name: block.content(expansion, name) for name, block in study.blocks.items()}
     plan = Plan(
@@ -23,6 +28,10 @@ def expand(study: Study) -> Plan:
         runs=MappingProxyType(expansion.runs),
         wanted=MappingProxyType({i: frozenset(names) for i, names in expansion.wanted.items()}),
         contents=MappingProxyType(contents),
+    )
+    check_last_batches(
+        plan.runs.values(),
+        {n: data.source.outline() for n, data in study.data.items() if not data.source.location()},
     )
     for name in study.blocks:
         jobs = len(plan.jobs_of(plan.runs_of(name)))

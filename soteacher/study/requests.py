@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.core import files
+from soteacher.core.errors import Damaged
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,27 @@ class Request:
         return cls(str(Path(folder) / f"{name}-{sha256[:16]}.json"), text)
 
     def write(self) -> str:
-        """Write the file unless it exists; return its path."""
-        if not Path(self.path).is_file():
+        """Write the file unless it exists with this text; return its path."""
+        try:
+            existing = files.read_bytes(Path(self.path), "the request", missing_ok=True)
+        except Damaged:  # a folder or a pipe; writing the file reports it
+            existing = None
+        if existing != self.text.encode():
             files.write(Path(self.path), self.text)
         return self.path
+
+
+def read_request(path: Path, what: str) -> Any:
+    """Return the values of a request; `Damaged` if its text has not the hash in its name.
+
+    what : the content of the request, for the message.
+    """
+    try:
+        text = files.read_bytes(path, what) or b""
+        if not path.stem.endswith(f"-{hashlib.sha256(text).hexdigest()[:16]}"):
+            raise Damaged(f"{what} has changed since it was written: {path}")
+        return files.read_json(path, what)
+    except Damaged as damage:
+        raise Damaged(
+            f"{damage}; rerun the same snakemake command, which writes it again"
+        ) from None

@@ -79,6 +79,8 @@ class RunSpec:
                 teacher_epoch=values.get("teacher_epoch"),
                 loop=values["loop"],
             )
+        except UserError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"expected the spec of a run, but the values are not one ({error!r}); rerun "
@@ -209,4 +211,9 @@ class PreparationSpec:
 
 def fingerprint(spec: RunSpec | PreparationSpec, data_sha256: str) -> str:
     """Return the fingerprint of a run, which names it in the store: a hash of spec and data."""
-    return json_sha256({"spec": spec.to_json(), "data": data_sha256})
+    return fingerprint_of(spec.to_json(), data_sha256)
+
+
+def fingerprint_of(spec: dict[str, Any], data_sha256: str) -> str:
+    """Return the fingerprint of a spec that is given as JSON values, as in the store's records."""
+    return json_sha256({"spec": spec, "data": data_sha256})

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 from soteacher.core.errors import UserError
+
+CPU_SETTINGS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TORCH_MKLDNN_MATMUL_MIN_DIM",
+)
+"""Environment variables that select the CPU's instructions or the rounding of its products."""
+BUILD = {
+    "blas": r"\bBLAS_INFO=(\w+)",
+    "mkl": r"\bMath Kernel Library Version (\d[\w.]*)",
+    "onednn": r"\b(?:MKL-DNN|oneDNN) v(\d[\w.]*)",
+}
+"""Name of a library of the CPU to the pattern of its version in torch's build settings."""
 
 
 def set_up(device: str, threads: int, precision: str, deterministic: bool) -> str:
@@ -51,6 +71,8 @@ def facts(device: str, precision: str) -> dict[str, Any]:
 
     cudnn: Any = torch.backends.cudnn  # the attributes used here are missing from its types
     return {
+        "cpu_capability": cpu_capability(),
+        "cpu_settings": {name: os.environ[name] for name in CPU_SETTINGS if name in os.environ},
         "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
         "device_type": device,
         "threads": torch.get_num_threads(),
@@ -66,8 +88,25 @@ def facts(device: str, precision: str) -> dict[str, Any]:
             "torch": torch.__version__,
             "cuda": torch.version.cuda if device == "cuda" else None,
             "cudnn": cudnn.version() if device == "cuda" else None,
+            **libraries(torch.__config__.show()),
         },
     }
+
+
+def cpu_capability() -> str:
+    """Return the CPU's vector instructions that torch uses, for example `AVX2`."""
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def libraries(build: str) -> dict[str, str | None]:
+    """Return the CPU's libraries and their versions from torch's build settings, None if absent.
+
+    build : the text of `torch.__config__.show()`, which other builds of torch phrase differently.
+    """
+    found = {name: re.search(pattern, build, re.IGNORECASE) for name, pattern in BUILD.items()}
+    return {name: match[1] if match else None for name, match in found.items()}
 
 
 def _cpu() -> str:

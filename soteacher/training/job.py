@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from soteacher.core import files
 from soteacher.core.errors import RunsFailed
+from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
 from soteacher.training.members import JobOptions, Member, member_of
@@ -99,4 +99,4 @@ def publish(manifest: dict[str, Any], out: Path, links: Path, store: Path) -> No
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath(target, link.parent.resolve()))
         os.replace(temporary, link)
-    files.write_json(out, manifest)
+    write_sealed(out, manifest)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from soteacher.core import files
 from soteacher.core.batch import Batch
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.recipe import Recipe
@@ -60,6 +59,8 @@ class Learner:
         self.images_per_second: float | None = None
         """Rate of the last epoch in wall-clock time, which other learners of the pass share; None
         before the end of the first epoch."""
+        self.checkpoints: dict[str, str] = {}
+        """Name to sha256 of the checkpoints that are written."""
         self.epoch_losses: dict[str, Tensor] = {}
         self.n_correct = torch.zeros((), dtype=torch.float64, device=stream.device)
         prepared = preparation.modules if preparation else {}
@@ -81,7 +82,7 @@ class Learner:
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
-        losses = self._losses(batch, output, teacher)
+        losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad(set_to_none=True)
         reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -97,9 +98,10 @@ class Learner:
         else:
             self._end_epoch(batch.cursor)
 
-    def _losses(
+    def losses(
         self, batch: Batch, output: Output | None, teacher: Output | None
     ) -> dict[str, Tensor]:
+        """Return the named losses of a batch, which loss terms may remember."""
         if batch.cursor.stage == Stage.PREPARE:
             assert self.preparation is not None
             return self.preparation.loss(batch, output, teacher)
@@ -147,8 +149,8 @@ class Learner:
             row["test_top1"] = self.evaluator.top1(self.network)
             every = self.recipe.keep_every
             if every and (epoch + 1) % every == 0 and epoch + 1 < self.recipe.epochs:
-                path = self.folder.path / checkpoint_name(epoch + 1)
-                files.write(path, weights_writer(self.network))
+                name = checkpoint_name(epoch + 1)
+                self.checkpoints[name] = self.folder.write(name, weights_writer(self.network))
         row |= {f"loss_{name}": value.mean().item() for name, value in self.epoch_losses.items()}
         self.history.append(row)
         self._report(row)

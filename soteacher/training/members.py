@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.files import AGAIN
 from soteacher.core.hashing import canonical_json
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
-from soteacher.study.specs import RunSpec, fingerprint
+from soteacher.study.specs import RunSpec, fingerprint, fingerprint_of
 from soteacher.training import gpu_slots
 
 
@@ -76,6 +77,11 @@ def member_of(
             f"{run_id} learns from {run['teacher']}, which the teachers' manifests "
             f"{'do not contain' if entry is None else 'contain with other settings'}: "
             "train the teachers of this study first"
+        )
+    if fingerprint_of(entry["spec"], data.sha256) != entry["fingerprint"]:
+        raise Damaged(
+            f"the teachers' manifest has another fingerprint for {run['teacher']} than its spec "
+            f"and the data have; {AGAIN}"
         )
     return Member(
         run_id,

@@ -10,6 +10,7 @@ from functools import partial
 from soteacher.core.errors import Stopped
 from soteacher.data.prepared import Prepared
 from soteacher.study.cost import pass_flop
+from soteacher.study.last_batch import check_last_batch, smallest_batch
 from soteacher.terms import LossTerm
 from soteacher.training import device as devices
 from soteacher.training import records, state
@@ -20,6 +21,7 @@ from soteacher.training.loop import run_pass
 from soteacher.training.members import JobOptions, Member
 from soteacher.training.memory_limit import check_passes
 from soteacher.training.preparation import prepare_from_teacher
+from soteacher.training.rehearsal import rehearse
 from soteacher.training.setup import PassSetup
 
 log = logging.getLogger("soteacher")
@@ -37,6 +39,8 @@ def train_passes(
         that could not be trained.
     """
     data.check()
+    for member in members:
+        check_last_batch(member.id, member.spec, data.outline)
     precisions = {member.spec.precision for member in members}
     device = devices.set_up(
         options.device, options.threads, precisions.pop(), options.deterministic
@@ -88,6 +92,11 @@ class Pass:
         for member in members:
             with self._apart(member):
                 terms[member.id] = member.spec.loss_terms()
+        if smallest_batch(self.setup.stream.n_images, self.setup.stream.batch_size) == 1:
+            for member in members:
+                with self._apart(member):
+                    rehearse(self.setup, member)
+        terms = {run_id: terms[run_id] for run_id in terms if run_id not in self.failed}
         store = self.options.store
         self.prevented = prepare_from_teacher(self.setup, terms, store, self._train, self._apart)
         learners = []
@@ -115,6 +124,7 @@ class Pass:
             number = learner.folder.begin_attempt(
                 {
                     "device": self.setup.device,
+                    "cpu_capability": devices.cpu_capability(),
                     "from": [cursor.stage.name, cursor.epoch, cursor.step],
                 }
             )

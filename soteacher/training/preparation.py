@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from soteacher.core.errors import UserError
-from soteacher.core.random import key, seeded
 from soteacher.store.run_folder import RunFolder
-from soteacher.study.specs import PreparationSpec, RunSpec, fingerprint
+from soteacher.study.specs import PreparationSpec, fingerprint
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training import records, state
 from soteacher.training.learner import Learner
@@ -39,7 +38,7 @@ def prepare_from_teacher(
     for member in setup.members:
         for term in terms.get(member.id, ()):
             with apart(member):
-                if _preparation(setup, member.spec, term) is not None:
+                if setup.preparation(member.spec, term) is not None:
                     assert member.teacher is not None
                     spec = PreparationSpec(member.spec)
                     name = f"{member.teacher.id}/preparation/{'-'.join(member.spec.terms)}"
@@ -70,7 +69,7 @@ def prepare_from_teacher(
                 if record["status"] != "done":
                     prevented[member.id] = folder.id
                     continue
-                preparation = _preparation(setup, member.spec, term)
+                preparation = setup.preparation(member.spec, term)
                 assert preparation is not None
                 term.receive(_trained(folder, preparation))
     return prevented
@@ -78,21 +77,11 @@ def prepare_from_teacher(
 
 def _learner(setup: PassSetup, folder: RunFolder, member: Member, term: LossTerm) -> Learner:
     records.describe(folder, PreparationSpec(member.spec), member, setup.data)
-    preparation = _preparation(setup, member.spec, term)
+    preparation = setup.preparation(member.spec, term)
     recipe = member.spec.recipe
     learner = Learner(folder, recipe, setup.stream, None, [], {}, preparation, None)
     state.resume(learner)
     return learner
-
-
-def _preparation(setup: PassSetup, spec: RunSpec, term: LossTerm) -> Preparation | None:
-    context = setup.context(spec, None)
-    with seeded(key(spec.seed, "preparation", "initial modules")):
-        preparation = term.preparation(context, None, {})
-    if preparation is None or preparation.student:
-        return None
-    setup.placed(preparation.modules)
-    return preparation
 
 
 def _trained(folder: RunFolder, preparation: Preparation) -> dict[str, nn.Module]:

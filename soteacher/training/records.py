@@ -62,9 +62,9 @@ def finish(
     artifacts = {"history.csv": history_writer(learner.history)}
     if divergence is not None:
         facts["diverged"] = divergence.where
-        folder.finish("diverged", artifacts, facts)
+        folder.finish("diverged", artifacts, facts, learner.checkpoints)
     else:
-        folder.finish("done", artifacts | _results(learner, data), facts)
+        folder.finish("done", artifacts | _results(learner, data), facts, learner.checkpoints)
     log.info("%s: %s", folder.id, "diverged" if divergence else "finished")
 
 

@@ -97,6 +97,16 @@ class PassSetup:
             labels=self.stream.labels,
         )
 
+    def preparation(self, spec: RunSpec, term: LossTerm) -> Preparation | None:
+        """Return a term's preparation that depends on the teacher alone, untrained, or None."""
+        context = self.context(spec, None)
+        with seeded(key(spec.seed, "preparation", "initial modules")):
+            preparation = term.preparation(context, None, {})
+        if preparation is None or preparation.student:
+            return None
+        self.placed(preparation.modules)
+        return preparation
+
     def placed(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
         """Move modules to the device, in the memory format that all training uses."""
         for module in modules.values():

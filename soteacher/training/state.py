@@ -36,6 +36,7 @@ def save(learner: Learner) -> None:
         "images_per_second": learner.images_per_second,
         "epochs": learner.epochs(cursor.stage),
         "images_left": _images_left(learner),
+        "checkpoints": learner.checkpoints,
     }
     learner.folder.save_state(tensors, info)
 
@@ -50,10 +51,11 @@ def resume(learner: Learner) -> None:
     stage, epoch, step = info["cursor"]
     learner.history, learner.seconds = info["history"], info["seconds"]
     learner.images_per_second = info["images_per_second"]
+    learner.checkpoints = info["checkpoints"]
     if Stage[stage] != learner.cursor.stage:
         learner.enter(Cursor(Stage[stage], 0, 0))
     learner.enter(Cursor(Stage[stage], epoch, step))
-    _check_complete(learner, tensors)
+    _check_shapes(learner, tensors)
     with torch.no_grad():
         for name, value in learner.values().items():
             value.copy_(tensors[f"parts.{name}"])
@@ -71,16 +73,28 @@ def resume(learner: Learner) -> None:
             learner.epoch_losses[name.removeprefix("losses.")] = losses
 
 
-def _check_complete(learner: Learner, tensors: dict[str, Tensor]) -> None:
-    expected = {f"parts.{name}" for name in learner.values()} | {"correct"}
-    expected |= {f"buffer.{name}" for name in learner.buffers()}
-    if missing := expected - tensors.keys():
+def _check_shapes(learner: Learner, tensors: dict[str, Tensor]) -> None:
+    """Refuse a state without a tensor of the learner, or with one of another shape or type."""
+    expected = {f"parts.{name}": value for name, value in learner.values().items()}
+    expected |= {f"buffer.{name}": value for name, value in learner.buffers().items()}
+    expected["correct"] = learner.n_correct
+    momenta = {f"momentum.{i}": value for i, value in enumerate(learner.parameters())}
+    expected |= {name: value for name, value in momenta.items() if name in tensors}
+    known = {f"{name} {_shape(value)}" for name, value in tensors.items()}
+    missing = [
+        text for name, value in expected.items() if (text := f"{name} {_shape(value)}") not in known
+    ]
+    if missing:
         folder = learner.folder
         raise UserError(
             f"the saved state of {folder.id} in {folder.path} is from another version of "
             f"soteacher: it lacks {', '.join(sorted(missing)[:3])}; delete the run with "
             f"`soteacher forget {folder.path.name[:12]}` to train it from the start"
         )
+
+
+def _shape(value: Tensor) -> str:
+    return f"{value.dtype} {tuple(value.shape)}".removeprefix("torch.")
 
 
 def _images_left(learner: Learner) -> int:

@@ -88,6 +88,7 @@ def _time_network(
     learners = {method: _learner(setup, member) for method, member in members.items()}
     facts = devices.facts(device, precision)
     where = {key: facts[key] for key in ("device", "threads", "precision")}
+    where["capability"] = facts["cpu_capability"] if device == "cpu" else ""
     where |= {"torch": facts["versions"]["torch"], "soteacher": VERSION}
     steps = [
         {"method": method, "step": number, "seconds": round(seconds, 9)}

@@ -1,6 +1,7 @@
 """The Lipschitz regularizer against sums worked out by hand, and against plain loops."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from soteacher.core import random as keys
 from soteacher.core.errors import UserError
 from soteacher.models import catalogue
 from soteacher.models.wrn import Block
-from soteacher.penalties.lipschitz import lipschitz_sum
+from soteacher.penalties.lipschitz import LipschitzPenalty, counted, lipschitz_sum
 from soteacher.regularizers.lipschitz import Lipschitz
 
 
@@ -239,3 +240,124 @@ def test_a_data_set_without_a_weight_is_an_error_that_names_those_that_have_one(
     assert text.startswith("teachers.soteacher.lipschitz.weight: ")
     assert "'cifar10'" in text
     assert "given for: cifar100, tiny_imagenet" in text
+
+
+class Mixed(nn.Module):
+    """Layers of counted kinds, and others."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+        self.plain = nn.BatchNorm2d(2, affine=False)
+        self.up, self.deep = nn.ConvTranspose2d(2, 2, 2), nn.Conv3d(1, 1, 1)
+        self.words, self.layer_norm = nn.Embedding(5, 4), nn.LayerNorm(4)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.recurrent = nn.GRU(4, 4)
+        self.token = nn.Parameter(torch.ones(4))
+        self.head = nn.Linear(4, 5, bias=False)
+
+
+def test_counted_names_the_layers_that_add_something_and_every_other_trainable_weight():
+    network = Mixed()
+    network.conv.weight.requires_grad_(False)
+    found = LipschitzPenalty().counted(network)
+    assert found == counted(network)
+    assert found.layers == ("norm", "attention.out_proj", "head")
+    assert found.frozen == ("conv",)
+    assert set(found.others) == {
+        "token",
+        *("up.weight", "deep.weight", "words.weight", "layer_norm.weight"),
+        *("attention.in_proj_weight", "recurrent.weight_ih_l0", "recurrent.weight_hh_l0"),
+    }
+    parts = nn.ModuleList([network.norm, network.attention.out_proj, network.head])
+    assert lipschitz_sum(network).item() == lipschitz_sum(parts).item()
+
+
+def test_a_penalty_names_what_it_does_not_count_once():
+    network, penalty = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), LipschitzPenalty()
+    with pytest.warns(UserWarning, match=r"it does not count 1\.weight"):
+        penalty(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        penalty(network)
+        LipschitzPenalty()(small_network())
+
+
+@pytest.mark.parametrize("name", ["wrn_10_1", "resnet8x4", "resnet18", "shufflenet_v2"])
+def test_every_weight_of_the_paper_s_networks_is_counted(name):
+    network = catalogue.build(name, 5)
+    found = counted(network)
+    assert found.frozen == found.others == ()
+    weights = [n.removesuffix(".weight") for n, _ in network.named_parameters() if "bias" not in n]
+    assert [*found.layers] == weights
+
+
+def test_frozen_layers_add_nothing_and_a_frozen_network_is_refused():
+    network = small_network()
+    network[0].weight.requires_grad_(False)
+    assert lipschitz_sum(network).item() == 17.75 - 11.25
+    network[1].requires_grad_(False)
+    assert lipschitz_sum(network).item() == 4.5
+    with pytest.raises(UserError, match="expected a Conv2d, a Linear or a batch norm with a train"):
+        lipschitz_sum(network.requires_grad_(False))
+
+
+def test_layers_that_share_a_weight_count_once_each_and_a_shared_layer_once():
+    first, second = linear_of([[1.0, -2.0], [3.0, 0.5]]), nn.Linear(2, 2)  # columns 4 and 2.5
+    second.weight = first.weight
+    total = lipschitz_sum(nn.Sequential(first, second))
+    total.backward()
+    assert total.item() == 8
+    assert first.weight.grad.tolist() == [[2.0, 0.0], [2.0, 0.0]]
+    assert lipschitz_sum(nn.Sequential(first, nn.ReLU(), first)).item() == 4
+    tied = nn.ModuleDict({"words": nn.Embedding(2, 2), "head": nn.Linear(2, 2)})
+    tied["words"].weight = tied["head"].weight
+    assert counted(tied) == (("head",), (), ())
+
+
+@pytest.mark.parametrize("norm", ["entrywise", "induced", "induced_strided"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.spectral_norm,
+        pytest.param(
+            nn.utils.weight_norm, marks=pytest.mark.filterwarnings("ignore::FutureWarning")
+        ),
+    ],
+)
+def test_a_parametrized_weight_counts_as_the_layer_uses_it(changed, norm):
+    torch.manual_seed(0)
+    network = nn.Sequential(changed(nn.Conv2d(1, 2, 2)), nn.Flatten(), changed(nn.Linear(2, 3)))
+    network(torch.randn(4, 1, 2, 2)).sum().backward()
+    network.zero_grad()
+    network(torch.randn(4, 1, 2, 2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3))
+    total = lipschitz_sum(network, norm)
+    assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+    network.eval()
+    for index in (0, 2):
+        plain[index].weight.data = network[index].weight.detach()
+    assert total.item() == pytest.approx(lipschitz_sum(plain, norm).item(), rel=1e-6)
+    total.backward()
+    assert all(p.grad is not None for n, p in network.named_parameters() if "bias" not in n)
+    assert counted(network) == (("0", "2"), (), ())
+    assert all(part.training for part in network.train().modules())
+
+
+def test_a_batch_norm_with_a_parametrized_scale_counts():
+    class Doubled(nn.Module):
+        def forward(self, scale):
+            return 2 * scale
+
+    norm = batch_norm_of([1.0, -3.0], [3.75, 2.0], eps=0.25)  # 1 / 2, 3 / 1.5
+    nn.utils.parametrize.register_parametrization(norm, "weight", Doubled())
+    assert lipschitz_sum(norm).item() == 4
+    assert counted(norm).layers == ("",)
+
+
+def test_counted_lists_layers_that_are_not_initialised_yet():
+    network = nn.Sequential(nn.LazyConv2d(2, 1), nn.LazyBatchNorm2d(), nn.LazyConvTranspose2d(2, 1))
+    assert counted(network) == (("0", "1"), (), ("2.weight",))

@@ -82,6 +82,7 @@ def test_in_a_loop_the_losses_are_those_of_a_study_s_terms():
             assert theirs or (epoch == 0 and ours.item() == 0)
 
 
+@pytest.mark.filterwarnings("ignore:the Lipschitz sum counts")
 @pytest.mark.parametrize("make", [convolutional, recurrent])
 def test_the_penalties_of_weights_take_any_network(make):
     network = make()
@@ -219,6 +220,14 @@ def test_a_weight_that_is_none_is_refused(weight):
 def test_a_penalty_of_nothing_is_refused(sizes):
     with pytest.raises(UserError, match="expected at least one of"):
         ConsistencyPenalty(*sizes)
+
+
+def test_an_image_that_a_loader_repeats_in_an_epoch_is_correct_in_that_epoch_once():
+    ranking, rows = CorrectnessRankingPenalty(N), torch.arange(K)
+    for epoch in range(2):
+        for part in (rows, rows[:1]):
+            ranking(torch.eye(K)[part], part, part, epoch)
+        assert ranking.correct.tolist() == K * [epoch + 1] + (N - K) * [0]
 
 
 def test_after_eval_a_penalty_remembers_nothing_new():

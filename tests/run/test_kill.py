@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from soteacher.core.files import read_json, write_json
 from soteacher.data.prepared import prepare
@@ -215,6 +216,7 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(straight, tmp_path)
     assert done["runs"][run_id] == straight.teachers["runs"][run_id]
     _, second = (folder / "attempts.jsonl").read_text().splitlines()
     assert json.loads(second)["from"] == ["MAIN", 0, 2]
+    assert json.loads(second)["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_sigterm_saves_the_state_at_once_and_the_next_start_goes_on_from_there(straight, tmp_path):

@@ -23,6 +23,7 @@ from soteacher.cli.format import duration
 from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
+from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared, folder_of, prepare
 from soteacher.store import status
 from soteacher.store.run_folder import RunFolder
@@ -359,7 +360,10 @@ def test_time_left_shrinks_as_the_state_ages_but_not_while_nothing_trained(desk,
     def ask():
         if (folder.progress() or {}).get("cursor") != ["MAIN", 2, 0] or found:
             return
-        path = folder.path / f"state-{folder.progress()['serial'] % 2}.json"
+        serial = folder.progress()["serial"]
+        [path] = [
+            p for p in folder.path.glob("state-?.json") if f'"serial": {serial}' in p.read_text()
+        ]
         attempts = folder.path / "attempts.jsonl"
         state, lines = json.loads(path.read_text()), attempts.read_text()
         for name, saved_ago, begun_ago in (
@@ -369,7 +373,7 @@ def test_time_left_shrinks_as_the_state_ages_but_not_while_nothing_trained(desk,
             ("overdue", 1000, 1000),
         ):
             known = {"images_per_second": 1.0, "saved": now - saved_ago}
-            path.write_text(json.dumps(state | known))
+            write_sealed(path, state | known)
             begun = datetime.fromtimestamp(now - begun_ago).astimezone()
             line = json.loads(lines) | {"started": begun.strftime("%Y-%m-%dT%H:%M:%S%z")}
             attempts.write_text(json.dumps(line) + "\n")
@@ -485,7 +489,7 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
     (desk.path / "real.yaml").write_text(yaml.safe_dump(REAL))
     plan = expand(read(REAL))
     manifest = prepare(plan.data_spec("digits"), desk.path / "store")
-    files.write_json(desk.path / "results/real/data/digits.json", manifest)
+    write_sealed(desk.path / "results/real/data/digits.json", manifest)
     [teacher] = of_role(plan, "teacher")
     data = Prepared(desk.path, manifest)
     folder = RunFolder(desk.path / "store", fingerprint(teacher.spec, data.sha256), teacher.id)
@@ -578,9 +582,9 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
     for name, data in plan.study.data.items():
         spec = plan.data_spec(name)
         folder = folder_of(spec, store, data.source.content_key())
-        folder.mkdir(parents=True)
         manifest = {"spec": spec.to_json(), "arrays": {}, "mean": [0.5], "std": [0.5]}
-        files.write_json(tmp_path / f"results/{plan.study.study}/data/{name}.json", manifest)
+        for path in (folder / "manifest.json", f"results/{plan.study.study}/data/{name}.json"):
+            write_sealed(tmp_path / path, manifest)
     data = prepared_of(plan)
     for number, run in enumerate(plan.runs.values()):
         folder = RunFolder(store, fingerprint(run.spec, data[run.data].sha256), run.id)
@@ -590,11 +594,12 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
             record = {
                 "status": "done",
                 "spec": run.spec.to_json(),
+                "data_sha256": data[run.data].sha256,
                 "seconds": 3600.0,
                 "artifacts": {},
             }
             record |= {"fingerprint": folder.fingerprint, "trained_on": {"device": "cuda"}}
-            files.write_json(folder.path / "run.json", record | {"attempts": folder.attempts()})
+            write_sealed(folder.path / "run.json", record | {"attempts": folder.attempts()})
     seconds = []
     for _ in range(3):
         begun = os.times()

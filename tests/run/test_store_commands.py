@@ -12,7 +12,9 @@ import pytest
 from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
+from soteacher.core.sealed import write_sealed
 from soteacher.store import prune as tending
+from soteacher.study.specs import fingerprint_of
 from soteacher.training.job import publish
 
 SQUEEZED = '''
@@ -277,9 +279,13 @@ def test_of_data_that_are_not_prepared_every_run_is_kept(desk, all_trained):
 
 def test_runs_of_data_that_are_no_longer_the_study_s_are_pruned(desk, all_trained):
     """The same specs, but trained on other images, as with folders of one's own that changed."""
-    path = desk.lab.folder(all_trained[0]).path / "spec.json"
-    facts = files.read_json(path, "it")
-    files.write_json(path, facts | {"data_sha256": "0" * 64})
+    folder = desk.lab.folder(all_trained[0])
+    others = {"data_sha256": "0" * 64}
+    others["fingerprint"] = fingerprint_of(all_trained[0].spec.to_json(), "0" * 64)
+    facts = {name: files.read_json(folder.path / name, "it") for name in ("spec.json", "run.json")}
+    moved = folder.path.rename(folder.path.with_name(others["fingerprint"][:32]))
+    for name, values in facts.items():
+        write_sealed(moved / name, values | others)
     said = desk.say("store", "prune", "small.yaml")
     assert [line.split()[0] for line in said.splitlines()[:-2]] == [all_trained[0].id]
 
@@ -358,8 +364,8 @@ def test_a_damaged_record_keeps_nobody_from_the_other_runs(desk, all_trained, ca
     damaged = all_trained[0]
     path = desk.lab.folder(damaged).path / "run.json"
     path.write_text(text)
-    remedy = f"the record of {damaged.id} is damaged: store/runs/{path.parent.name}/run.json; "
-    remedy = remedy.replace("store/", f"{desk.lab.store}/")
+    remedy = f"cannot read the record of {damaged.id}, {desk.lab.store}/runs/"
+    remedy += f"{path.parent.name}/run.json: it "
     said = desk.say("status", "small.yaml")
     assert "teachers (2): 1 done, 1 damaged\nstudents (4): 4 done" in said
     [line] = [line for line in said.splitlines() if line.startswith("damaged")]
@@ -374,11 +380,15 @@ def test_a_damaged_record_keeps_nobody_from_the_other_runs(desk, all_trained, ca
     assert held(desk.lab) == family(all_trained[1])
 
 
-def test_a_damaged_record_is_pruned_if_nobody_asks_for_the_run(desk, all_trained):
+def test_a_run_without_an_intact_description_is_deleted_only_by_name(desk, all_trained):
+    path = desk.lab.folder(all_trained[0]).path
     for name in ("run.json", "spec.json"):
-        (desk.lab.folder(all_trained[0]).path / name).write_text("{")
+        (path / name).write_text("{")
     desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
-    desk.say("store", "prune", "one.yaml", "--yes")
+    said = desk.say("store", "prune", "one.yaml", "--yes")
+    assert f"kept {path}, because its description is damaged or cannot be read" in said
+    assert held(desk.lab) == {"?"} | family(all_trained[1])
+    desk.say("forget", path.name[:12], *YES)
     assert held(desk.lab) == family(all_trained[1])
 
 
@@ -391,5 +401,5 @@ def test_a_run_whose_description_is_damaged_is_told_by_its_record(desk, all_trai
 
 def test_a_job_refuses_a_damaged_record_and_says_what_to_do(desk, all_trained):
     (desk.lab.folder(all_trained[0]).path / "run.json").write_text("{}")
-    with pytest.raises(UserError, match=r"is damaged: .*`soteacher forget [0-9a-f]{12} --store "):
+    with pytest.raises(UserError, match=r"no hash.*`soteacher forget [0-9a-f]{12} --store "):
         desk.lab.run(all_trained[:2])

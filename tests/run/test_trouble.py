@@ -109,5 +109,5 @@ def test_a_state_of_another_version_is_refused_with_what_to_do(lab, kill, monkey
     with pytest.raises(RunsFailed):
         lab.run([run])
     why = lab.folder(run).failure()["why"]
-    assert "is from another version of soteacher: it lacks buffer.1.more; delete" in why
+    assert "is from another version of soteacher: it lacks buffer.1.more int32 (64,); delete" in why
     assert f"`soteacher forget {lab.folder(run).path.name[:12]}`" in why

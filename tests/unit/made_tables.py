@@ -14,6 +14,7 @@ PAIR = "wrn_40_2/wrn_40_1"
 STUDENT, TEACHER = f"{PAIR} student.top1", f"{PAIR} teacher.top1"
 MACHINE = {
     "device": "A CPU",
+    "capability": "",
     "threads": 1,
     "precision": "float32",
     "torch": "2.0.1",

@@ -13,6 +13,7 @@ from PIL import Image
 from soteacher.cli.format import amount, duration
 from soteacher.cli.plan import to_text
 from soteacher.core import files
+from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import open_prepared, prepare
 from soteacher.models import catalogue
 from soteacher.store.forecast import Forecast
@@ -214,6 +215,7 @@ def finish(data, run, seconds, pid, **facts):
     own = fingerprint(run.spec, data.sha256)
     record = {
         "spec": run.spec.to_json(),
+        "data_sha256": data.sha256,
         "fingerprint": own,
         "status": "done",
         "seconds": seconds,
@@ -221,7 +223,7 @@ def finish(data, run, seconds, pid, **facts):
         "artifacts": {},
         "trained_on": {"device": "a machine"},
     }
-    files.write_json(RunFolder(Path("store"), own, run.id).path / "run.json", record | facts)
+    write_sealed(RunFolder(Path("store"), own, run.id).path / "run.json", record | facts)
 
 
 def roles(study):
@@ -391,7 +393,8 @@ def test_a_broken_record_is_named_and_counts_as_no_run(caplog):
     [broken, *_] = sorted(Path("store").glob("runs/*/run.json"))
     broken.write_text("{")
     assert facts()["all"]["in_store"] == 1
-    assert caplog.text.count(f"is damaged: {broken}; delete the run with `soteacher forget") == 1
+    assert "; delete the run with `soteacher forget" in caplog.text
+    assert caplog.text.count(f"{broken}: it is damaged") == 1
 
 
 # -- the command --------------------------------------------------------------------------------

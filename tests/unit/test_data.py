@@ -108,7 +108,8 @@ def test_two_preparations_give_the_same_manifest_and_hashes(prepare_data, tmp_pa
 
 
 def test_the_manifest_tells_what_the_data_are_and_no_time_host_or_path(noisy):
-    assert set(noisy.manifest) == {"spec", "classes", "mean", "std", "look_alikes", "arrays"}
+    named = {"spec", "classes", "mean", "std", "look_alikes", "arrays", "sha256"}
+    assert set(noisy.manifest) == named
     assert set(noisy.manifest["arrays"]) == {
         f"{split}_{what}" for split in ("train", "test") for what in ("images", "labels", "truth")
     }
@@ -354,7 +355,10 @@ def traceable(tmp_path):
     image[..., 1] = np.arange(width)
     np.save(tmp_path / "train_images.npy", np.repeat(image[None], n, axis=0))
     np.save(tmp_path / "train_labels.npy", np.zeros(n, dtype=np.int64))
-    arrays = {"train_images": {}, "train_labels": {}}
+    arrays = {
+        name: {"sha256": files.sha256_of(tmp_path / f"{name}.npy")}
+        for name in ("train_images", "train_labels")
+    }
     return Prepared(tmp_path, {"arrays": arrays, "mean": [0.0] * 3, "std": [1.0] * 3})
 
 

@@ -10,6 +10,7 @@ from made_tables import paper_note, row
 
 from soteacher.core import registry
 from soteacher.core.errors import UserError
+from soteacher.core.hash_list import write_hash_list
 from soteacher.report.grid import grid
 from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
@@ -78,6 +79,7 @@ def test_table_5_has_the_weights_that_students_get_beside_the_paper_s(study):
 def test_table_5_is_read_back_as_it_was_written(study, tmp_path):
     table = made(block_record(expand(read(study)), "table5"))
     table.to_csv(tmp_path / "table5.csv", index=False)
+    write_hash_list(tmp_path / "table5.csv")
     pd.testing.assert_frame_equal(read_table(tmp_path / "table5.csv"), table, check_dtype=False)
 
 

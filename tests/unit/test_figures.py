@@ -565,7 +565,8 @@ import pandas as pd
 from pathlib import Path
 from soteacher.report.figures import make_figure, save
 from soteacher.report.figures.base import Measured
-machine = dict.fromkeys(("device", "precision", "torch", "soteacher"), "x") | {"threads": 1}
+told = ("device", "capability", "precision", "torch", "soteacher")
+machine = dict.fromkeys(told, "x") | {"threads": 1}
 measures = pd.DataFrame(machine | {"status": "done"}, index=["a"])
 epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
 point = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}

@@ -109,7 +109,7 @@ def test_unreadable_json_is_refused_by_what_it_is_and_where(tmp_path, content):
         path.write_text(content)
     with pytest.raises(UserError) as caught:
         files.read_json(path, "the data manifest")
-    assert str(caught.value).startswith(f"cannot read the data manifest {path}: ")
+    assert str(caught.value).startswith(f"cannot read the data manifest, {path}: ")
 
 
 # hashes

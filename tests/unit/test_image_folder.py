@@ -612,7 +612,9 @@ def test_another_size_is_another_spec(wide):
 
 def test_the_manifest_tells_the_content_and_no_path(folder, tmp_path):
     data = prepared_from(folder, tmp_path / "store")
-    assert set(data.manifest) == {"spec", "classes", "mean", "std", "content", "arrays"}
+    assert set(data.manifest) == {
+        *("spec", "classes", "mean", "std", "content", "arrays", "sha256")
+    }
     assert data.manifest["content"] == ImageFolder(path=str(folder)).content_key()
     assert data.manifest["spec"] == SPEC
     assert str(tmp_path) not in str(data.manifest)

@@ -1,18 +1,24 @@
 """From what runs left in the store to rows of measures."""
 
-import json
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from soteacher.core import files
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.recipe import Recipe
+from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
+from soteacher.data.settings import Augment
+from soteacher.data.spec import DataSpec
 from soteacher.measures import calibration
 from soteacher.measures.accuracy import top_k
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.store.run_folder import RunFolder
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec
+from soteacher.study.specs import RunSpec, fingerprint
 
 
 def test_top_k_counts_the_images_whose_class_is_among_the_k_largest_logits():
@@ -72,9 +78,25 @@ TRAINED_ON = {
 def prepared(folder, **arrays):
     """Prepared data of two classes with these arrays."""
     folder.mkdir()
+    facts = {}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    return Prepared(folder, {"classes": ["a", "b"], "arrays": {name: {} for name in arrays}})
+        facts[name] = {"sha256": files.sha256_of(folder / f"{name}.npy")}
+    return Prepared(folder, {"classes": ["a", "b"], "arrays": facts, "mean": [], "std": []})
+
+
+def spec_of(run_id, teacher=None):
+    """The spec of a run; its seed is made of its id."""
+    return RunSpec(
+        role="teacher" if teacher is None else "student",
+        data=DataSpec("generated", 1),
+        stream=StreamSpec(Augment()),
+        network=NetworkSpec("wrn_10_1", 1),
+        recipe=Recipe(epochs=3, batch=2, lr=0.05, decay_at=()),
+        terms={},
+        seed=zlib.crc32(run_id.encode()),
+        teacher=None if teacher is None else spec_of(teacher),
+    )
 
 
 class Shelf:
@@ -84,25 +106,30 @@ class Shelf:
         self.store, self.manifest = folder / "store", {"runs": {}}
         self.data = prepared(folder / "data", test_labels=LABELS)
 
+    def entry(self, run_id, teacher=None):
+        """What the manifest says about a run before it is trained."""
+        spec = spec_of(run_id, teacher)
+        of_run = fingerprint(spec, self.data.sha256)
+        entry = {"spec": spec.to_json(), "spec_sha256": spec.sha256, "fingerprint": of_run}
+        if teacher:
+            entry["teacher"] = {"id": teacher, "fingerprint": self.entry(teacher)["fingerprint"]}
+        return entry
+
     def put(self, run_id, predicted=PREDICTED, teacher=None, **artifacts):
         """Finish a run that predicts these probabilities; return its folder."""
-        folder = RunFolder(self.store, f"fingerprint of {run_id}", run_id)
+        entry = self.entry(run_id, teacher)
+        folder = RunFolder(self.store, entry["fingerprint"], run_id)
         logits = {"test_logits": np.log(predicted), **artifacts}
         writers = {
             f"{name}.npy": lambda file, array=array: np.save(file, array)
             for name, array in logits.items()
         }
         writers["history.csv"] = lambda file: file.write(HISTORY.encode())
-        folder.finish("done", writers, {"trained_on": TRAINED_ON, "soteacher": "1.2.3"})
-        self.manifest["runs"][run_id] = {
-            "spec_sha256": f"hash of {run_id}",
-            "status": "done",
-            "fingerprint": folder.fingerprint,
-            "artifacts": folder.record()["artifacts"],
-        }
-        if teacher:
-            taught_by = {"id": teacher, "fingerprint": f"fingerprint of {teacher}"}
-            self.manifest["runs"][run_id]["teacher"] = taught_by
+        facts = {"trained_on": TRAINED_ON, "soteacher": "1.2.3"}
+        facts |= {"spec": entry["spec"], "data_sha256": self.data.sha256}
+        folder.finish("done", writers, facts, {})
+        artifacts = folder.record()["artifacts"]
+        self.manifest["runs"][run_id] = entry | {"status": "done", "artifacts": artifacts}
         return folder
 
     def measured(self):
@@ -126,11 +153,15 @@ def test_a_finished_run_is_measured_from_its_logits(shelf):
     shelf.put("good")
     row = shelf.measured().runs["good"]
     assert tuple(row) == COLUMNS
-    assert (row["run"], row["spec_sha256"], row["status"]) == ("good", "hash of good", "done")
+    assert (row["run"], row["spec_sha256"], row["status"]) == (
+        "good",
+        spec_of("good").sha256,
+        "done",
+    )
     assert (row["top1"], row["top5"]) == (0.75, 1)
     assert row["nll"] == pytest.approx(-np.log([0.9, 0.36, 0.62, 0.7]).mean())
     assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
-    assert row["note"] == ""
+    assert (row["note"], row["classes"]) == ("", 2)
     unknown = ("agreement", "predictive_kl", "test_distance", "train_distance_l1")
     assert [row[name] for name in unknown] == [""] * 4
 
@@ -237,12 +268,33 @@ def test_a_row_tells_how_its_run_was_trained(shelf):
     assert [row[name] for name in told] == ["A processor", 2, "tf32", "2.0.1", "1.2.3"]
 
 
+@pytest.mark.parametrize(
+    ("device_type", "facts", "expected"),
+    [
+        ("cpu", {"cpu_capability": "AVX512"}, "AVX512"),
+        ("cuda", {"cpu_capability": "AVX512"}, ""),
+        ("cpu", {}, ""),  # an earlier version recorded nothing
+    ],
+)
+def test_the_cpu_s_instructions_are_told_for_runs_on_a_cpu(
+    shelf, monkeypatch, device_type, facts, expected
+):
+    monkeypatch.setitem(TRAINED_ON, "device_type", device_type)
+    for name, value in facts.items():
+        monkeypatch.setitem(TRAINED_ON, name, value)
+    shelf.put("good")
+    assert shelf.measured().runs["good"]["capability"] == expected
+
+
 def test_runs_without_a_result_have_a_note_and_nothing_else(shelf):
     shelf.put("good")
     where = {"epoch": 3, "step": 7, "terms": {"ce": "nan", "kd": "0.5"}}
+    bad, child = shelf.entry("bad"), shelf.entry("child", "bad")
+    facts = {"spec": bad["spec"], "data_sha256": shelf.data.sha256, "diverged": where}
+    RunFolder(shelf.store, bad["fingerprint"], "bad").finish("diverged", {}, facts, {})
     shelf.manifest["runs"] |= {
-        "bad": {"spec_sha256": "b", "status": "diverged", "diverged": where},
-        "child": {"spec_sha256": "c", "status": "blocked", "blocked_by": "bad"},
+        "bad": bad | {"status": "diverged", "artifacts": {}, "diverged": where},
+        "child": child | {"status": "blocked", "artifacts": {}, "blocked_by": "bad"},
     }
     found = shelf.measured()
     assert list(found.runs) == ["bad", "child", "good"]
@@ -267,10 +319,13 @@ def test_an_artifact_that_differs_from_the_manifest_is_refused_though_its_record
         path = folder.path / name
         kept, record = path.read_bytes(), folder.record()
         path.write_bytes(kept + b" ")
-        record["artifacts"][name] = files.sha256_of(path)
-        (folder.path / "run.json").write_text(json.dumps(record))
         with pytest.raises(UserError, match=f"{name} of good has changed since it was recorded"):
             shelf.measured()
+        changed = record["artifacts"] | {name: files.sha256_of(path)}
+        write_sealed(folder.path / "run.json", record | {"artifacts": changed})
+        with pytest.raises(UserError, match="manifest and the store have different runs 'good'"):
+            shelf.measured()
+        write_sealed(folder.path / "run.json", record)
         path.unlink()
         with pytest.raises(UserError, match=f"{name} of good is missing"):
             shelf.measured()
@@ -291,15 +346,52 @@ def test_a_teacher_s_changed_logits_are_refused_when_its_student_is_measured(she
 def test_a_run_without_its_record_is_refused_in_words(shelf):
     folder = shelf.put("good")
     (folder.path / "run.json").unlink()
-    with pytest.raises(UserError, match="cannot read the record of good"):
+    with pytest.raises(UserError, match="manifest and the store have different runs 'good'"):
+        shelf.measured()
+
+
+@pytest.mark.parametrize("swapped", [("fingerprint", "artifacts"), ("spec", "spec_sha256")])
+def test_a_manifest_with_parts_of_two_runs_swapped_is_refused(shelf, swapped):
+    shelf.put("good")
+    shelf.put("other", predicted=PREDICTED[::-1])
+    shelf.measured()
+    one, two = shelf.manifest["runs"].values()
+    for key in swapped:
+        one[key], two[key] = two[key], one[key]
+    with pytest.raises(Damaged, match="entry of good is of another run"):
+        shelf.measured()
+
+
+def test_a_manifest_of_runs_on_other_data_is_refused(shelf, tmp_path):
+    shelf.put("good")
+    shelf.data = prepared(tmp_path / "later", test_labels=LABELS[::-1])
+    with pytest.raises(Damaged, match="entry of good is of another run or other data"):
+        shelf.measured()
+
+
+def test_labels_that_changed_after_training_are_not_used(shelf):
+    shelf.put("good")
+    np.save(shelf.data.folder / "test_labels.npy", LABELS[::-1])
+    with pytest.raises(Damaged, match="prepared array test_labels has changed"):
+        shelf.measured()
+
+
+def test_a_student_is_not_compared_with_another_teacher_than_its_own(shelf):
+    shelf.put("teacher")
+    shelf.put("other")
+    shelf.put("student", teacher="teacher")
+    entry = shelf.manifest["runs"]["student"]
+    entry["teacher"] = {"id": "other", "fingerprint": shelf.entry("other")["fingerprint"]}
+    with pytest.raises(Damaged, match="taught by other, which is not the teacher in its spec"):
         shelf.measured()
 
 
 def test_a_manifest_is_refused_by_the_run_that_it_lacks_or_holds_with_other_settings(shelf):
     shelf.put("good")
     shelf.put("another")
-    check_planned(shelf.manifest, {"good": "hash", "another": "hash of another"})
+    good, another = (spec_of(run).sha256 for run in ("good", "another"))
+    check_planned(shelf.manifest, {"good": good[:16], "another": another})
     with pytest.raises(UserError, match="lacks 'third'"):
-        check_planned(shelf.manifest, {"good": "hash of good", "third": "d"})
+        check_planned(shelf.manifest, {"good": good, "third": "d"})
     with pytest.raises(UserError, match="has 'another' with other settings"):
-        check_planned(shelf.manifest, {"good": "hash of good", "another": "d"})
+        check_planned(shelf.manifest, {"good": good, "another": "dd"})

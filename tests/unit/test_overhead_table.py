@@ -1,13 +1,12 @@
 """The table of training steps: from made-up times to what is printed."""
 
-import json
-
 import pandas as pd
 import pytest
 from made_tables import heading, notes, shown
 
 from soteacher import cli
 from soteacher.core.errors import UserError
+from soteacher.core.hash_list import write_hash_list
 from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
@@ -16,10 +15,12 @@ from soteacher.report.tables.base import Inputs
 from soteacher.report.tables.overhead import make_overhead, read_steps
 from soteacher.study.expand import expand
 from soteacher.study.load import read
+from soteacher.study.requests import Request
 from soteacher.study.summary import block_record
 
 MACHINE = {
     "device": "A CPU",
+    "capability": "AVX2",
     "threads": 2,
     "precision": "float32",
     "torch": "2.0.1",
@@ -61,6 +62,7 @@ def write(block, tmp_path):
         path = tmp_path / "overhead.csv"
         pd.DataFrame(steps).to_csv(path, index=False)
         pd.DataFrame(methods).to_csv(path.with_suffix(".methods.csv"), index=False)
+        write_hash_list(path, [path.with_suffix(".methods.csv")])
         return path
 
     return write
@@ -130,6 +132,7 @@ def test_the_peak_is_shown_where_it_was_measured(write, block):
 def test_the_csv_says_what_the_table_says(write, block, tmp_path, peaks):
     table = table_of(block, write(peaks=peaks))
     table.to_csv(tmp_path / "table.csv", index=False)
+    write_hash_list(tmp_path / "table.csv")
     again = read_table(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(again, table)
     assert texts(again) == texts(table)
@@ -139,7 +142,7 @@ def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(w
     table = table_of(block, write())
     said = heading(block, table)
     assert said.endswith("; median and quartiles of n = 5 steps per method.")
-    device = "Measured on A CPU (2 threads), float32, torch 2.0.1, soteacher 1.2.3."
+    device = "Measured on A CPU (AVX2, 2 threads), float32, torch 2.0.1, soteacher 1.2.3."
     assert notes(table) == [device]
     for text in (to_markdown(block, table), to_latex(block, table)):
         assert said in text and device in text
@@ -160,8 +163,7 @@ def test_the_page_has_every_cell_and_says_what_the_paper_found(write, block):
 
 def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
     steps = write()
-    asked = tmp_path / "block.json"
-    asked.write_text(json.dumps(block))
+    asked = Request.of(tmp_path, "block", block).write()
     outs = {name: str(tmp_path / f"t.{name}") for name in ("markdown", "latex", "out")}
     given = [word for name, path in outs.items() for word in (f"--{name}", path)]
     beside = str(steps.with_suffix(".methods.csv"))
@@ -190,5 +192,8 @@ def test_steps_of_other_settings_are_refused(write, block, times, changes):
 def test_steps_that_are_cut_short_are_named(write):
     path = write()
     path.write_text("network,met")
+    with pytest.raises(UserError, match=r"overhead.csv has changed since it was made"):
+        read_steps(path)
+    write_hash_list(path)
     with pytest.raises(UserError, match=r"overhead.csv: it has no column 'method'; delete it"):
         read_steps(path)

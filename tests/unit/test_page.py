@@ -14,6 +14,7 @@ from made_tables import TEACHER, block_of, cell, heading, lost, notes, row, show
 from PIL import Image
 
 from soteacher import cli
+from soteacher.core.hash_list import write_hash_list
 from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
 from soteacher.study.requests import Request
@@ -306,11 +307,13 @@ def commands(folder, summary, blocks, rows, figures):
     arguments += ["--tables"]
     for name, table in tabulated.items():
         table.to_csv(folder / f"{name}.csv", index=False)
+        write_hash_list(folder / f"{name}.csv")
         arguments.append(str(folder / f"{name}.csv"))
     arguments += ["--figures"]
     for name, (image, numbers) in figures.items():
         (folder / f"{name}.png").write_bytes(image)
         numbers.to_csv(folder / f"{name}.csv", index=False)
+        write_hash_list(folder / f"{name}.png", [folder / f"{name}.csv"])
         arguments.append(str(folder / f"{name}.png"))
     cli.main(arguments)
     return (folder / "page.html").read_text()
@@ -350,10 +353,10 @@ def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
 
 def test_an_unexpected_error_of_a_command_is_in_its_log(tmp_path):
     tabulate(block_of(cell("standard", ["s0"])), row("s0", 0.5)).to_csv(tmp_path / "t.csv")
-    (tmp_path / "empty.json").write_text("{}")
+    write_hash_list(tmp_path / "t.csv")
     options = [
         "--summary",
-        "empty.json",
+        Request.of(tmp_path, "empty", {}).write(),
         "--tables",
         "t.csv",
         "--out",

@@ -23,7 +23,8 @@ from made_tables import (
 )
 
 from soteacher import cli
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hash_list import write_hash_list
 from soteacher.report.csv_files import read_measures
 from soteacher.report.grid import grid
 from soteacher.report.latex import to_latex
@@ -49,6 +50,7 @@ def write_measures(tmp_path):
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
                 writer.writerows(rows)
+            write_hash_list(path)
             paths.append(path)
         return paths
 
@@ -248,6 +250,37 @@ def test_a_table_without_any_cell_of_the_paper_s_experiment_says_how_it_differs(
     ) in to_markdown(block, found)
 
 
+# measures that say nothing
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5])
+def test_top_5_of_a_few_classes_is_shown_with_a_note_that_it_says_nothing(classes):
+    column = f"{PAIR} student.top5"
+    block = block_of(cell("standard", ["few/s0", "few/s1"], column, "top5"))
+    found = tabulate(block, *(row(run, 0.5, top5=1, classes=classes) for run in block["runs"]))
+    note = (
+        "Top-5 accuracy on few is 100 % for any network, because the data set has only "
+        f"{classes} classes."
+    )
+    assert notes(found)[0] == note
+    assert note in to_markdown(block, found)
+    assert note.replace("%", r"\%") in to_latex(block, found)
+
+
+def test_top_5_of_more_classes_and_other_measures_have_no_such_note():
+    block = block_of(
+        cell("standard", ["d/s0"], f"{PAIR} student.top5", "top5"), cell("standard", ["few/s0"])
+    )
+    rows = row("d/s0", 0.5, top5=1, classes=6), row("few/s0", 1, top5=1, classes=2)
+    assert notes(tabulate(block, *rows)) == [f"Trained on {ONE}."]
+
+
+def test_top_5_without_a_finished_run_has_no_such_note():
+    block = block_of(cell("standard", ["few/s0"], f"{PAIR} student.top5", "top5"))
+    found = tabulate(block, lost("few/s0", "diverged", DIVERGED))
+    assert notes(found) == [f"Missing: {DIVERGED}."]
+
+
 # machines
 
 ONE = "A CPU (1 thread), float32, torch 2.0.1, soteacher 1.2.3"
@@ -264,6 +297,7 @@ def test_the_machine_of_a_table_is_told_once():
     ("key", "value", "text"),
     [
         ("device", "A GPU", "A GPU (1 thread), float32, torch 2.0.1, soteacher 1.2.3"),
+        ("capability", "AVX2", "A CPU (AVX2, 1 thread), float32, torch 2.0.1, soteacher 1.2.3"),
         ("threads", 4, "A CPU (4 threads), float32, torch 2.0.1, soteacher 1.2.3"),
         ("precision", "tf32", "A CPU (1 thread), tf32, torch 2.0.1, soteacher 1.2.3"),
         ("torch", "2.9.0", "A CPU (1 thread), float32, torch 2.9.0, soteacher 1.2.3"),
@@ -498,7 +532,29 @@ def test_the_table_command_refuses_stale_measures_with_exit_code_2_and_writes_no
 ):
     paths = write_measures([row("s0", 0.1, spec_sha256="older")])
     assert table_command(block_of(cell("standard", ["s0"])), paths, tmp_path) == 2
-    assert {path for path in tmp_path.iterdir() if path.is_file()} == set(paths)
+    lists = {path.with_suffix(".sha256") for path in paths}
+    assert {path for path in tmp_path.iterdir() if path.is_file()} == {*paths} | lists
+
+
+def test_measures_that_were_edited_are_refused_by_the_table_command(
+    write_measures, tmp_path, caplog
+):
+    [path] = write_measures([row("s0", 0.1)])
+    path.write_text(path.read_text().replace("0.1", "0.9"))
+    assert table_command(block_of(cell("standard", ["s0"])), [path], tmp_path) == 2
+    assert f"{path} has changed since it was made" in caplog.text
+    assert not (tmp_path / "table1.csv").exists()
+    path.with_suffix(".sha256").unlink()
+    assert table_command(block_of(cell("standard", ["s0"])), [path], tmp_path) == 2
+
+
+def test_a_table_that_was_edited_is_not_read_again(mixed, write_measures, tmp_path):
+    block, rows = mixed
+    assert table_command(block, write_measures(rows), tmp_path) == 0
+    table = tmp_path / "table1.csv"
+    table.write_text(table.read_text().replace("76.5", "77.5"))
+    with pytest.raises(Damaged, match="has changed since it was made"):
+        read_table(table)
 
 
 def test_the_table_command_writes_what_the_measures_say(mixed, write_measures, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from conftest import TINY, Workplace
 
 from soteacher.core import files
+from soteacher.core.sealed import write_sealed
 
 METHODS = ["standard", "soteacher"]
 BOTH = {"teachers": METHODS, "distillers": ["kd"]}
@@ -78,10 +79,10 @@ def tables_so_far(place: Workplace) -> str:
 def test_every_table_and_figure_is_made_in_every_form(made):
     results = made.path / "results/tiny"
     assert {p.name for p in results.glob("tables/*")} == {
-        f"{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")
+        f"{name}.{form}" for name in TABLES for form in ("csv", "md", "sha256", "tex")
     }
     assert {p.name for p in results.glob("figures/*")} == {
-        f"{name}.{form}" for name in FIGURES for form in ("csv", "pdf", "png")
+        f"{name}.{form}" for name in FIGURES for form in ("csv", "pdf", "png", "sha256")
     }
 
 
@@ -227,7 +228,7 @@ def test_what_is_missing_is_found(whole):
     manifest = next(results.glob("runs/students/*.json"))
     manifest.unlink()
     said = whole.soteacher("verify", "results/tiny", *GIVEN, code=2)
-    assert f"cannot read the manifest results/tiny/runs/students/{manifest.name}" in said
+    assert f"cannot read the manifest, results/tiny/runs/students/{manifest.name}" in said
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert "tables/table1.csv: no file in results/tiny/asked describes it for these runs" in said
 
@@ -238,7 +239,7 @@ def test_manifests_of_an_earlier_grouping_are_no_fault(whole):
     runs = files.read_json(manifest, "it")["runs"]
     [(run_id, entry), *_] = runs.items()
     earlier = manifest.with_name("digits-0123456789.json")
-    files.write_json(earlier, {"runs": {run_id: entry}})
+    write_sealed(earlier, {"runs": {run_id: entry}})
     for kind in ("", ".epochs", ".reliability"):
         known = results / "measures/teachers" / f"{manifest.stem}{kind}.csv"
         shutil.copy(known, known.with_name(f"{earlier.stem}{kind}.csv"))
@@ -249,7 +250,7 @@ def test_manifests_of_an_earlier_grouping_are_no_fault(whole):
     whole.soteacher("verify", "results/tiny")
     said = whole.soteacher("verify", "results/tiny", *GIVEN)
     assert "1 manifests skipped" in said
-    files.write_json(earlier, {"runs": {run_id: entry | {"fingerprint": "0" * 64}}})
+    write_sealed(earlier, {"runs": {run_id: entry | {"fingerprint": "0" * 64}}})
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert earlier.name in said and manifest.name in said
     assert f"have different runs '{run_id}'" in said and "--study" in said
@@ -271,6 +272,9 @@ def test_a_folder_without_results_is_refused(whole):
     results = whole.path / "results/tiny"
     manifests = sorted(results.glob("runs/*/*.json"))
     manifests[0].write_text("{}")
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"{manifests[0].name}: it has no hash of its content" in said
+    write_sealed(manifests[0], {"runs": []})
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert f"{manifests[0].name} is not a manifest of runs" in said
     for manifest in manifests:

@@ -108,6 +108,14 @@ def steps_of(table):
     return [f"{RESULTS}/overhead/{table}{kind}.csv" for kind in ("", ".methods") if table in TIMED]
 
 
+def hashes_of(block):
+    """The lists of hashes of all that a table or figure reads."""
+    return [
+        str(Path(path).with_suffix(".sha256"))
+        for path in [*measures_of(block), *steps_of(block)[:1]]
+    ]
+
+
 def teachers_of(wildcards):
     """Manifests of the teachers of a job of students."""
     runs = PLAN.jobs["student"][wildcards.job].runs

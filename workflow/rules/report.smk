@@ -6,6 +6,7 @@ rule measure:
         runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
         epochs=f"{RESULTS}/measures/{{role}}s/{{job}}.epochs.csv",
         reliability=f"{RESULTS}/measures/{{role}}s/{{job}}.reliability.csv",
+        hashes=f"{RESULTS}/measures/{{role}}s/{{job}}.sha256",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
     localrule: True
@@ -26,6 +27,7 @@ rule table:
     input:
         measures=lambda wildcards: measures_of(wildcards.table),
         steps=lambda wildcards: steps_of(wildcards.table),
+        hashes=lambda wildcards: hashes_of(wildcards.table),
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         markdown=report(
@@ -35,6 +37,7 @@ rule table:
             labels={"table": "{table}"},
         ),
         latex=f"{RESULTS}/tables/{{table}}.tex",
+        hashes=f"{RESULTS}/tables/{{table}}.sha256",
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     localrule: True
@@ -56,6 +59,7 @@ rule figure:
     input:
         runs=lambda wildcards: measures_of(wildcards.figure),
         more=lambda wildcards: measures_of(wildcards.figure, ".epochs", ".reliability"),
+        hashes=lambda wildcards: hashes_of(wildcards.figure),
     output:
         png=report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -65,6 +69,7 @@ rule figure:
         ),
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         csv=f"{RESULTS}/figures/{{figure}}.csv",
+        hashes=f"{RESULTS}/figures/{{figure}}.sha256",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     localrule: True
@@ -85,6 +90,8 @@ rule page:
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY.tables],
         figures=[f"{RESULTS}/figures/{figure}.png" for figure in STUDY.figures],
         numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in STUDY.figures],
+        hashes=[f"{RESULTS}/tables/{table}.sha256" for table in STUDY.tables]
+        + [f"{RESULTS}/figures/{figure}.sha256" for figure in STUDY.figures],
     output:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:

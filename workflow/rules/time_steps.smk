@@ -4,6 +4,7 @@ rule time_steps:
     output:
         steps=f"{RESULTS}/overhead/{{timed}}.csv",
         methods=f"{RESULTS}/overhead/{{timed}}.methods.csv",
+        hashes=f"{RESULTS}/overhead/{{timed}}.sha256",
     log:
         f"{RESULTS}/logs/time_steps/{{timed}}.log",
     conda:

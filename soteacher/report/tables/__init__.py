@@ -9,7 +9,8 @@ import pandas as pd
 
 from soteacher.core import registry
 from soteacher.core.errors import UserError, unknown
-from soteacher.report.csv_files import read_csv, unreadable
+from soteacher.core.hash_list import read_listed
+from soteacher.report.csv_files import parse_csv, unreadable
 from soteacher.report.tables.base import Inputs, TableReport
 
 
@@ -40,12 +41,17 @@ def make_table(record: dict[str, Any], inputs: Inputs) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a table, equal to the one from `make_table`, from its CSV."""
+    """Return a table, equal to the one from `make_table`, from its CSV, which must be listed."""
+    return parse_table(path, read_listed(path))
+
+
+def parse_table(path: Path, data: bytes) -> pd.DataFrame:
+    """Return a table from the content of its CSV file."""
     # an empty text and the text `nan` are not missing values
-    kinds = read_csv(path, ("kind",), dtype=str, keep_default_na=False)["kind"]
+    kinds = parse_csv(path, data, ("kind",), dtype=str, keep_default_na=False)["kind"]
     if kinds.empty:
         raise unreadable(path, "it has no rows")
     report = table_report(kinds.iloc[0])
     numbers: dict[str, Any] = {name: [""] for name in report.numbers}
     options = {"dtype": report.texts, "keep_default_na": False, "na_values": numbers}
-    return read_csv(path, report.columns, **options)
+    return parse_csv(path, data, report.columns, **options)

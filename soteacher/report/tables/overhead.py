@@ -14,7 +14,10 @@ from soteacher.report.machines import machine
 from soteacher.report.tables.base import Inputs, TableReport
 
 STEPS = ("network", "method", "step", "seconds")
-METHODS = ("network", "method", "spec_sha256", "kept_mb", "peak_mb", "device", "threads")
+METHODS = (
+    *("network", "method", "spec_sha256", "kept_mb", "peak_mb"),
+    *("device", "capability", "threads"),
+)
 
 
 def read_steps(
@@ -29,6 +32,7 @@ def read_steps(
     methods = read_csv(
         path.with_suffix(".methods.csv"),
         METHODS,
+        path,
         dtype=names,
         keep_default_na=False,
         na_values={"peak_mb": [""]},
