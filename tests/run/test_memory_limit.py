@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from soteacher.core import memory
 from soteacher.core.errors import UserError
@@ -14,6 +15,7 @@ from soteacher.data.sources.base import Outline
 from soteacher.study.cost import training_bytes
 from soteacher.study.expand import expand
 from soteacher.study.load import read
+from soteacher.training.memory_limit import check_passes
 
 STUDY = {
     "study": "small",
@@ -84,6 +86,18 @@ def test_training_takes_the_memory_that_is_estimated(tmp_path):
     estimate = training_bytes([run.spec], Outline(128, 256, 32, 32, 100))
     assert estimate > 1_200_000_000
     assert 0.65 * estimate < taken < 1.1 * estimate
+
+
+def test_on_a_gpu_its_own_free_memory_counts(lab, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1_000_000, 80_000_000_000))
+    [teacher], _ = lab.plan()
+    with pytest.raises(
+        UserError, match=r"of memory, but the GPU has 0\.0 GB: use smaller or fewer"
+    ):
+        check_passes([[teacher.spec]], lab.data.outline, "cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100_000_000, 80_000_000_000))
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    check_passes([[teacher.spec]], lab.data.outline, "cuda")
 
 
 def test_training_that_does_not_fit_is_refused_before_it_begins(lab, monkeypatch):
