@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from soteacher.cli.arguments import add_study, plan_of
 from soteacher.cli.format import amount, duration
 from soteacher.core.errors import UserError
+from soteacher.core.memory import available
 from soteacher.core.places import expanded
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
     check_last_batches(plan.runs.values(), outlines)
     facts = facts_of(plan, Forecast(plan, rate, options.parallel))
-    print(json.dumps(facts, indent=1) if options.json else to_text(facts))
+    print(json.dumps(facts, indent=1) if options.json else to_text(facts, available()))
 
 
 def facts_of(plan: Plan, forecast: Forecast) -> dict[str, Any]:
@@ -81,8 +82,11 @@ def _places(plan: Plan) -> dict[str, Any]:
     }
 
 
-def to_text(facts: dict[str, Any]) -> str:
-    """Return one line per block, the most expensive first; then sums and the rates' sources."""
+def to_text(facts: dict[str, Any], available: int | None = None) -> str:
+    """Return one line per block, the most expensive first; then sums and the rates' sources.
+
+    available : bytes of memory that a process on this machine can use; None: it is not shown.
+    """
     rows: list[tuple[str, ...]] = [HEADINGS]
     for block in facts["blocks"]:
         shared = block["teachers"] + block["students"] - block["only"]
@@ -100,10 +104,34 @@ def to_text(facts: dict[str, Any]) -> str:
     lines.append(f"Store: {facts['places']['store']}")
     lines += [f"Images of {name}: {path}" for name, path in facts["places"]["images"].items()]
     lines += [f"Method file: {path}" for path in facts["places"]["methods"]]
+    lines += _memory(facts, available)
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
     return "\n".join([*lines, *_rates(facts)])
+
+
+def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
+    """Return how much memory the study needs, and what does not fit on this machine."""
+    preparing, training = facts["preparing_bytes"], facts["training_bytes"]
+    largest = max(preparing, key=lambda name: preparing[name])
+    of_training = facts["parallel"] * training
+    each = f" ({amount(training, 'B')} each)" if facts["parallel"] > 1 else ""
+    line = (
+        f"Memory: up to about {amount(preparing[largest], 'B')} to prepare '{largest}', "
+        f"{amount(of_training, 'B')} to train{each}"
+    )
+    if available is None:
+        return [f"{line}."]
+    lines = [f"{line}; this machine has {amount(available, 'B')} available."]
+    needs = [(f"preparing '{name}'", preparing[name]) for name in sorted(preparing)]
+    for what, needed in (*needs, ("training", of_training)):
+        if needed > available:
+            lines.append(
+                f"On this machine, {what} does not fit into memory: use smaller or fewer images, "
+                "fewer processes at once, or a machine with more memory."
+            )
+    return lines
 
 
 def _row(name: str, costs: dict[str, Any], only: str = "", shared: str = "") -> tuple[str, ...]:

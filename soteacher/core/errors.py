@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar, get_args
 
 T = TypeVar("T")
@@ -11,6 +12,9 @@ MOST_IN_MESSAGE = 1000
 """Maximum number of characters of a message."""
 MOST_IN_VALUE = 100
 """Maximum number of characters of a name or value in a message."""
+
+LONGEST = 300
+"""Number of characters of a name above which a message shows only its beginning and its end."""
 
 
 class UserError(ValueError):
@@ -31,6 +35,10 @@ class Damaged(UserError):
 
 class Unreadable(UserError):
     """A file exists but cannot be read, for example without permission; it may be intact."""
+
+
+class Missing(UserError):
+    """A place that a setting names, or data that the store should have, do not exist."""
 
 
 class RunsFailed(UserError):
@@ -70,8 +78,38 @@ def one_of(what: str, name: T, literal: Any) -> T:
     return name
 
 
+def shown(name: str) -> str:
+    """Return a name of a file or a class for a message of one line.
+
+    It is escaped, in quotes, if it would not show what it is: control characters, bytes that are
+    not UTF-8, spaces at an end, letters composed in another way. A very long name is cut.
+    """
+    is_plain = name.isprintable() and name == name.strip() == unicodedata.normalize("NFC", name)
+    text = name if name and is_plain else ascii(name)
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
+
+
 def few(names: Iterable[str]) -> str:
     """Return up to five names as a text, followed by the number of the others."""
-    shown = sorted(names)
-    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    return ", ".join(shown[:5]) + more if shown else "none"
+    return _few([shown(name) for name in sorted(names)])
+
+
+def only_in_one(first: Collection[str], second: Collection[str]) -> tuple[str, str]:
+    """Return, as `few` does, the names that only the first and only the second collection has.
+
+    A name with letters outside ASCII is escaped if a name of the other side is as long, because
+    letters of different alphabets look alike.
+    """
+    sides = [sorted({*first} - {*second}), sorted({*second} - {*first})]
+    lengths = [{len(unicodedata.normalize("NFC", name)) for name in side} for side in sides]
+    texts = []
+    for side, others in zip(sides, reversed(lengths), strict=True):
+        alike = {name for name in side if not name.isascii() and len(name) in others}
+        texts.append(_few([ascii(name) if name in alike else shown(name) for name in side]))
+    return texts[0], texts[1]
+
+
+def _few(texts: list[str]) -> str:
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return ", ".join(texts[:5]) + more if texts else "none"

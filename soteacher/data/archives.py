@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import tarfile
 import zipfile
@@ -11,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import UserError, shown
+from soteacher.data.places import Contents, contents, open_regular
 
+MAX_BYTES = 1 << 28
+"""Bytes above which a file of a folder is not read; the largest official one has 155 MB."""
 ADDRESS = r"(https?|file)://\S+"
 """Pattern of the addresses that an archive may be downloaded from."""
 
@@ -69,8 +73,8 @@ def read_tar(path: Path, names: Collection[str]) -> dict[str, bytes]:
 class Tree(Protocol):
     """The files below a folder, on the disk or in an archive; names are separated by slashes."""
 
-    def names(self, folder: str, folders: bool = False) -> list[str]:
-        """Return the sorted names of the files, or folders, in a folder, without hidden ones."""
+    def names(self, folder: str) -> Contents:
+        """Return the sorted names in a folder, without hidden ones; none if there is no folder."""
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes; raise `UserError` if there is no such file."""
@@ -85,30 +89,31 @@ class Folder:
 
     path: Path
 
-    def names(self, folder: str, folders: bool = False) -> list[str]:
-        """Return the sorted names in a folder; an empty list if the folder does not exist."""
+    def names(self, folder: str) -> Contents:
+        """Return the names in a folder; none if the folder does not exist."""
         place = self.path / folder
-        if not place.is_dir():
-            return []
-        try:
-            return sorted(
-                path.name
-                for path in place.iterdir()
-                if not path.name.startswith(".") and path.is_dir() == folders
-            )
-        except OSError as error:
-            raise _unreadable(place, error) from None
+        return contents(place) if os.path.isdir(place) else Contents([], [])
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
+        path = self.path / name
         try:
-            return (self.path / name).read_bytes()
+            with open_regular(path) as file:
+                if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                    raise UserError(
+                        f"{shown(str(path))} has {size:,} bytes; expected at most {MAX_BYTES:,}: "
+                        "replace it with the official file"
+                    )
+                return file.read()
         except OSError as error:
-            raise _unreadable(self.path / name, error) from None
+            raise UserError(
+                f"cannot read {shown(str(path))}: {error.strerror}; check that the file exists and "
+                "its permissions"
+            ) from None
 
     def where(self, name: str) -> str:
         """Return the path of a file or folder."""
-        return str(self.path / name)
+        return shown(str(self.path / name))
 
 
 class Zip:
@@ -134,10 +139,17 @@ class Zip:
             if folder:  # archives may leave out the entries of folders
                 self._add(folder, True)
 
-    def names(self, folder: str, folders: bool = False) -> list[str]:
-        """Return the sorted names in a folder; an empty list if the folder does not exist."""
-        entries = self._entries.get((f"{self._root}/{folder}", folders), ())
-        return sorted(name for name in entries if not name.startswith("."))
+    def names(self, folder: str) -> Contents:
+        """Return the names in a folder; none if the folder does not exist."""
+        folders, files = (
+            sorted(
+                name
+                for name in self._entries.get((f"{self._root}/{folder}", is_folder), ())
+                if not name.startswith(".")
+            )
+            for is_folder in (True, False)
+        )
+        return Contents(folders, files)
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
@@ -164,9 +176,3 @@ def _check(name: str, is_link: bool, path: Path) -> None:
 def _broken(path: Path, error: Exception) -> UserError:
     why = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"the archive {path} is damaged or truncated ({why}); use another copy")
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot read {path}: {error.strerror}; check that the file exists and its permissions"
-    )

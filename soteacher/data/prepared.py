@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from soteacher.core import files
-from soteacher.core.errors import Damaged, UserError, unknown
+from soteacher.core.errors import Damaged, Missing, UserError, unknown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
 from soteacher.core.sealed import read_sealed, write_sealed
 from soteacher.data import true_labels as truth
-from soteacher.data.sources.base import Outline, Source
+from soteacher.data.memory import check_preparation
+from soteacher.data.sources.base import ImageSet, Outline, Source
 from soteacher.data.spec import DataSpec
 
 log = logging.getLogger("soteacher")
 
+CHANNELS = ("red", "green", "blue")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -33,11 +35,15 @@ def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None)
     the store, for other data sets of the same source.
     """
     source = spec.open_source(location)
+    if not any((Path(store) / "data").glob(f"{folder_of(spec, store).name}*")):
+        # before a large set is read in whole for its hash
+        check_preparation(spec.source, source, spec.true_labels)
     content = source.content_key()
     folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have written it meanwhile
+                check_preparation(spec.source, source, spec.true_labels)
                 downloads = Path(store) / "downloads" / spec.source
                 _write_arrays(spec, source.fetched(downloads), content, folder)
     prepared = stored_data(folder)
@@ -84,16 +90,10 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
     images = source.read()
     n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
-    mean: Iterable[float] | None = images.mean
-    std: Iterable[float] | None = images.std
-    if mean is None or std is None:
-        mean, std = _mean_and_std(images.train_images)
     manifest: dict[str, Any] = {
         "spec": spec.to_json(),
         "classes": list(images.classes),
-        # four digits, as usual: the last ones of a sum differ between machines
-        "mean": [round(float(x), 4) for x in mean],
-        "std": [round(float(x), 4) for x in std],
+        **_normalisation(images),
     }
     if content is not None:
         manifest["content"] = content
@@ -124,6 +124,32 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
     write_sealed(folder / "manifest.json", manifest)
 
 
+def _normalisation(images: ImageSet) -> dict[str, Any]:
+    """Return the manifest's entries about the mean and the standard deviation of each channel.
+
+    A channel that has the same value in all training images, or almost, cannot be divided by its
+    deviation, which is 0: it is divided by 1, and `undivided` has its number.
+    """
+    mean: Iterable[float] | None = images.mean
+    std: Iterable[float] | None = images.std
+    if mean is None or std is None:
+        mean, std = _mean_and_std(images.train_images)
+    # four digits, as usual: the last ones of a sum differ between machines
+    rounded = [round(float(x), 4) for x in std]
+    entries: dict[str, Any] = {"mean": [round(float(x), 4) for x in mean]}
+    entries["std"] = [x or 1.0 for x in rounded]
+    if undivided := [channel for channel, x in enumerate(rounded) if x == 0]:
+        entries["undivided"] = undivided
+        for channel in undivided:
+            log.warning(
+                "the channel %s has the value %.1f (of 255) in all training images, or almost in "
+                "all: it is not divided by its standard deviation, which is 0",
+                CHANNELS[channel],
+                entries["mean"][channel] * 255,
+            )
+    return entries
+
+
 def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation per channel, of pixels in [0, 1].
 
@@ -132,7 +158,8 @@ def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = images.size // 3
     mean = np.einsum("nhwc->c", images, dtype=np.float64) / n
     square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.float64) / n  # sums are exact
-    return mean / 255, np.sqrt(square - mean**2) / 255
+    variance = np.maximum(square - mean**2, 0)  # rounding may put it below 0
+    return mean / 255, np.sqrt(variance) / 255
 
 
 def _save(file: BinaryIO, array: np.ndarray) -> None:
@@ -215,7 +242,7 @@ def open_prepared(manifest_path: Path, store: Path) -> Prepared:
     folder = folder_of(DataSpec.from_json(manifest["spec"]), store, manifest.get("content"))
     prepared = stored_data(folder)
     if prepared is None:
-        raise UserError(f"prepared data are not in the store: {folder}; {files.AGAIN}")
+        raise Missing(f"prepared data are not in the store: {folder}; {files.AGAIN}")
     if prepared.manifest != manifest:
         raise Damaged(
             f"{manifest_path} differs from the manifest of the same data in the store, {folder}: "

@@ -134,6 +134,20 @@ class Stream:
         batch = self._batch(self._change.augment(views, random), indices, cursor)
         return self._change.mix(batch, self._data.n_classes, random)
 
+    def check_finite(self, cursor: Cursor) -> None:
+        """Raise `UserError` if an image of a cursor's batch is not finite.
+
+        A network that gets such images tells nothing about its training.
+        """
+        if not bool(self.batch(cursor).images.isfinite().all()):
+            mean, std = (self._data.manifest[name] for name in ("mean", "std"))
+            raise UserError(
+                f"images of the prepared data in {self._data.folder} are not finite in epoch "
+                f"{cursor.epoch + 1}, step {cursor.step + 1} (mean {mean}, standard deviation "
+                f"{std}); expected finite means, and standard deviations above 0: delete the "
+                "folder, then rerun the same snakemake command with `--forcerun prepare`"
+            )
+
     def _batch(self, views: Tensor, indices: Tensor, cursor: Cursor) -> Batch:
         images = normalise(views, self._mean, self._std)
         return Batch(images, self.labels[indices], indices, cursor)

@@ -15,7 +15,8 @@ def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) 
     means = np.stack(
         [flat[labels == k].mean(axis=0, dtype=np.float64) for k in range(n_classes)]
     )  # (K, H*W*3)
-    distances = np.linalg.norm(means[:, None] - means[None], axis=-1)  # (K, K)
+    # row by row: all differences at once are (K, K, H*W*3)
+    distances = np.stack([np.linalg.norm(mean - means, axis=-1) for mean in means])  # (K, K)
     np.fill_diagonal(distances, np.inf)
     return np.argsort(distances, axis=1, kind="stable")[:, :n]
 

@@ -15,7 +15,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from soteacher.core.errors import UserError, unknown
-from soteacher.models.layers import Layers, Norm, cifar_resnet, resnet, shufflenet_v2, wide_resnet
+from soteacher.models.layers import (
+    Convolution,
+    Layers,
+    Norm,
+    cifar_resnet,
+    resnet,
+    shufflenet_v2,
+    wide_resnet,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,6 +125,13 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
     *before, last = family.layers(*sizes)
     assert isinstance(last, Norm)
     return sum(layer.flops(height, width) for layer in before) + 2 * last.channels * n_classes
+
+
+def values(name: str, height: int, width: int) -> list[int]:
+    """Return the number of values of each convolution's output for one image."""
+    family, sizes = find(name)
+    layers = family.layers(*sizes)
+    return [layer.values(height, width) for layer in layers if isinstance(layer, Convolution)]
 
 
 def build(name: str, n_classes: int) -> nn.Module:

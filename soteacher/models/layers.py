@@ -26,7 +26,14 @@ class Convolution(NamedTuple):
 
     def flops(self, height: int, width: int) -> int:
         """Return the FLOP on an image of this size, 2 per multiply-add, padded to lose no pixel."""
-        return 2 * self.parameters * -(-height // self.shrink) * -(-width // self.shrink)
+        return 2 * self.parameters * self._places(height, width)
+
+    def values(self, height: int, width: int) -> int:
+        """Return the number of values of the output for an image of this size."""
+        return self.out * self._places(height, width)
+
+    def _places(self, height: int, width: int) -> int:
+        return -(-height // self.shrink) * -(-width // self.shrink)
 
 
 class Norm(NamedTuple):

@@ -13,10 +13,11 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from soteacher.core.errors import UserError
+from soteacher.data.memory import preparing_bytes
 from soteacher.data.sources.base import Outline
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.study_data import prepared_of
-from soteacher.study.cost import data_bytes, pass_flop, run_bytes
+from soteacher.study.cost import data_bytes, pass_flop, run_bytes, training_bytes
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 from soteacher.study.specs import RunSpec, fingerprint
@@ -94,6 +95,11 @@ class Forecast:
                 data_bytes(self.plan.data_spec(name), self._outlines[name])
                 for name in data.values()
             ),
+            "preparing_bytes": {
+                name: preparing_bytes(data.source, data.true_labels, self._outlines[name])
+                for name, data in self.plan.study.data.items()
+            },
+            "training_bytes": self._training_bytes(),
             "timed": sorted(self.plan.timed),
             "parallel": self.parallel,
             "stated_flop_per_second": self.stated,
@@ -121,6 +127,17 @@ class Forecast:
             "bytes": sum(run_bytes(run.spec, self._outlines[run.data]) for run in distinct),
             "seconds": self._seconds(flop),
         }
+
+    def _training_bytes(self) -> int:
+        """Return the peak memory of the training process that needs most."""
+        passes: dict[tuple[str, str], list[Run]] = {}
+        for run in _distinct(self.plan.runs.values()):
+            passes.setdefault(self._passes[run.id], []).append(run)
+        together = [
+            training_bytes([run.spec for run in runs], self._outlines[runs[0].data])
+            for runs in passes.values()
+        ]
+        return max(together, default=0)
 
     def _flop(self, runs: list[Run]) -> dict[str, float]:
         """Return run id to FLOP; the shared cost of a pass is divided among its runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from soteacher.core.errors import Damaged, Unreadable, UserError
+from soteacher.core.errors import Damaged, Missing, Unreadable
 from soteacher.core.sealed import read_sealed
 from soteacher.data.prepared import Prepared, folder_of, open_prepared, stored_data
 from soteacher.study.plan import Plan
@@ -16,9 +16,8 @@ log = logging.getLogger("soteacher")
 def prepared_of(plan: Plan) -> dict[str, Prepared]:
     """Return the prepared data sets of a study, by name; unprepared ones are left out.
 
-    Damaged ones are left out with a warning.
-
-    If the study's results have no manifest of a data set, the images identify it.
+    Damaged ones are left out with a warning. If the study's results have no manifest of a data set,
+    the images identify it; if they are there and cannot be read, that raises `UserError`.
     """
     store = Path(plan.study.store)
     prepared = {}
@@ -33,6 +32,6 @@ def prepared_of(plan: Plan) -> dict[str, Prepared]:
                 prepared[name] = found
         except (Damaged, Unreadable) as error:
             log.warning("%s", error)
-        except UserError:  # no longer in the store, or no images
+        except Missing:  # no longer in the store, or no images
             pass
     return prepared

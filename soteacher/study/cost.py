@@ -20,6 +20,19 @@ RECORDS = 12_000
 """Bytes of a run's records, the names in its weights, and the statistics of its batch norms."""
 EPOCH = 100
 """Bytes of a row of the history."""
+PROCESS = 750_000_000
+"""Bytes of a training process on a CPU without networks and images, most of them torch's."""
+OF_A_WEIGHT = 4
+"""Numbers in memory per weight: itself, its gradient, its momentum, and a copy to be saved."""
+OF_A_VALUE = 3.5
+"""Numbers in memory per value of a convolution's output in a training step: the output, what norms
+and activations make of it, and a part of the gradients."""
+OF_THE_LARGEST = 8
+"""Numbers in memory per value of the largest output in a test: the returned features."""
+TEST_BATCH = 512
+"""Number of images that are tested at once."""
+KEEPS_PREDICTIONS = "consistency"
+"""The regularizer that keeps a prediction of every training image."""
 
 
 def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
@@ -69,6 +82,35 @@ def run_bytes(spec: RunSpec, outline: Outline) -> int:
     images = outline.n_test + (outline.n_train if spec.data.true_labels is not None else 0)
     records = RECORDS + EPOCH * epochs
     return (checkpoints + 1) * weights + images * outline.n_classes * 4 + records
+
+
+def training_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
+    """Return the peak memory of training the runs of one pass, with their images.
+
+    It is an estimate from measured runs on a CPU, without a distiller's own layers. On a GPU, the
+    images and all that belongs to the networks are in its memory.
+    """
+    spec = specs[0]
+    n, logits = outline.n_train + outline.n_test, outline.n_test
+    needed = PROCESS + n * (outline.height * outline.width * 3 + 8)
+    if spec.data.true_labels is not None:
+        logits += outline.n_train
+        needed += 2 * n * outline.n_classes * 8
+    needed += 2 * logits * outline.n_classes * 4
+    for run in specs:
+        needed += OF_A_WEIGHT * 4 * catalogue.parameters(run.network.name, outline.n_classes)
+        if KEEPS_PREDICTIONS in run.terms:
+            needed += outline.n_train * outline.n_classes * 4
+    # the runs train in turn
+    return needed + max(_of_network(run, outline) for run in specs)
+
+
+def _of_network(spec: RunSpec, outline: Outline) -> int:
+    """Return the bytes of the values in a network during a training step and during a test."""
+    values = catalogue.values(spec.network.name, outline.height, outline.width)
+    images = min(spec.recipe.batch, outline.n_train) * spec.stream.turns * spec.stream.views
+    tested = min(TEST_BATCH, outline.n_test)
+    return round(4 * (OF_A_VALUE * sum(values) * images + OF_THE_LARGEST * max(values) * tested))
 
 
 def data_bytes(spec: DataSpec, outline: Outline) -> int:

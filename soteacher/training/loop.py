@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from soteacher.core.batch import Batch
-from soteacher.core.cursor import Stage
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import Stopped, UserError
 from soteacher.data.stream import Stream
 from soteacher.models.output import Output
@@ -40,15 +40,16 @@ def run_pass(
     """Train learners to their ends; they share each batch and each output of the teacher.
 
     The next batch is that of the least cursor; all learners with this cursor train on it. A learner
-    that diverges is finished as diverged. A learner that fails with an exception keeps its last
-    saved state. The other learners continue.
+    that diverges is finished as diverged, unless its images were not finite, which is an error of
+    the data. A learner that fails with an exception keeps its last saved state. The other learners
+    continue.
 
     Returns
     -------
     list of Learner
         The learners that failed.
     """
-    group = _Group(learners, finish)
+    group = _Group(learners, stream, finish)
     saved = time.monotonic()
     with _terminable() as terminated:
         while group.running:
@@ -75,8 +76,8 @@ def run_pass(
 class _Group:
     """The learners of a pass: those that still run, and those that failed."""
 
-    def __init__(self, learners: list[Learner], finish: Finish) -> None:
-        self.running, self._finish = list(learners), finish
+    def __init__(self, learners: list[Learner], stream: Stream, finish: Finish) -> None:
+        self.running, self._stream, self._finish = list(learners), stream, finish
         self.failed: list[Learner] = []
 
     def guard(self, learner: Learner, act: Callable[[], None]) -> None:
@@ -85,6 +86,7 @@ class _Group:
             try:
                 act()
             except Diverged as divergence:
+                self._stream.check_finite(_where(learner, divergence))
                 log.warning("%s: diverged: %s", learner.folder.id, divergence.where)
                 self.running.remove(learner)
                 self._finish(learner, divergence)
@@ -97,6 +99,11 @@ class _Group:
             self.failed.append(learner)
             if learner in self.running:
                 self.running.remove(learner)
+
+
+def _where(learner: Learner, divergence: Diverged) -> Cursor:
+    epoch, step = (divergence.where[name] - 1 for name in ("epoch", "step"))
+    return Cursor(learner.cursor.stage, epoch, step)
 
 
 def _save(learner: Learner, final: bool) -> None:

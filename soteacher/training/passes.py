@@ -19,6 +19,7 @@ from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.loop import run_pass
 from soteacher.training.members import JobOptions, Member
+from soteacher.training.memory_limit import check_passes
 from soteacher.training.preparation import prepare_from_teacher
 from soteacher.training.rehearsal import rehearse
 from soteacher.training.setup import PassSetup
@@ -48,6 +49,8 @@ def train_passes(
     for member in members:
         alone = member.id if options.one_by_one else ""
         passes.setdefault(f"{member.spec.pass_key} {alone}", []).append(member)
+    specs = [[member.spec for member in together] for together in passes.values()]
+    check_passes(specs, data.outline, device)
     if device == "cpu":
         flop: dict[str, float] = {}
         for together in passes.values():

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from soteacher.core.errors import UserError
+from soteacher.data.prepared import Prepared
 from soteacher.training import passes
 from soteacher.training.learner import Learner
 
@@ -156,6 +157,25 @@ def test_weights_that_are_no_longer_finite_are_divergence_though_all_losses_were
     lab.run([teacher])
     where = lab.record(teacher)["diverged"]
     assert where == {"epoch": 1, "step": 1, "terms": {"weights": "nan"}}
+
+
+@pytest.mark.parametrize("save_every", [0, 60])
+@pytest.mark.parametrize(("entry", "value"), [("std", 0.0), ("mean", 1e39)])
+def test_images_that_are_not_finite_are_an_error_of_the_data_and_no_divergence(
+    lab, caplog, save_every, entry, value
+):
+    values = [*lab.data.manifest[entry][:2], value]
+    lab.data = Prepared(lab.data.folder, lab.data.manifest | {entry: values})
+    [teacher], _ = lab.plan(recipes={"short": SHORT | {"batch": 32}})
+    with pytest.raises(UserError, match=r"1 of 1 runs failed"):
+        lab.run([teacher], save_every)
+    assert lab.record(teacher) is None
+    assert (
+        f"images of the prepared data in {lab.data.folder} are not finite in epoch 1, step 1 (mean "
+    ) in caplog.text
+    assert (
+        "expected finite means, and standard deviations above 0: delete the folder" in caplog.text
+    )
 
 
 @pytest.mark.parametrize("save_every", [0, 60])

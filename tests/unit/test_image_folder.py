@@ -2,25 +2,35 @@
 
 import os
 import shutil
+import stat
 import struct
+import subprocess
+import sys
 import zlib
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from soteacher.core import files
+from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.data import prepared
 from soteacher.data.prepared import open_prepared, prepare
+from soteacher.data.settings import Augment
 from soteacher.data.sources.base import Outline
+from soteacher.data.sources.cifar100 import Cifar100
 from soteacher.data.sources.image_folder import ImageFolder
+from soteacher.data.sources.tiny_imagenet import TinyImagenet
 from soteacher.data.spec import DataSpec
+from soteacher.data.stream import Stream
 from soteacher.store import study_data
 from soteacher.study.expand import expand
 from soteacher.study.load import read
 
+ROOT = Path(__file__).parents[2]
 SPEC = {"source": "image_folder", "revision": 1}
 PLACES = [f"{split}/{name}" for split in ("train", "test") for name in ("cat", "dog")]
 
@@ -92,6 +102,26 @@ def test_without_results_the_images_tell_which_prepared_data_are_meant(
     assert study_data.prepared_of(plan) == {}
     shutil.rmtree(folder)
     assert study_data.prepared_of(plan) == {}
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "tables"])
+def test_commands_of_a_study_name_what_is_no_image_and_end(folder, wide, tmp_path, command):
+    wide["data"] = {"digits": {"source": "image_folder", "path": str(folder)}}
+    wide["pairs"].pop("small")
+    wide["tables"].pop("second")
+    os.mkfifo(folder / "train/cat/x.png")
+    files.write_json(tmp_path / "study.yaml", wide)
+    found = subprocess.run(
+        [sys.executable, "-m", "soteacher", command, "study.yaml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 2
+    assert f"error: {folder}/train/cat/x.png is a FIFO, a socket or a device, or " in found.stderr
+    assert len(found.stderr.splitlines()) == 1
 
 
 # what is read
@@ -277,7 +307,7 @@ def test_png_images_of_16_bits_are_refused_and_not_cut_to_8(folder, colour_type,
     path = folder / "train/cat/0.png"
     png_of_16_bits(path, colour_type, channels)
     text = refusal(folder, size=2)
-    assert text.startswith(f"{path} has 16 or more bits per channel, or floats")
+    assert text.startswith(f"{path} has more than 8 bits per channel, or ")
     assert "save it with 8 bits" in text
 
 
@@ -285,7 +315,7 @@ def test_png_images_of_16_bits_are_refused_and_not_cut_to_8(folder, colour_type,
 def test_tiff_images_of_16_bits_or_floats_are_refused(folder, dtype):
     path = folder / "train/cat/3.tiff"
     save(path, pixels(1, (6, 6)).astype(dtype))
-    assert f"{path} has 16 or more bits per channel, or floats" in refusal(folder)
+    assert f"{path} has more than 8 bits per channel, or " in refusal(folder)
 
 
 # what is refused
@@ -358,6 +388,150 @@ def test_a_link_that_leads_nowhere_is_refused_and_not_left_out(folder, tmp_path)
     assert refusal(folder).startswith(f"cannot read the image {path} (No such file")
     with pytest.raises(UserError, match=f"cannot read the image {path}"):
         prepare(DataSpec.from_json(SPEC), tmp_path / "store", {"path": str(folder)})
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "link to a fifo", "socket"])
+@pytest.mark.parametrize("place", ["train/cat/x.png", "test/dog/x.png", "train/x.png"])
+@pytest.mark.parametrize("asked", ["content_key", "outline", "read"])
+def test_what_is_no_regular_file_is_one_clear_error_and_no_endless_wait(
+    folder, tmp_path, kind, place, asked
+):
+    path = folder / place
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "link to a fifo":
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to(tmp_path / "fifo")
+    else:
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    with pytest.raises(UserError) as caught:
+        getattr(ImageFolder(path=str(folder)), asked)()
+    assert str(caught.value) == (
+        f"{path} is a FIFO, a socket or a device, or a link to one; expected a regular file or a "
+        "folder: remove it"
+    )
+
+
+def test_a_link_to_an_image_is_an_image(folder, tmp_path):
+    path = folder / "train/cat/0.png"
+    path.rename(tmp_path / "elsewhere.png")
+    path.symlink_to(tmp_path / "elsewhere.png")
+    assert len(ImageFolder(path=str(folder)).read().train_images) == 6
+
+
+def test_a_folder_that_is_called_an_image_is_left_out(folder):
+    (folder / "train/cat/x.png").mkdir()
+    assert len(ImageFolder(path=str(folder)).read().train_images) == 6
+
+
+def test_folders_that_file_servers_create_are_no_classes(folder):
+    for name in ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found"):
+        (folder / "train" / name / "0.png").mkdir(parents=True)
+    assert ImageFolder(path=str(folder)).read().classes == ("cat", "dog")
+
+
+def test_what_is_left_out_is_counted_in_the_log(folder, caplog):
+    for name in ("labels.csv", "Thumbs.db"):
+        (folder / "train/cat" / name).write_bytes(b"")
+    (folder / "test/dog/more").mkdir()
+    (folder / "train/notes.txt").write_bytes(b"")
+    with caplog.at_level("INFO"):
+        ImageFolder(path=str(folder)).read()
+    assert caplog.messages[0] == (
+        f"left out 4 files and folders in {folder} that are not images, for example "
+        f"{folder}/train/notes.txt"
+    )
+
+
+def test_the_copy_of_tiny_imagenet_is_told_from_other_folders(folder):
+    (folder / "wnids.txt").write_text("cat\ndog\n")
+    (folder / "test").rename(folder / "val")
+    text = refusal(folder)
+    assert text.startswith(f"no folder 'test' in {folder}; ")
+    assert text.endswith("looks like Tiny-ImageNet, which `source: tiny_imagenet` reads as it is")
+    (folder / "val").rename(folder / "test")
+    (folder / "test/cat").rename(folder / "test/images")
+    assert refusal(folder).endswith(
+        "; this looks like Tiny-ImageNet: name the folder of the labelled test images 'val' and "
+        "use `source: tiny_imagenet`"
+    )
+
+
+def test_images_one_level_too_deep_are_found_and_told(folder):
+    for place in PLACES:
+        (folder / place).rename(folder / "images")
+        (folder / place).mkdir()
+        (folder / "images").rename(folder / place / "images")
+    text = refusal(folder)
+    assert text.startswith(f"no image in the class folder {folder}/train/cat; expected files ")
+    assert text.endswith("its images are in its folder images: move them up")
+
+
+def test_a_folder_val_in_place_of_test_is_told(folder):
+    (folder / "test").rename(folder / "val")
+    assert refusal(folder).endswith("if the folder 'val' has the test images, rename it to 'test'")
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("cafe\u0301", "caf\xe9", r"(only in train: 'cafe\u0301'; only in test: 'caf\xe9')"),
+        ("cat ", "cat", "(only in train: 'cat '; only in test: cat)"),
+        ("cat\xa0", "cat", r"(only in train: 'cat\xa0'; only in test: cat)"),
+        ("ca\u200bt", "cat", r"(only in train: 'ca\u200bt'; only in test: cat)"),
+        ("\ufeffcat", "cat", r"(only in train: '\ufeffcat'; only in test: cat)"),
+        ("c\u0430t", "cat", r"(only in train: 'c\u0430t'; only in test: cat)"),
+        ("cat\n", "cat", r"(only in train: 'cat\n'; only in test: cat)"),
+        ("caf\udce9", "caf\xe9", r"(only in train: 'caf\udce9'; only in test: 'caf\xe9')"),
+        ("кот", "собака", "(only in train: кот; only in test: собака)"),
+    ],
+)
+def test_names_that_look_alike_are_escaped_in_a_message(folder, train, test, said):
+    (folder / "train/cat").rename(folder / "train" / train)
+    (folder / "test/cat").rename(folder / "test" / test)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x1b[31mb", "caf\udce9", "a\u2028b"])
+def test_a_class_whose_name_is_no_line_of_text_is_refused(folder, name):
+    for split in ("train", "test"):
+        (folder / split / "cat").rename(folder / split / name)
+    assert refusal(folder) == (
+        f"{folder}/train has class names with control characters, line breaks or bytes that are "
+        f"not UTF-8: {name!a}; expected names of one line of text: rename them"
+    )
+
+
+@pytest.mark.parametrize("name", ["猫", "گربه\u200cها", "n" * 255, "cafe\u0301", "#1 cat"])
+def test_a_class_may_have_any_name_of_one_line(folder, tmp_path, name):
+    for split in ("train", "test"):
+        (folder / split / "cat").rename(folder / split / name)
+    assert name in prepared_from(folder, tmp_path / "store").manifest["classes"]
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.png", "a\nb.png"])
+def test_an_image_may_have_any_name_and_a_message_shows_it_in_one_line(folder, tmp_path, name):
+    (folder / "train/cat/0.png").rename(folder / "train/cat" / name)
+    prepared_from(folder, tmp_path / "store")
+    (folder / "train/cat" / name).write_bytes(b"")
+    text = refusal(folder)
+    assert text.startswith(f"cannot read the image {ascii(f'{folder}/train/cat/{name}')[:-5]}")
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "a\nb"])
+@pytest.mark.parametrize("source", [ImageFolder, Cifar100, TinyImagenet])
+def test_a_path_that_cannot_exist_is_one_clear_error(source, path):
+    for asked in ("content_key", "outline", "read"):
+        if asked == "outline" and source is Cifar100:
+            continue  # its sizes need no files
+        with pytest.raises(UserError) as caught:
+            getattr(source(path=path), asked)()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("place", ["train/dog/2.png", "test/cat/1.png"])
@@ -453,6 +627,41 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(folder, tmp_path):
     values = ImageFolder(path=str(folder)).read().train_images.reshape(-1, 3) / 255
     np.testing.assert_allclose(manifest["mean"], values.mean(axis=0), atol=6e-5)
     np.testing.assert_allclose(manifest["std"], values.std(axis=0), atol=6e-5)
+
+
+@pytest.mark.parametrize(("value", "others"), [(0, 0), (9, 0), (255, 0), (254, 1)])
+def test_a_channel_of_one_value_is_left_undivided_and_named(tmp_path, caplog, value, others):
+    """Of 9216 pixels, `others` are larger by one: a deviation below 5e-5 rounds to 0, too."""
+    for number, place in enumerate(PLACES):
+        for k in range(18):
+            image = pixels([number, k], (16, 16, 3))
+            image[..., 2] = value
+            if (number, k) == (0, 0):
+                image[0, :others, 2] += 1
+            save(tmp_path / "images" / place / f"{k}.png", image)
+    manifest = prepared_from(tmp_path / "images", tmp_path / "store").manifest
+    assert manifest["undivided"] == [2]
+    assert manifest["std"][2] == 1.0
+    assert manifest["mean"][2] == round(value / 255, 4)
+    assert all(0.2 < x < 0.4 for x in manifest["std"][:2])
+    [line] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert line.getMessage() == (
+        f"the channel blue has the value {manifest['mean'][2] * 255:.1f} (of 255) in all training "
+        "images, or almost in all: it is not divided by its standard deviation, which is 0"
+    )
+
+
+def test_black_images_have_three_undivided_channels_and_finite_batches(tmp_path):
+    for place in PLACES:
+        save(tmp_path / "images" / place / "0.png", np.zeros((8, 8, 3), np.uint8))
+    data = prepared_from(tmp_path / "images", tmp_path / "store")
+    assert data.manifest["undivided"] == [0, 1, 2]
+    stream = Stream(data, Augment(crop_padding=1), 2, 0, "teacher", "cpu")
+    assert (stream.batch(Cursor(Stage.MAIN, 0, 0)).images == 0).all()
+
+
+def test_a_deviation_that_does_not_round_to_0_is_divided_by(folder, tmp_path):
+    assert "undivided" not in prepared_from(folder, tmp_path / "store").manifest
 
 
 def test_an_unchanged_folder_is_not_read_again_wherever_it_lies(folder, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import shutil
 import stat
 import zipfile
@@ -327,9 +328,166 @@ def test_a_missing_file_of_annotations_is_told(folder):
     assert refusal(folder).startswith(f"cannot read {folder}/val/val_annotations.txt: No such file")
 
 
-def test_validation_images_that_were_put_into_class_folders_are_refused(folder):
-    (folder / "val/images").rename(folder / "val/n01")
-    assert "only annotated: val_0.JPEG, " in refusal(folder)
+# copies as people have them: the prepared data are those of the official layout
+
+
+def regroup(folder, inner=""):
+    """Put the images of val into class folders, as a script that many people use does."""
+    for line in (folder / "val/val_annotations.txt").read_text().splitlines():
+        name, wnid = line.split("\t")[:2]
+        place = folder / "val" / wnid / inner
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / "val/images" / name).rename(place / name)
+    (folder / "val/images").rmdir()
+
+
+def prepared_from(path, store):
+    return prepare(DataSpec.from_json(SPEC), store, {"path": str(path)})
+
+
+@pytest.mark.parametrize("are_annotated", [True, False])
+@pytest.mark.parametrize("inner", ["images", ""])
+def test_a_val_folder_that_was_grouped_by_class_gives_the_official_data(
+    folder, tmp_path, inner, are_annotated
+):
+    official = prepared_from(folder, tmp_path / "store")
+    regroup(folder, inner)
+    if not are_annotated:
+        (folder / "val/val_annotations.txt").unlink()
+    check_images(TinyImagenet(classes=3, path=str(folder)).read())
+    assert TinyImagenet(classes=3, path=str(folder)).outline() == Outline(9, 6, 64, 64, 3)
+    assert prepared_from(folder, tmp_path / "another") == official
+
+
+def test_training_images_directly_in_their_class_folders_give_the_official_data(folder, tmp_path):
+    official = prepared_from(folder, tmp_path / "store")
+    for wnid in WNIDS:
+        for path in (folder / f"train/{wnid}/images").iterdir():
+            path.rename(folder / "train" / wnid / path.name)
+        (folder / f"train/{wnid}/images").rmdir()
+    assert prepared_from(folder, tmp_path / "another") == official
+
+
+def test_equal_names_in_two_class_folders_of_val_are_two_images(folder):
+    regroup(folder)
+    (folder / "val/val_annotations.txt").unlink()
+    for wnid in WNIDS:
+        for k, path in enumerate(sorted((folder / "val" / wnid).iterdir())):
+            path.rename(path.with_name(f"{k}.JPEG"))
+    found = TinyImagenet(classes=3, path=str(folder)).read()
+    assert found.test_labels.tolist() == [0, 1, 2, 0, 1, 2]  # by name, then by class
+
+
+def test_class_folders_that_disagree_with_the_annotations_are_refused(folder):
+    regroup(folder)
+    (folder / "val/n01/val_1.JPEG").rename(folder / "val/n02/val_1.JPEG")
+    text = refusal(folder)
+    assert text.startswith(f"{folder}/val/val_annotations.txt gives other classes than the folders")
+    assert "that have the images val_1.JPEG; copy or unpack it again" in text
+
+
+def test_an_image_that_was_lost_while_grouping_is_named(folder):
+    regroup(folder)
+    (folder / "val/n01/val_1.JPEG").unlink()
+    text = refusal(folder)
+    assert "(only annotated: val_1.JPEG; only in the class folders in val: none)" in text
+
+
+def test_a_folder_of_images_in_val_that_is_no_class_is_refused(folder):
+    regroup(folder)
+    (folder / "val/n01").rename(folder / "val/n77")
+    text = refusal(folder)
+    assert text.startswith(f"{folder}/val has folders of images whose names are not in wnids.txt: ")
+    assert "wnids.txt: n77; expected train/<wnid>/images/* or train/<wnid>/*, and val/" in text
+
+
+def test_files_and_folders_of_systems_are_left_out_and_counted(folder, tmp_path, caplog):
+    official = prepared_from(folder, tmp_path / "store")
+    for place in ("train", "train/n01", "train/n01/images", "val", "val/images"):
+        (folder / place / "Thumbs.db").write_bytes(b"")
+        (folder / place / "desktop.ini").write_bytes(b"")
+        (folder / place / "._val_0.JPEG").write_bytes(b"")
+        (folder / place / "@eaDir/val_0.JPEG").mkdir(parents=True)
+        (folder / place / "@eaDir/val_0.JPEG/thumb.jpg").write_bytes(b"")
+        (folder / place / "new folder").mkdir()
+    with caplog.at_level(logging.INFO):
+        assert prepared_from(folder, tmp_path / "another") == official
+    # of each of the two folders with images: two files and a folder
+    assert f"left out 6 files and folders in {folder} that are not images" in caplog.text
+
+
+@pytest.mark.parametrize("levels", ["a", "a/b"])
+def test_one_or_two_folders_around_a_copy_are_passed(folder, tmp_path, levels):
+    place = tmp_path / "around" / levels
+    place.parent.mkdir(parents=True)
+    folder.rename(place)
+    check_images(TinyImagenet(classes=3, path=str(tmp_path / "around")).read())
+
+
+@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
+def test_a_mark_at_the_beginning_of_a_list_is_no_part_of_a_name(folder, name):
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    check_images(TinyImagenet(classes=3, path=str(folder)).read())
+
+
+@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
+def test_a_list_in_another_encoding_is_one_clear_error(folder, name):
+    (folder / name).write_bytes((folder / name).read_text().encode("utf-16"))
+    text = refusal(folder)
+    assert text == (
+        f"{folder}/{name} is not UTF-8 text (byte 1): save it as UTF-8, or copy or unpack it again"
+    )
+
+
+def test_what_cannot_be_seen_in_a_list_is_escaped(folder):
+    annotate(folder, lambda text: text.replace("val_4.JPEG\t", "val_4.JPEG \t"))
+    text = refusal(folder)
+    assert "(only annotated: 'val_4.JPEG '; only in val/images: val_4.JPEG)" in text
+    write(folder, "wnids.txt", "n01\nn02\nn03\x07\n")
+    assert "/wnids.txt has class names with control characters, " in refusal(folder)
+    write(folder, "wnids.txt", f"n01\nn02\n{'n' * 10_000}\n")
+    assert len(refusal(folder)) < 1000
+
+
+@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt", "val/images/val_0.JPEG"])
+def test_a_fifo_in_a_copy_is_one_clear_error_and_no_endless_wait(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    for asked in ("content_key", "outline", "read"):
+        with pytest.raises(UserError) as caught:
+            getattr(TinyImagenet(classes=3, path=str(folder)), asked)()
+        if name == "wnids.txt":
+            assert str(caught.value).startswith(f"no Tiny-ImageNet in {folder}; expected wnids.txt")
+        else:
+            at = folder / name
+            assert str(caught.value).startswith(f"{at} is a FIFO, a socket or a device, or a link ")
+
+
+def test_a_fifo_or_a_device_in_place_of_the_archive_is_one_clear_error(tmp_path):
+    os.mkfifo(tmp_path / "copy.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    for name in ("copy.zip", "zero.zip"):
+        assert refusal(tmp_path / name).startswith(f"{tmp_path}/{name} is a FIFO, a socket or a ")
+
+
+def test_a_list_without_an_end_is_not_read(folder):
+    with (folder / "wnids.txt").open("wb") as file:
+        file.truncate(1 << 40)  # it takes no space on the disk
+    text = refusal(folder)
+    assert text.startswith(f"{folder}/wnids.txt has 1,099,511,627,776 bytes; expected at most ")
+
+
+def test_a_training_image_of_16_bits_is_refused(folder):
+    path = folder / "train/n01/images/n01_0.JPEG"
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(path, "png")
+    assert refusal(folder).startswith(f"{path} has more than 8 bits per channel, or ")
+
+
+def test_an_image_of_another_format_is_refused_by_its_content(folder):
+    path = folder / "train/n01/images/n01_0.JPEG"
+    Image.new("RGB", (64, 64)).save(path, "gif")
+    text = refusal(folder)
+    assert text.startswith(f"cannot read the image {path} (its content is not that of a BMP, JPEG")
 
 
 # images that cannot be read
@@ -408,13 +566,15 @@ def test_an_archive_with_links_is_refused(official, archive):
 
 def test_a_folder_of_something_else_is_told_what_is_expected(tmp_path):
     text = refusal(tmp_path)
-    assert text.startswith(f"no Tiny-ImageNet in {tmp_path}; expected wnids.txt, train/<wnid>/")
+    assert text.startswith(f"no Tiny-ImageNet in {tmp_path}; expected wnids.txt (the ")
     assert f"remove it to download {TOP}.zip" in text
 
 
 def test_two_copies_in_one_folder_are_refused(folder):
     shutil.copytree(folder, folder.parent / "another")
-    assert refusal(folder.parent).startswith(f"no Tiny-ImageNet in {folder.parent}; expected ")
+    text = refusal(folder.parent)
+    assert text.startswith(f"{folder.parent} contains several copies of Tiny-ImageNet: ")
+    assert text.endswith(f"/another, {folder}; set `path` to one of them")
 
 
 def test_a_path_with_nothing_there_is_told(tmp_path):

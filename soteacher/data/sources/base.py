@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from soteacher.core import places
-from soteacher.core.errors import UserError
+from soteacher.core.errors import Missing, UserError, shown
 from soteacher.core.settings import Settings
 from soteacher.data.archives import ADDRESS, Archive
+from soteacher.data.places import check_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +56,8 @@ class Source(Settings):
 
     revision: ClassVar[int] = 1
     """Part of every spec. Increase it if the same settings give other images."""
+    copies: ClassVar[int] = 1
+    """How many times `read` has all images in memory at once, at most."""
     located_by: ClassVar[tuple[str, ...]] = ()
     """Settings that say where the images are, not what they are; no spec contains them."""
 
@@ -112,11 +116,12 @@ class PublishedSource(Source):
         if self.path is None:
             return None
         place = expanded(self.path)
-        if not place.exists():
-            raise UserError(
-                f"{place} does not exist (working directory: {Path.cwd()}): correct `path`, or "
-                f"remove it to download {self.archive.name}"
+        if not os.path.exists(place):
+            raise Missing(
+                f"{shown(str(place))} does not exist (working directory: {Path.cwd()}): correct "
+                f"`path`, or remove it to download {self.archive.name}"
             )
+        check_place(place)
         return place
 
     @property
@@ -130,8 +135,9 @@ class PublishedSource(Source):
     def _check_archive(self, place: Path) -> None:
         if (unlike := self.archive.unlike(place)) is not None:
             raise UserError(
-                f"{place} is not the official {self.archive.name}: {unlike}; remove `path` to "
-                "download the official file, or unpack this one and set `path` to the folder"
+                f"{shown(str(place))} is not the official {self.archive.name}: {unlike}; remove "
+                "`path` to download the official file, or unpack this one and set `path` to the "
+                "folder"
             )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import re
-from collections.abc import Iterable
+import os
+import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
-from soteacher.core import files
-from soteacher.core.errors import UserError, few
+from soteacher.core.errors import Missing, UserError, few, only_in_one, shown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.registry import register
+from soteacher.data.images import EXTENSIONS, decoded, is_image, turned, unreadable
+from soteacher.data.places import Contents, contents, open_regular
 from soteacher.data.sources.base import ImageSet, Outline, Place, Source, expanded
 
 if TYPE_CHECKING:
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("soteacher")
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "expected train/<class>/* and test/<class>/* below `path`"
-SIXTEEN_BITS = re.compile(r";16[BLN]")
-"""Part of Pillow's names for pixels of 16 bits per channel; Pillow would silently keep 8 bits."""
+SPLITS = ("train", "test")
+
+
+class Listing(NamedTuple):
+    """The images of a folder, listed but not read."""
+
+    splits: dict[str, dict[str, list[Path]]]
+    """Split to class to its images, in order."""
+    left_out: list[Path]
+    """Files that are not named like images, and folders in class folders."""
 
 
 @register
@@ -33,9 +42,11 @@ class ImageFolder(Source):
 
     Classes are ordered by name, and so are the images of a class. Hidden files, folders inside a
     class folder and files without the extension of an image (bmp, jpeg, jpg, pgm, png, ppm, tif,
-    tiff, webp) are ignored. Images are turned by their EXIF orientation; grey and palette images
-    are converted to RGB, transparent images are put on white, and only the first frame of an image
-    is used. Images of 16 bits per channel or of floats are an error.
+    tiff, webp) are left out; the log of the preparation counts them. Images are turned by their
+    EXIF orientation; grey and palette images are converted to RGB, transparent images are put on
+    white, and only the first frame of an image is used. Images of more than 8 bits per channel, of
+    floats, of another format, or of more than 67 million pixels (8192x8192) are an error, and so is
+    what is neither a file nor a folder, for example a FIFO.
     """
 
     located_by = ("path",)
@@ -51,87 +62,113 @@ class ImageFolder(Source):
     def content_key(self) -> str:
         """Return a hash of the images' paths, relative to `path`, and of their bytes."""
         hashes = {}
-        for path in _paths(self._splits().values()):
+        for path in _paths(self._listing()):
             try:
-                hashes[path.relative_to(self._folder).as_posix()] = files.sha256_of(path)
+                with open_regular(path) as file:
+                    hashes[path.relative_to(self._folder).as_posix()] = hashlib.file_digest(
+                        file, "sha256"
+                    ).hexdigest()
             except OSError as error:
-                raise unreadable(path, error) from error
+                raise unreadable(str(path), error) from error
         return json_sha256(hashes)
 
     def outline(self) -> Outline:
-        """Return the sizes; files are counted, and only the first image is read."""
-        train, test = self._splits().values()
-        images = _paths([train])
-        height, width, _ = self._pixels(images[0]).shape
-        return Outline(len(images), len(_paths([test])), height, width, n_classes=len(train))
+        """Return the sizes; files are counted, and without `size` the first image is read."""
+        listing = self._listing()
+        train, test = (_paths(listing, split) for split in SPLITS)
+        if self.size is None:
+            height, width, _ = self._pixels(train[0]).shape
+        else:
+            height = width = self.size
+        return Outline(len(train), len(test), height, width, len(listing.splits["train"]))
 
     def read(self) -> ImageSet:
         """Return all images, ordered by the names of their classes, then by their own names."""
         import numpy as np
 
-        splits = self._splits()
-        first = _paths(splits.values())[0]
+        listing = self._listing()
+        if listing.left_out:
+            log.info(
+                "left out %d files and folders in %s that are not images, for example %s",
+                len(listing.left_out),
+                shown(str(self._folder)),
+                shown(str(listing.left_out[0])),
+            )
+        first = _paths(listing)[0]
         shape = self._pixels(first).shape
         arrays: dict[str, Any] = {}
-        for split, classes in splits.items():
-            paths = _paths([classes])
-            log.info("reading %d images from %s", len(paths), self._folder / split)
+        for split, classes in listing.splits.items():
+            paths = _paths(listing, split)
+            log.info("reading %d images from %s", len(paths), shown(str(self._folder / split)))
             images = np.empty((len(paths), *shape), dtype=np.uint8)  # (N, H, W, 3)
             for row, path in zip(images, paths, strict=True):
                 pixels = self._pixels(path)
                 if pixels.shape != shape:
                     raise UserError(
-                        f"{first} has {_size(shape)} pixels and {path} has {_size(pixels.shape)}; "
-                        "expected images of one size: set `size` to a number of pixels to resize "
-                        "and crop all images to it"
+                        f"{shown(str(first))} has {_size(shape)} pixels and {shown(str(path))} has "
+                        f"{_size(pixels.shape)}; expected images of one size: set `size` to a "
+                        "number of pixels to resize and crop all images to it"
                     )
                 row[:] = pixels
             counts = [len(images_of_class) for images_of_class in classes.values()]
             arrays[f"{split}_images"] = images
             arrays[f"{split}_labels"] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        return ImageSet(**arrays, classes=tuple(splits["train"]))
+        return ImageSet(**arrays, classes=tuple(listing.splits["train"]))
 
     @property
     def _folder(self) -> Path:
         return expanded(self.path)
 
-    def _splits(self) -> dict[str, dict[str, list[Path]]]:
-        """Return split to class to its images, in order."""
+    def _listing(self) -> Listing:
         folder = self._folder
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder} is not a folder (working directory: {Path.cwd()}); {LAYOUT}: correct "
-                "`path`"
+        if not os.path.isdir(folder):
+            error = UserError if os.path.exists(folder) else Missing
+            raise error(
+                f"{shown(str(folder))} is not a folder (working directory: {Path.cwd()}); "
+                f"{LAYOUT}: correct `path`"
             )
-        for split in ("train", "test"):
-            if not (folder / split).is_dir():
+        for split in SPLITS:
+            if not os.path.isdir(folder / split):
                 raise UserError(
-                    f"no folder '{split}' in {folder}; {LAYOUT}: create it, or correct `path`"
+                    f"no folder '{split}' in {shown(str(folder))}; {LAYOUT}: create it, or correct "
+                    f"`path`{_other_source(folder)}"
                 )
-        classes = {split: _listed(folder / split, folders=True) for split in ("train", "test")}
-        train, test = ({path.name for path in classes[split]} for split in classes)
+        found = {split: contents(folder / split) for split in SPLITS}
+        self._check_classes(*(found[split].folders for split in SPLITS))
+        splits: dict[str, dict[str, list[Path]]] = {}
+        left_out = []
+        for split, (classes, files) in found.items():
+            left_out += [folder / split / name for name in files]
+            splits[split] = {}
+            for name in classes:
+                place = folder / split / name
+                inside = contents(place)
+                splits[split][name] = [place / file for file in inside.files if is_image(file)]
+                left_out += [place / file for file in inside.files if not is_image(file)]
+                left_out += [place / inner for inner in inside.folders]
+                if not splits[split][name]:
+                    raise UserError(
+                        f"no image in the class folder {shown(str(place))}; expected files that "
+                        f"end in {', '.join(EXTENSIONS)}: {_remedy(place, inside)}"
+                        f"{_other_source(folder)}"
+                    )
+        return Listing(splits, left_out)
+
+    def _check_classes(self, train: list[str], test: list[str]) -> None:
+        folder = shown(str(self._folder))
         if train != test:
+            only_train, only_test = only_in_one(train, test)
             raise UserError(
                 f"{folder} has different classes in train and in test (only in train: "
-                f"{few(train - test)}; only in test: {few(test - train)}): give both the same "
-                "class folders"
+                f"{only_train}; only in test: {only_test}): give both the same class folders"
+                f"{_other_source(self._folder)}"
             )
         if len(train) < 2:
             raise UserError(
                 f"expected at least two classes in {folder}/train, got {few(train)}; {LAYOUT}: "
                 "add class folders, or correct `path`"
             )
-        splits = {}
-        for split, places in classes.items():
-            splits[split] = {place.name: _listed(place, folders=False) for place in places}
-            for place in places:
-                if not splits[split][place.name]:
-                    raise UserError(
-                        f"no image in the class folder {place}; expected files that end in "
-                        f"{', '.join(EXTENSIONS)}: add images, or remove the class from train and "
-                        "test"
-                    )
-        return splits
+        check_class_names(train, f"{folder}/train")
 
     def _pixels(self, path: Path) -> np.ndarray:
         """Return one image, resized and cropped, uint8, (H, W, 3)."""
@@ -139,56 +176,60 @@ class ImageFolder(Source):
         from PIL import Image, ImageOps
 
         try:
-            image: Image.Image
-            with Image.open(path) as image:
-                deep = image.mode.startswith(("I", "F")) or any(
-                    SIXTEEN_BITS.search(str(tile[3])) for tile in image.tile
-                )
-                if not deep:
-                    image = ImageOps.exif_transpose(image)
-                    if image.has_transparency_data:
-                        white = Image.new("RGBA", image.size, "white")
-                        image = Image.alpha_composite(white, image.convert("RGBA"))
-                    image = image.convert("RGB")
-        except Exception as error:  # a decoder may raise anything on broken bytes
-            raise unreadable(path, error) from error
-        if deep:
-            raise UserError(
-                f"{path} has 16 or more bits per channel, or floats (mode {image.mode}); expected "
-                "8 bits per channel: scale it and save it with 8 bits"
-            )
-        if self.size is not None:
-            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
-        return np.asarray(image)
+            file = open_regular(path)
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+        with file, decoded(file, str(path)) as image:
+            image = turned(image)
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            image = image.convert("RGB")
+            if self.size is not None:
+                image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
+            return np.asarray(image)
 
 
-def _paths(splits: Iterable[dict[str, list[Path]]]) -> list[Path]:
-    """Return all images of some splits, in order."""
-    return [path for classes in splits for paths in classes.values() for path in paths]
-
-
-def _listed(folder: Path, folders: bool) -> list[Path]:
-    """Return the folders in a folder, or its images, sorted by name, without hidden ones."""
-    try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if not path.name.startswith(".")
-            and path.is_dir() == folders
-            and (folders or path.suffix.lower() in EXTENSIONS)
-        )
-    except OSError as error:
+def check_class_names(names: list[str], where: str) -> None:
+    """Raise `UserError` if the name of a class has a line break, a control character or no text."""
+    bad = [
+        name
+        for name in names
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+    ]
+    if bad:
         raise UserError(
-            f"cannot read {folder}: {error.strerror}; check the folder's permissions and try again"
-        ) from None
+            f"{where} has class names with control characters, line breaks or bytes that are not "
+            f"UTF-8: {few(bad)}; expected names of one line of text: rename them"
+        )
 
 
-def unreadable(path: Path | str, error: Exception) -> UserError:
-    """Return the error for an image that cannot be decoded."""
-    why = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
-    return UserError(
-        f"cannot read the image {path} ({why}); replace it with an intact copy, or remove it"
-    )
+def _remedy(place: Path, inside: Contents) -> str:
+    """Return what to do about a class folder without images."""
+    for name in inside.folders:
+        if any(is_image(file) for file in contents(place / name).files):
+            return f"its images are in its folder {shown(name)}: move them up"
+    return "add images, or remove the class from train and test"
+
+
+def _other_source(folder: Path) -> str:
+    """Return a hint if the folder looks like Tiny-ImageNet, or an empty text."""
+    if os.path.exists(folder / "wnids.txt") or os.path.exists(folder / "val/val_annotations.txt"):
+        if os.path.isdir(folder / "val"):
+            return "; this looks like Tiny-ImageNet, which `source: tiny_imagenet` reads as it is"
+        return (
+            "; this looks like Tiny-ImageNet: name the folder of the labelled test images 'val' "
+            "and use `source: tiny_imagenet`"
+        )
+    if os.path.isdir(folder / "val") and not os.path.isdir(folder / "test"):
+        return "; if the folder 'val' has the test images, rename it to 'test'"
+    return ""
+
+
+def _paths(listing: Listing, *splits: str) -> list[Path]:
+    """Return the images of some splits, or of all, in order."""
+    chosen = [listing.splits[split] for split in splits or SPLITS]
+    return [path for classes in chosen for paths in classes.values() for path in paths]
 
 
 def _size(shape: tuple[int, ...]) -> str:
