@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
 
     manifest = read_sealed(options.manifest, "the manifest")
     runs = read_request(options.runs, "the list of trained runs")
-    check_planned(manifest, {name: json_sha256(run["spec"]) for name, run in runs.items()})
+    check_planned(
+        options.manifest, manifest, {name: json_sha256(run["spec"]) for name, run in runs.items()}
+    )
     measured = measure(manifest, open_prepared(options.data, options.store), options.store)
     for path, columns, rows in (
         (options.epochs, EPOCHS, measured.epochs),

@@ -29,7 +29,7 @@ def _of_machine() -> int:
     Memory that holds files counts as available: the system gives it back when it is needed.
     """
     path = Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in lines:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -40,7 +40,7 @@ def _of_groups(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[int]:
     """Yield what is left of the limit of each control group that this process is in."""
-    for line in own.read_text().splitlines() if own.is_file() else ():
+    for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else ():
         _, controllers, name = line.split(":", 2)
         if controllers == "":  # version 2
             top, limit, usage = root, "memory.max", "memory.current"
@@ -63,7 +63,7 @@ def _of_groups(
 def _held_files(path: Path) -> int:
     """Return the bytes of a group's memory that hold files, which it gives back when needed."""
     try:
-        facts = dict(line.split() for line in path.read_text().splitlines())
+        facts = dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError):
         return 0
     prefix = "total_" if "total_inactive_file" in facts else ""  # of version 1, with subgroups
@@ -73,6 +73,6 @@ def _held_files(path: Path) -> int:
 def _number(path: Path, column: int = 0) -> int:
     """Return a number in a file of one line; 0 if there is none, for example no limit."""
     try:
-        return int(path.read_text().split()[column])
+        return int(path.read_text(encoding="utf-8").split()[column])
     except (OSError, ValueError, IndexError):
         return 0

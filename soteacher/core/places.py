@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from soteacher.core.errors import short
+
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 MOST_BYTES = 255
 """Longest name of a file or folder, on all common file systems."""
@@ -37,7 +39,9 @@ def expanded(path: str) -> str:
             f"cannot find the home folder '{Path(place).parts[0]}' of '{path}': correct the path"
         ) from None
     if any(len(os.fsencode(name)) > MOST_BYTES for name in Path(place).parts):
-        raise ValueError(f"expected names of at most {MOST_BYTES} bytes in the path '{path}'")
+        raise ValueError(
+            f"expected names of at most {MOST_BYTES} bytes in the path '{short(path, 100)}'"
+        )
     return place
 
 

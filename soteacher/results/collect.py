@@ -64,19 +64,22 @@ class Measured:
     temperature scaling."""
 
 
-def check_planned(manifest: dict[str, Any], planned: dict[str, str]) -> None:
-    """Refuse a manifest without the planned runs; `planned` is run id to (short) spec hash."""
+def check_planned(path: Path, manifest: dict[str, Any], planned: dict[str, str]) -> None:
+    """Refuse a manifest without the planned runs; `planned` is run id to (short) spec hash.
+
+    path : the manifest's file, for the message.
+    """
     for run_id, spec_sha256 in planned.items():
         entry = manifest["runs"].get(run_id)
         if entry is None:
             raise UserError(
-                f"the manifest lacks '{run_id}', which the study needs; rerun the same snakemake "
-                "command to train it"
+                f"{path} lacks '{run_id}', which the study needs; rerun the same snakemake command "
+                "to train it, with `--forcerun teach distill` if that changes nothing"
             )
         if not entry["spec_sha256"].startswith(spec_sha256):
             raise UserError(
-                f"the manifest has '{run_id}' with other settings than the study needs; rerun the "
-                "same snakemake command to train it"
+                f"{path} has '{run_id}' with other settings than the study needs; rerun the same "
+                "snakemake command to train it"
             )
 
 

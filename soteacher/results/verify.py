@@ -104,7 +104,7 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
                 "to recreate it"
             )
         if plan is not None:
-            check_planned(manifest, planned(jobs[path].runs))
+            check_planned(path, manifest, planned(jobs[path].runs))
     if not manifests and (results / "runs").is_dir():  # a study can need no runs
         raise UserError(f"no manifests in {results / 'runs'}: run the study first")
     return manifests

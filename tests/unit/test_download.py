@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from served import serving
 
-from soteacher.core.errors import UserError
+from soteacher.core.errors import UserError, short
 from soteacher.data import download
 from soteacher.data.archives import Archive
 from soteacher.data.download import fetch
@@ -365,7 +365,7 @@ def test_addresses_that_are_neither_of_the_web_nor_of_files_are_refused(folder, 
 
 @pytest.mark.parametrize("url", ["http://[bad/x", "http://host:port/", "http:///x", "http://a\x01"])
 def test_addresses_that_lead_nowhere_are_refused(folder, url):
-    assert refusal(url, folder).startswith(f"cannot download data.bin from {url}: ")
+    assert refusal(url, folder).startswith(f"cannot download data.bin from {short(url)}: ")
 
 
 # one at a time

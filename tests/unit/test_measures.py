@@ -1,6 +1,7 @@
 """From what runs left in the store to rows of measures."""
 
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -390,8 +391,8 @@ def test_a_manifest_is_refused_by_the_run_that_it_lacks_or_holds_with_other_sett
     shelf.put("good")
     shelf.put("another")
     good, another = (spec_of(run).sha256 for run in ("good", "another"))
-    check_planned(shelf.manifest, {"good": good[:16], "another": another})
+    check_planned(Path("m.json"), shelf.manifest, {"good": good[:16], "another": another})
     with pytest.raises(UserError, match="lacks 'third'"):
-        check_planned(shelf.manifest, {"good": good, "third": "d"})
+        check_planned(Path("m.json"), shelf.manifest, {"good": good, "third": "d"})
     with pytest.raises(UserError, match="has 'another' with other settings"):
-        check_planned(shelf.manifest, {"good": good, "another": "dd"})
+        check_planned(Path("m.json"), shelf.manifest, {"good": good, "another": "dd"})

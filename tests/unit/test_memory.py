@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from soteacher.cli.plan import to_text
+from soteacher.cli.plan import facts_of, to_text
 from soteacher.core import memory
 from soteacher.core.errors import UserError
 from soteacher.data import true_labels as truth
@@ -204,7 +204,8 @@ def test_the_plan_tells_memory_and_what_does_not_fit(wide):
         "size": 32,
         "n_classes": 10,
     }
-    facts = Forecast(expand(read(wide)), parallel=2).facts()
+    plan = expand(read(wide))
+    facts = facts_of(plan, Forecast(plan, parallel=2))
     source = Generated(n_train=1_000_000, n_test=1000, size=32, n_classes=10)
     assert facts["preparing_bytes"]["digits"] == preparing_bytes(source, None, source.outline())
     fits, does_not = (to_text(facts, bytes_left).splitlines() for bytes_left in (64 * GB, GB))

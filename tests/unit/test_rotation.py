@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import functional
 
+from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.random import generator, key
 from soteacher.data.augment import rotate, rotations
@@ -82,7 +83,10 @@ def traceable(tmp_path):
     images = np.broadcast_to(rows, (150, 201, 201, 3))
     np.save(tmp_path / "train_images.npy", images)
     np.save(tmp_path / "train_labels.npy", np.zeros(150, dtype=np.int64))
-    arrays = {"train_images": {}, "train_labels": {}}
+    arrays = {
+        name: {"sha256": files.sha256_of(tmp_path / f"{name}.npy")}
+        for name in ("train_images", "train_labels")
+    }
     return Prepared(tmp_path, {"arrays": arrays, "mean": [0.0] * 3, "std": [1.0] * 3})
 
 
