@@ -2,6 +2,7 @@
 #   make demo PIP_FLAGS="--extra-index-url URL"   also uses this package index, for example for CPU wheels
 #   make test WORKERS=1                           runs the tests in one process
 #   make rehearsal                                one seed of the paper's study, on a few generated images
+#   make test-faults                              kills, damaged files, full disks, no network; Linux
 #   make test-documented                          tests with the methods of docs/add-a-method.md added
 #   make readme-picture                           picture of the demo's page for the README; Chromium
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
@@ -19,7 +20,7 @@ SLURM := .venv-slurm
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal test test-documented test-conda test-slurm lint format clean
+.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -43,6 +44,9 @@ test-conda: $(CONDA)/installed
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-faults: $(INSTALLED)
+	timeout -k 30 480 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p no:cacheprovider tests/faults
 
 test-documented: $(INSTALLED)
 	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)

@@ -1,8 +1,8 @@
 """The command line: `soteacher COMMAND`; each command is one file of this folder.
 
 Exit codes: 0 success; 1 unexpected error, or some runs failed; 2 the request cannot be carried out,
-and one line gives the reason; 141 the reader closed the output; 143 stopped by a signal, states
-are saved.
+and one line gives the reason; 130 interrupted by Ctrl-C while no network is trained; 141 the reader
+closed the output; 143 stopped by a signal, states are saved.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ WORKFLOW_COMMANDS = (
 
 FREE = "free disk space, then rerun the same command: finished results are kept"
 """What to do if a disk is full."""
+PERMIT = "correct its permissions, then rerun the same command: finished results are kept"
+"""What to do if a file may not be read or written."""
 
 ACTIVATE = (
     "activate the environment in which soteacher and its packages are installed, or install them "
@@ -77,6 +79,9 @@ def _run(options: argparse.Namespace) -> None:
     except Stopped as stopped:
         log.warning("soteacher: %s", stopped)
         sys.exit(143)
+    except KeyboardInterrupt:  # Ctrl-C while no network is trained
+        log.warning("soteacher: interrupted; rerun the same command to continue")
+        sys.exit(128 + signal.SIGINT)
     except (BrokenPipeError, ModuleNotFoundError):
         raise
     except Exception as error:
@@ -84,6 +89,10 @@ def _run(options: argparse.Namespace) -> None:
             output.discard()
             where = error.filename or "the output"
             log.error("soteacher: error: cannot write %s: %s; %s", where, error.strerror, FREE)
+            sys.exit(2)
+        if isinstance(error, OSError) and error.errno in output.REFUSED:
+            where = error.filename2 or error.filename
+            log.error("soteacher: error: cannot use %s: %s; %s", where, error.strerror, PERMIT)
             sys.exit(2)
         log.exception("soteacher: unexpected error")  # this also writes to the job's log
         sys.exit(1)

@@ -13,6 +13,8 @@ log = logging.getLogger("soteacher")
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of the errors for a full disk and for a used-up quota."""
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Numbers of the errors for missing permission and for a disk that may only be read."""
 
 
 def use_utf8() -> None:

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from soteacher.core.errors import RunsFailed
+from soteacher.core import files
+from soteacher.core.errors import RunsFailed, UserError
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
@@ -90,13 +91,23 @@ def publish(manifest: dict[str, Any], out: Path, links: Path, store: Path) -> No
     """Write the manifest, and links to the run folders."""
     for run_id, entry in manifest["runs"].items():
         link = links / run_id
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if entry["status"] == "blocked":
-            link.unlink(missing_ok=True)
-            continue
-        target = RunFolder(store, entry["fingerprint"], run_id).path
-        temporary = link.with_name(f".{link.name}-{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(target, link.parent.resolve()))
-        os.replace(temporary, link)
+        try:
+            if entry["status"] == "blocked":
+                link.unlink(missing_ok=True)
+            else:
+                _link(link, RunFolder(store, entry["fingerprint"], run_id).path)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {link}: {files.reason(error)}; free disk space or fix the folder's "
+                "permissions, then rerun the same command: finished results are kept"
+            ) from error
     write_sealed(out, manifest)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make a relative link, in place of what is there."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent.resolve()))
+    os.replace(temporary, link)

@@ -53,7 +53,7 @@ STUDY = {
         },
     },
 }
-FIGURES = {name: {"kind": "reliability", "teachers": [name]} for name in ("standard", "soteacher")}
+FIGURES = {"bins": {"kind": "reliability", "teachers": ["standard"]}}
 
 RESULTS = Path("results/small")
 STORE = Path("results/store")
@@ -108,7 +108,7 @@ def the_plan() -> Plan:
     return expand(load(Path("study.yaml")))
 
 
-def commands() -> list[list[object]]:
+def commands(save_every: float = 0) -> list[list[object]]:
     """The commands of all rules, in an order in which each finds its inputs.
 
     Their request files are written, as Snakemake does before it starts the jobs.
@@ -134,7 +134,7 @@ def commands() -> list[list[object]]:
                 [
                     *(command, "--runs", runs, "--data", data, "--store", STORE),
                     *("--device", "cpu", "--links", RESULTS / f"{role}s", "--out", manifest),
-                    *("--save-every", 0),
+                    *("--save-every", save_every),
                     *(["--teachers", *teachers] if teachers else []),
                 ]
             )
@@ -168,10 +168,10 @@ def commands() -> list[list[object]]:
     return [*prepare, *train, *measure, *report, page]
 
 
-def run_all() -> Ended:
+def run_all(save_every: float = 0) -> Ended:
     """Give all commands until one fails; return how the last one ended."""
     ended = Ended(0)
-    for command in commands():
+    for command in commands(save_every):
         ended = say(*command)
         if ended.code:
             break
