@@ -151,3 +151,12 @@ def test_the_code_map_has_every_room_in_the_order_of_imports(code_map):
     rows = [line.split("|")[1] for line in text.partition("\n\n")[0].splitlines()[2:]]
     rooms = [tuple(re.findall(r"`soteacher/(\w+)(?:/|\.py)`", row)) for row in rows]
     assert rooms == list(LAYERS)
+
+
+def test_every_test_that_the_document_on_reliability_names_exists(root):
+    said = (root / "docs/reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", said)
+    assert len(named) > 40
+    for file, name in named:
+        source = (root / "tests" / file).read_text(encoding="utf-8")
+        assert not name or f"def {name}(" in source, (file, name)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -226,3 +227,18 @@ def test_every_part_of_the_package_is_found_under_its_file_s_name(kind):
     assert registry.shipped(kind)
     for name in registry.shipped(kind):
         assert registry.get(kind, name).__module__ == f"{registry.PACKAGES[kind]}.{name}"
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_and_no_endless_wait(tmp_path):
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone/lock").symlink_to("nowhere/lock")
+    for folder, why in (
+        (Path("/proc/nowhere/run"), "it cannot be created"),
+        (tmp_path / "gone", "its file `lock` is a link to nothing"),
+        (tmp_path / "a\0b", "embedded null byte"),
+    ):
+        with (
+            pytest.raises(UserError, match=f"cannot use the store: .*{why}"),
+            files.locked(folder, "the test"),
+        ):
+            pass
