@@ -184,18 +184,39 @@ def test_the_plan_command_refuses_an_impossible_table_unless_others_are_asked_fo
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("study: 2020-13-45\n", "study: "),
+        ("study: 2020-13-45\n", "study.yaml.study: expected "),
+        ("study: tiny\nseeds: [0x_]\n", "study.yaml.seeds.0: expected a whole number"),
         ("study: [a\n", "is not valid YAML: line 2"),
         ("study: !!int abc\n", "line 1: expected a whole number after !!int; got 'abc'"),
         ("seeds: [" + "9" * 5000 + "]\n", "line 1: expected a number of at most 400 digits"),
         ("seeds: " + "[" * 900 + "\n", "line 1: expected at most 30 levels"),
+        (None, "cannot read the study file study.yaml: No such file"),
     ],
-    ids=["date", "bracket", "tag", "digits", "levels"],
+    ids=["date", "hexadecimal", "bracket", "tag", "digits", "levels", "missing"],
 )
-def test_a_file_that_snakemake_cannot_read_is_explained_by_the_plan_command(empty, text, said):
-    """Snakemake reads files after --configfile before the workflow, and ends with its own text."""
-    (empty.path / "study.yaml").write_text(text)
-    done = dry_run(empty, "--configfile", "study.yaml")
-    assert done.returncode == 1 and "soteacher: error" not in done.stderr
-    line = empty.soteacher("plan", "study.yaml", code=2)
-    assert said in line and len(line.splitlines()) == 1
+def test_a_file_that_snakemake_cannot_read_is_refused_in_one_line(empty, text, said):
+    """The profile checks the files before Snakemake reads them."""
+    (empty.path / "study.yaml").unlink(missing_ok=True)
+    if text is not None:
+        (empty.path / "study.yaml").write_text(text, encoding="utf-8")
+    line = refused(empty, "--configfile", "study.yaml")
+    assert line.startswith("soteacher: error: ") and said in line
+    planned = empty.soteacher("plan", "study.yaml", code=2)
+    assert said in planned and len(planned.splitlines()) == 1
+
+
+def test_a_text_that_only_snakemake_cannot_read_needs_quotes(empty):
+    files = study_text(empty, "study: tiny", "study: tiny\nstore: 0x_")
+    assert "tiny" in empty.printed("plan", "study.yaml")
+    line = refused(empty, *files)
+    assert "study.yaml: Snakemake cannot read it" in line and line.endswith("add the quotes")
+    file = empty.path / "study.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("0x_", "'0x_'"), encoding="utf-8")
+    assert asked(empty, *files)
+
+
+@pytest.mark.parametrize("profile", ["local-gpu", "slurm"])
+def test_all_profiles_check_the_files(empty, profile):
+    (empty.path / "study.yaml").write_text("study: 2020-13-45\n", encoding="utf-8")
+    given = ["--workflow-profile", str(ROOT / "profiles" / profile), "--configfile", "study.yaml"]
+    assert "study.yaml.study: expected " in refused(empty, *given)
