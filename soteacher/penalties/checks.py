@@ -88,6 +88,11 @@ def checked_rows(logits: Tensor, indices: Tensor, memory: Tensor) -> Tensor:
             f"expected logits (B, K) and indices (B,); got {tuple(logits.shape)} and "
             f"{tuple(indices.shape)}"
         )
+    if not logits.is_floating_point():
+        raise UserError(
+            f"expected logits of floating-point numbers; got {logits.dtype}: pass the network's "
+            "output, not classes"
+        )
     if memory.ndim == 2 and memory.shape[1] != logits.shape[1]:
         raise UserError(
             f"expected logits of {memory.shape[1]} classes, the number that the penalty was "
@@ -106,6 +111,29 @@ def checked_rows(logits: Tensor, indices: Tensor, memory: Tensor) -> Tensor:
     return rows
 
 
+def checked_labels(labels: Tensor, logits: Tensor, memory: Tensor) -> Tensor:
+    """Return the labels as int64; raise `UserError` unless each is a class of the logits' row.
+
+    labels : whole numbers, (B,).   logits : (B, K).
+
+    On a GPU this waits for the device once, because the values of the labels are checked.
+    """
+    check_tensor("labels (B,)", labels)
+    if labels.shape != logits.shape[:1]:
+        raise UserError(f"expected labels (B,), one per row; got {tuple(labels.shape)}")
+    check_whole("labels", labels)
+    check_device("labels", labels, memory)
+    classes, n_classes = labels.long(), logits.shape[1]
+    if len(classes):
+        lowest, highest = torch.stack(classes.aminmax()).tolist()
+        if lowest < 0 or highest >= n_classes:
+            raise UserError(
+                f"expected labels from 0 to {n_classes - 1}, the classes of the logits; got "
+                f"{lowest if lowest < 0 else highest}"
+            )
+    return classes
+
+
 def check_some(rows: Tensor) -> None:
     """Raise `UserError` if there are no rows: their mean loss is not defined."""
     if not len(rows):
@@ -113,10 +141,15 @@ def check_some(rows: Tensor) -> None:
 
 
 def check_tensor(what: str, values: Any) -> None:
-    """Raise `UserError` unless the values are a tensor."""
+    """Raise `UserError` unless the values are a dense tensor."""
     if not isinstance(values, Tensor):
         raise UserError(
             f"expected {what} as a tensor; got {_named(values)}: convert it with torch.as_tensor"
+        )
+    if values.layout != torch.strided:
+        raise UserError(
+            f"expected {what} as a dense tensor; got the layout {values.layout}: convert it with "
+            "to_dense()"
         )
 
 

@@ -11,16 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from soteacher.core.errors import UserError
 from soteacher.penalties import ranks
 from soteacher.penalties.checks import (
     at_least_float32,
-    check_device,
     check_some,
-    check_tensor,
-    check_whole,
     checked_count,
     checked_epoch,
+    checked_labels,
     checked_rows,
     checked_weight,
 )
@@ -52,12 +49,8 @@ class CorrectnessRankingPenalty(nn.Module):
         rows of the training set.   epoch : 0-based, the number of complete epochs.
         """
         indices = checked_rows(logits, indices, self.correct)
-        check_tensor("labels (B,)", labels)
-        if labels.shape != indices.shape:
-            raise UserError(f"expected labels (B,), one per row; got {tuple(labels.shape)}")
         epoch = checked_epoch(epoch)
-        check_whole("labels", labels)
-        check_device("labels", labels, self.correct)
+        labels = checked_labels(labels, logits, self.correct)
         confidence, right = predictions(logits, labels)
         together = self.training and ranks.several()
         if together:

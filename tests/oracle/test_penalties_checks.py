@@ -35,6 +35,7 @@ INDICES = {
     "floats": (torch.tensor([1.0, 2.0, 3.0]), r"indices of whole numbers .*got torch\.float32"),
     "a mask": (torch.ones(3, dtype=torch.bool), r"indices of whole numbers .*got torch\.bool"),
     "another device": (ROWS.to("meta"), r"penalty is on cpu, the indices are on meta: move the"),
+    "a sparse tensor": (ROWS.to_sparse(), r"indices \(B,\) as a dense tensor; .*to_dense\(\)$"),
     "a column": (ROWS[:, None], r"expected logits \(B, K\) and indices \(B,\)"),
 }
 
@@ -48,11 +49,13 @@ def test_indices_that_are_no_rows_are_refused(called, indices, text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16, torch.uint32, torch.uint64]
+)
 def test_whole_numbers_of_any_type_are_rows(dtype):
     assert consistency(indices=ROWS.to(dtype), epoch=1).item() == 0
     penalty = CorrectnessRankingPenalty(N)
-    penalty(torch.eye(3), torch.arange(3), ROWS.to(dtype), np.int64(1))
+    penalty(torch.eye(3), torch.arange(3).to(dtype), ROWS.to(dtype), np.int64(1))
     assert penalty.correct.tolist() == [0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -64,6 +67,9 @@ def test_logits_and_epochs_that_are_none_are_refused(called):
         called(torch.zeros(0, K), indices=ROWS[:0]) if called is consistency else called(
             torch.zeros(0, K), indices=ROWS[:0], labels=LABELS[:0]
         )
+    for logits in (torch.zeros(3, K).long(), torch.zeros(3, K) > 0, torch.zeros(3, K).cfloat()):
+        with pytest.raises(UserError, match="expected logits of floating-point numbers; got"):
+            called(logits)
     for epoch in (1.0, "1", None, True, torch.tensor(1.5), torch.tensor([1, 2])):
         with pytest.raises(UserError, match="expected the epoch as a whole number"):
             called(epoch=epoch)
@@ -78,6 +84,14 @@ def test_labels_that_are_none_are_refused():
         ranking(labels=LABELS.float())
     with pytest.raises(UserError, match="the labels are on meta: move the labels in each step"):
         ranking(labels=LABELS.to("meta"))
+
+
+@pytest.mark.parametrize("label", [-1, -100, K])
+def test_labels_that_are_no_classes_of_the_logits_are_refused(label):
+    penalty = CorrectnessRankingPenalty(N)
+    with pytest.raises(UserError, match=f"expected labels from 0 to {K - 1}, .*; got {label}$"):
+        penalty(torch.zeros(3, K), torch.tensor([0, label, 1]), ROWS, 0)
+    assert not penalty.correct.any()
 
 
 @pytest.mark.parametrize("weight", ["1", None, True, torch.tensor(1.0)])
