@@ -325,7 +325,9 @@ def test_a_line_without_a_known_class_is_refused(folder, line):
 
 def test_a_missing_file_of_annotations_is_told(folder):
     (folder / "val/val_annotations.txt").unlink()
-    assert refusal(folder).startswith(f"cannot read {folder}/val/val_annotations.txt: No such file")
+    text = refusal(folder)
+    assert text.startswith(f"{folder}/val has no val_annotations.txt, which gives the classes of ")
+    assert "expected train/<wnid>/images/*" in text
 
 
 # copies as people have them: the prepared data are those of the official layout
@@ -412,8 +414,45 @@ def test_files_and_folders_of_systems_are_left_out_and_counted(folder, tmp_path,
         (folder / place / "new folder").mkdir()
     with caplog.at_level(logging.INFO):
         assert prepared_from(folder, tmp_path / "another") == official
-    # of each of the two folders with images: two files and a folder
-    assert f"left out 6 files and folders in {folder} that are not images" in caplog.text
+    # of each of the two folders with images: two files and a folder; of train and val: two files
+    assert f"left out 10 files and folders in {folder} that are not images" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["train/n01", "val/n01"])
+def test_images_beside_a_folder_of_images_are_not_lost_in_silence(folder, place):
+    regroup(folder, "images")
+    (folder / "val/val_annotations.txt").unlink()
+    image = next((folder / place / "images").iterdir())
+    image.rename(folder / place / image.name)
+    text = refusal(folder)
+    assert text.startswith(f"{folder}/{place} has images ({image.name}) beside its folder 'images'")
+    assert text.endswith("expected all images of a class in one folder: move them there")
+
+
+def test_an_image_in_no_class_folder_is_counted(folder, caplog):
+    (folder / "train/n01/images/n01_0.JPEG").rename(folder / "train/n01_0.JPEG")
+    with caplog.at_level(logging.INFO):
+        assert len(TinyImagenet(classes=3, path=str(folder)).read().train_images) == 8
+    assert f"for example {folder}/train/n01_0.JPEG" in caplog.text
+
+
+@pytest.mark.parametrize("are_annotated", [True, False])
+def test_a_val_folder_of_which_a_part_was_grouped_is_refused(folder, are_annotated):
+    (folder / "val/n01").mkdir()
+    (folder / "val/images/val_1.JPEG").rename(folder / "val/n01/val_1.JPEG")
+    if not are_annotated:
+        (folder / "val/val_annotations.txt").unlink()
+    said = "images in its folder 'images' and in class folders (n01)"
+    assert (said if are_annotated else "has no val_annotations.txt") in refusal(folder)
+
+
+def test_copies_of_images_in_class_folders_are_left_out_and_counted(folder, tmp_path, caplog):
+    official = prepared_from(folder, tmp_path / "store")
+    (folder / "val/n01").mkdir()
+    (folder / "val/n01/val_1.JPEG").write_bytes((folder / "val/images/val_1.JPEG").read_bytes())
+    with caplog.at_level(logging.INFO):
+        assert prepared_from(folder, tmp_path / "another") == official
+    assert f"left out 1 files and folders in {folder} that are not images" in caplog.text
 
 
 @pytest.mark.parametrize("levels", ["a", "a/b"])
@@ -540,11 +579,17 @@ def test_a_corrupted_member_is_one_clear_error(official, archive):
     assert f"the archive {archive} is damaged or truncated (" in refusal(archive)
 
 
-@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
-def test_an_archive_without_a_list_is_one_clear_error(official, archive, name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wnids.txt", f" has no {TOP}/wnids.txt; use another copy"),
+        ("val/val_annotations.txt", f"/{TOP}/val has no val_annotations.txt, which gives the "),
+    ],
+)
+def test_an_archive_without_a_list_is_one_clear_error(official, archive, name, said):
     some = {known: data for known, data in COPY.items() if known != name}
     archive.write_bytes(official(zip_of(in_top(some))))
-    assert refusal(archive) == f"{archive} has no {TOP}/{name}; use another copy"
+    assert refusal(archive).startswith(f"{archive}{said}")
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", f"{TOP}/../../escaped", "..\\out"])

@@ -165,7 +165,12 @@ class TinyImagenet(PublishedSource):
 def _listing(tree: Tree) -> Listing:
     """Return all images of a copy; raise `UserError` if its lists do not agree with its files."""
     classes = _classes(tree)
-    left_out: list[str] = []
+    left_out = [
+        tree.where(f"{folder}/{name}")
+        for folder in ("train", "val")
+        for name in tree.names(folder).files
+        if name != ANNOTATIONS
+    ]
     train = [
         Listed(f"train/{wnid}/images/{name}", label, f"{place}/{name}")
         for label, wnid in enumerate(classes)
@@ -187,13 +192,21 @@ def _listing(tree: Tree) -> Listing:
 
 def _images_of(tree: Tree, folder: str, left_out: list[str]) -> tuple[str, list[str]]:
     """Return the folder with a class's images, `images` in its folder or that itself, and names."""
-    for place in (f"{folder}/images", folder):
-        found = tree.names(place)
-        images = [name for name in found.files if is_image(name)]
-        if images:
-            others = {*found.files, *found.folders} - {*images}
-            left_out += [tree.where(f"{place}/{name}") for name in sorted(others)]
-            return place, images
+    found = {place: tree.names(place) for place in (f"{folder}/images", folder)}
+    images = {
+        place: names
+        for place, inside in found.items()
+        if (names := [name for name in inside.files if is_image(name)])
+    }
+    if len(images) > 1:
+        raise UserError(
+            f"{tree.where(folder)} has images ({few(images[folder])}) beside its folder 'images', "
+            "which also has some; expected all images of a class in one folder: move them there"
+        )
+    for place, names in images.items():
+        others = {*found[place].files, *found[place].folders} - {*names}
+        left_out += [tree.where(f"{place}/{name}") for name in sorted(others)]
+        return place, names
     return folder, []
 
 
@@ -237,7 +250,19 @@ def _validation(tree: Tree, classes: tuple[str, ...], left_out: list[str]) -> li
         name for name in tree.names("val").folders if _images_of(tree, f"val/{name}", [])[1]
     } - {"images"}
     if together or not in_folders:
+        if not is_annotated:
+            raise UserError(
+                f"{tree.where('val')} has no {ANNOTATIONS}, which gives the classes of the images "
+                f"in its folder 'images'; expected {LAYOUT}: copy or unpack it again"
+            )
         annotated = _annotated(tree, {*classes})
+        if in_folders and {*annotated} != {*together}:
+            raise UserError(
+                f"{tree.where('val')} has images in its folder 'images' and in class folders "
+                f"({few(in_folders)}); expected all of them in one of the two: move them, or copy "
+                "or unpack it again"
+            )
+        left_out += [tree.where(f"val/{name}") for name in sorted(in_folders)]
         others = {*found.files, *found.folders} - {*together}
         left_out += [tree.where(f"val/images/{name}") for name in sorted(others)]
         _check_annotated(tree, annotated, together, "val/images")
