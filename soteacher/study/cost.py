@@ -102,7 +102,15 @@ def training_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
         if KEEPS_PREDICTIONS in run.terms:
             needed += outline.n_train * outline.n_classes * 4
     # the runs train in turn
-    return needed + max(_of_network(run, outline) for run in specs)
+    return needed + _of_padding(spec, outline) + max(_of_network(run, outline) for run in specs)
+
+
+def _of_padding(spec: RunSpec, outline: Outline) -> int:
+    """Return the bytes of the border that is added to a batch of images for random crops."""
+    border = 2 * spec.stream.augment.crop_padding
+    padded = (outline.height + border) * (outline.width + border)
+    images = min(spec.recipe.batch, outline.n_train)
+    return images * (padded - outline.height * outline.width) * 3
 
 
 def _of_network(spec: RunSpec, outline: Outline) -> int:

@@ -234,3 +234,15 @@ def test_known_labels_and_more_runs_take_more_memory(wide):
     assert alone < together
     known = next(spec for spec in specs.values() if spec.data.true_labels)
     assert training_bytes([known], outline) > 2 * 60_000 * 100 * 8
+
+
+def test_a_wide_border_around_images_takes_memory(wide):
+    outline = Outline(50_000, 10_000, 32, 32, 100)
+
+    def needed(padding):
+        wide["data"]["digits"]["augment"] = {"crop_padding": padding}
+        run = next(run for run in expand(read(wide)).runs.values() if run.data == "digits")
+        return training_bytes([run.spec], outline), run.spec.recipe.batch
+
+    (none, batch), (much, _) = needed(0), needed(100_000)
+    assert much - none == batch * (200_032**2 - 32**2) * 3
