@@ -151,7 +151,10 @@ def unreadable(where: str, error: Exception) -> UserError:
     why = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
     if isinstance(error, UnidentifiedImageError):  # its text has only the address of an object
         why = f"its content is not that of a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-    return UserError(
-        f"cannot read the image {shown(where)} ({why}); replace it with an intact copy, or remove "
-        "it"
-    )
+    advice = "replace it with an intact copy, or remove it"
+    if isinstance(error, PermissionError):  # it may be intact
+        advice = "check the permissions of the file and its folders, and try again"
+    elif isinstance(error, MemoryError):
+        why = "this process has too little memory for it"
+        advice = "use a machine with more memory, or scale the image down"
+    return UserError(f"cannot read the image {shown(where)} ({why}); {advice}")

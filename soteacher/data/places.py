@@ -48,10 +48,7 @@ def contents(folder: Path) -> Contents:
                 else:
                     raise _special(Path(entry.path))
     except OSError as error:
-        raise UserError(
-            f"cannot read {shown(str(folder))}: {error.strerror}; check the folder's permissions "
-            "and try again"
-        ) from None
+        raise _no_permission(folder, error) from None
     folders = (name for name in found.folders if name not in SYSTEM_FOLDERS)
     return Contents(sorted(folders), sorted(found.files))
 
@@ -73,9 +70,25 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def check_place(path: Path) -> None:
-    """Raise `UserError` if something is at the path that is neither a file nor a folder."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+    """Raise `UserError` if what is at the path is neither a file nor a folder, or may not be seen.
+
+    Without permission for a folder in the path, there would seem to be nothing.
+    """
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise _no_permission(path, error) from None
+    except (OSError, ValueError):  # there is nothing
+        return
+    if not os.path.isfile(path) and not os.path.isdir(path):
         raise _special(path)
+
+
+def _no_permission(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot read {shown(str(path))}: {error.strerror}; check the permissions of the folder "
+        "and of those around it, and try again"
+    )
 
 
 def _special(path: Path) -> UserError:

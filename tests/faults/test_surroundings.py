@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 from chain import RESULTS, STUDY, commands, content, copy, run_all, say, write_study
+from PIL import Image
 from powers import permissions_count
 
+from soteacher.core.errors import UserError
 from soteacher.data.sources.cifar100 import Cifar100
+from soteacher.data.sources.image_folder import ImageFolder
+from soteacher.data.sources.tiny_imagenet import TinyImagenet
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = (
@@ -165,3 +169,32 @@ def test_of_two_snakemakes_in_one_folder_the_second_waits(tmp_path):
         expected = content()
     with contextlib.chdir(tmp_path / "both"):
         assert content() == expected
+
+
+@pytest.mark.parametrize(
+    "place", ["", "/images", "/images/train", "/images/train/a", "/images/train/a/0.png"]
+)
+def test_images_without_permission_are_neither_missing_nor_damaged(tmp_path, place):
+    closed = tmp_path / f"around{place}"
+    images = tmp_path / "around/images"
+    for folder in ("train/a", "train/b", "test/a", "test/b"):
+        (images / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(images / folder / "0.png")
+    closed.chmod(0)
+    try:
+        with permissions_count(), pytest.raises(UserError, match="Permission denied") as caught:
+            ImageFolder(path=str(images)).read()
+    finally:
+        closed.chmod(0o755)
+    assert "check the permissions of the f" in str(caught.value)
+    assert "remove" not in str(caught.value) and "is not a folder" not in str(caught.value)
+
+
+def test_a_copy_of_tiny_imagenet_without_permission_is_not_missing(tmp_path):
+    (tmp_path / "around/tiny-imagenet-200").mkdir(parents=True)
+    (tmp_path / "around").chmod(0)
+    try:
+        with permissions_count(), pytest.raises(UserError, match="Permission denied"):
+            TinyImagenet(path=str(tmp_path / "around/tiny-imagenet-200")).read()
+    finally:
+        (tmp_path / "around").chmod(0o755)

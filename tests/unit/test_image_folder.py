@@ -459,6 +459,15 @@ def test_the_copy_of_tiny_imagenet_is_told_from_other_folders(folder):
     )
 
 
+def test_too_little_memory_is_not_called_damage(folder, monkeypatch):
+    def none_left(*given):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageOps.fit", none_left)
+    text = refusal(folder, size=8)
+    assert "(this process has too little memory for it); use a machine with more memory" in text
+
+
 def test_images_one_level_too_deep_are_found_and_told(folder):
     for place in PLACES:
         (folder / place).rename(folder / "images")

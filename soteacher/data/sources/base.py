@@ -116,12 +116,12 @@ class PublishedSource(Source):
         if self.path is None:
             return None
         place = expanded(self.path)
+        check_place(place)
         if not os.path.exists(place):
             raise Missing(
                 f"{shown(str(place))} does not exist (working directory: {Path.cwd()}): correct "
                 f"`path`, or remove it to download {self.archive.name}"
             )
-        check_place(place)
         return place
 
     @property

@@ -15,7 +15,7 @@ from soteacher.core.errors import Missing, UserError, few, only_in_one, shown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.registry import register
 from soteacher.data.images import EXTENSIONS, decoded, is_image, turned, unreadable
-from soteacher.data.places import Contents, contents, open_regular
+from soteacher.data.places import Contents, check_place, contents, open_regular
 from soteacher.data.sources.base import ImageSet, Outline, Place, Source, expanded
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class ImageFolder(Source):
 
     def _listing(self) -> Listing:
         folder = self._folder
+        check_place(folder)
         if not os.path.isdir(folder):
             error = UserError if os.path.exists(folder) else Missing
             raise error(
@@ -128,6 +129,7 @@ class ImageFolder(Source):
                 f"{LAYOUT}: correct `path`"
             )
         for split in SPLITS:
+            check_place(folder / split)
             if not os.path.isdir(folder / split):
                 raise UserError(
                     f"no folder '{split}' in {shown(str(folder))}; {LAYOUT}: create it, or correct "
