@@ -26,9 +26,7 @@ def exact(schema: Any, settings: type) -> Any:
         return type(schema)(exact(part, settings) for part in schema)
     if not isinstance(schema, dict) or schema.get("cls", settings) is not settings:
         return schema  # the settings in a setting have exact values already
-    kind = schema.get("type")
-    if kind in ("int", "float", "bool"):
-        check = _boolean if kind == "bool" else _whole_number if kind == "int" else _number
+    if check := _CHECKS.get(str(schema.get("type"))):
         return core_schema.no_info_before_validator_function(check, cast(CoreSchema, schema))
     kept = ("default", "keys_schema", "metadata", "serialization")
     return {k: v if k in kept else exact(v, settings) for k, v in schema.items()}
@@ -60,3 +58,20 @@ def _not_boolean(value: Any, kind: Literal["int", "float"]) -> Any:
     if isinstance(value, int) and abs(value) >= scalars.MOST_WHOLE:
         raise ValueError("expected a number below 2**63")
     return value
+
+
+def _choice(value: Any) -> Any:
+    """Refuse a boolean for one of some values, where pydantic takes true for 1."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+_CHECKS = {
+    "bool": _boolean,
+    "decimal": _number,
+    "float": _number,
+    "int": _whole_number,
+    "literal": _choice,
+}
+"""Type of a schema to the check of its values."""

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import time
+from decimal import Decimal
+from typing import Literal
 
 import pytest
 
@@ -224,6 +226,8 @@ class Outside(Settings):
     weights: float | dict[str, float] = 1.0
     either: int | None = None
     inner: Recipe | None = None
+    level: Literal[1, 2] = 1
+    exact: Decimal = Decimal(1)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +245,9 @@ class Outside(Settings):
             RECIPE | {"lr": {"default": True}},
             "inner.lr.default: expected a number; got true",
         ),
+        ("level", True, "level: expected a whole number; got true"),
+        ("exact", True, "exact: expected a number; got true"),
+        ("exact", "1_0", 'exact: expected a number; got "1_0"'),
         ("flag", 1, "flag: expected true or false; got 1"),
         ("flag", "yes", 'flag: expected true or false; got "yes"'),
         ("flag", 0.0, "flag: expected true or false; got 0.0"),
