@@ -14,7 +14,7 @@ from soteacher.core.scalars import MOST_WHOLE
 
 MOST_DEPTH = 30
 """Maximum number of levels of mappings and lists."""
-MOST_VALUES = 10_000
+MOST_VALUES = 5_000
 """Maximum number of values, with those that aliases repeat."""
 
 
