@@ -12,7 +12,6 @@ import pandas as pd
 
 from soteacher.core import files
 from soteacher.core.errors import UserError
-from soteacher.core.sealed import read_sealed
 from soteacher.data.prepared import open_prepared
 from soteacher.report.csv_files import parse_csv
 from soteacher.report.figures import make_figure
@@ -22,6 +21,7 @@ from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import make_table, parse_table
 from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.store.forms import read_manifest
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
 from soteacher.study.requests import read_request
@@ -96,7 +96,7 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
         if left := len({*paths} - jobs.keys()):
             log.info("%s: %d manifests skipped, the study has no such jobs", results, left)
         paths = list(jobs)
-    manifests = {path: read_sealed(path, "the manifest") for path in paths}
+    manifests = {path: read_manifest(path, "the manifest") for path in paths}
     for path, manifest in manifests.items():
         if not manifest.get("runs"):
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from chain import (
 )
 from powers import permissions_count
 
+from soteacher.core.sealed import write_sealed
 from soteacher.training import loop
 
 QUESTIONS = (
@@ -184,6 +186,34 @@ def test_damage_is_refused_by_name_or_made_again(kind, request, tmp_path, monkey
             obey(ended.said, files)
         assert ended.code == 0, (kind, damage.__name__, ended)
         assert content() == expected, (kind, damage.__name__)
+
+
+SEALED = {
+    "store/runs/*/run.json": ("artifacts", "attempts", "spec", "status", "trained_on"),
+    "store/runs/*/spec.json": ("id", "spec"),
+    "store/data/*/manifest.json": ("arrays", "classes", "spec"),
+    "small/data/*.json": ("arrays", "spec"),
+    "small/runs/teachers/*.json": ("runs",),
+    "small/runs/students/*.json": ("runs",),
+}
+"""Pattern of records to the entries that another version of soteacher could lack."""
+
+
+@pytest.mark.parametrize("pattern", SEALED)
+def test_an_intact_record_of_another_version_is_refused_by_name(
+    intact, pattern, tmp_path, monkeypatch
+):
+    folder, expected = intact
+    for entry in SEALED[pattern]:
+        copy(folder, tmp_path / "work")
+        monkeypatch.chdir(tmp_path / "work")
+        path = sorted(Path("results").glob(pattern))[0]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        write_sealed(path, {key: value for key, value in record.items() if key != entry})
+        for command in (*QUESTIONS, *reversed(commands())):
+            check(say(*command), [path], (pattern, entry, command))
+        found = {name: data for name, data in content().items() if Path(name) != path}
+        assert {name: expected[name] for name in found} == found, (pattern, entry)
 
 
 def prepares(path: Path) -> bool:
