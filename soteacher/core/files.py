@@ -211,6 +211,19 @@ def is_file(path: Path, what: str) -> bool:
         raise _no_access(path, what, error) from None
 
 
+def folders_in(place: Path, what: str) -> list[Path]:
+    """Return the folders in a folder, sorted; none if it does not exist.
+
+    Raises `Unreadable` if they cannot be seen: then they are not taken for absent.
+    """
+    try:
+        return sorted(path for path in place.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _no_access(place, what, error) from None
+
+
 def reason(error: Exception) -> str:
     """Return why an operation on a file failed, in one line."""
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
