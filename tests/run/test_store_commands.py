@@ -432,6 +432,15 @@ def test_a_run_whose_description_is_damaged_is_told_by_its_record(desk, all_trai
     assert held(desk.lab) == before
 
 
+def test_a_damaged_record_stops_no_other_run_of_its_job(desk, all_trained):
+    damaged, other = all_trained[:2]
+    (desk.lab.folder(damaged).path / "run.json").write_text("{}")
+    (desk.lab.folder(other).path / "run.json").unlink()
+    with pytest.raises(UserError, match=f"the record of {damaged.id}"):
+        desk.lab.run([damaged, other])
+    assert desk.lab.folder(other).finished()
+
+
 def test_a_job_refuses_a_damaged_record_and_says_what_to_do(desk, all_trained):
     (desk.lab.folder(all_trained[0]).path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"no hash.*`soteacher forget [0-9a-f]{12} --store "):
