@@ -216,6 +216,30 @@ def test_an_intact_record_of_another_version_is_refused_by_name(
         assert {name: expected[name] for name in found} == found, (pattern, entry)
 
 
+def test_a_link_that_leads_to_another_run_is_found_and_made_again(intact, tmp_path, monkeypatch):
+    copy(intact[0], tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    one, two = (RESULTS / f"teachers/d/wrn_10_1/{name}/seed0" for name in ("standard", "soteacher"))
+    before = os.readlink(one)
+    one.unlink()
+    one.symlink_to(os.readlink(two))
+    ended = say("verify", RESULTS)
+    assert ended.code == 2 and f"{one}: leads to " in ended.said
+    assert run_all().code == 0 and os.readlink(one) == before
+    assert say("verify", RESULTS).code == 0
+
+
+def test_a_damaged_request_of_an_earlier_version_of_the_study_stops_nothing(
+    intact, tmp_path, monkeypatch
+):
+    copy(intact[0], tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    request = RESULTS / "asked/one-0123456789abcdef.json"
+    request.write_text("{}", encoding="utf-8")
+    ended = say("verify", RESULTS)
+    assert ended.code == 0 and str(request) in ended.said
+
+
 def prepares(path: Path) -> bool:
     """Whether a file is of a preparation for students: it is read when another student needs it."""
     return (
