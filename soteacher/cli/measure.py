@@ -32,12 +32,12 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.core import files
     from soteacher.core.hash_list import write_hash_list
     from soteacher.core.hashing import json_sha256
-    from soteacher.core.sealed import read_sealed
     from soteacher.data.prepared import open_prepared
     from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+    from soteacher.store.forms import read_manifest
     from soteacher.study.requests import read_request
 
-    manifest = read_sealed(options.manifest, "the manifest")
+    manifest = read_manifest(options.manifest, "the manifest")
     runs = read_request(options.runs, "the list of trained runs")
     check_planned(
         options.manifest, manifest, {name: json_sha256(run["spec"]) for name, run in runs.items()}

@@ -19,7 +19,7 @@ HELP = "Show which runs are done, running, waiting or failed."
 WATCH_SECONDS = 5.0
 CLEAR = "\033[2J\033[H"
 """Control characters that clear a terminal's screen."""
-SHOWN = ("running", "failed", "damaged", "stopped", "diverged")
+SHOWN = ("running", "failed", "damaged", "unreadable", "stopped", "diverged")
 """States of the runs that are listed without `--all`."""
 
 
@@ -96,7 +96,7 @@ def _more(state: State) -> str:
     if state.name == "failed":
         why = textwrap.shorten(facts["why"], 200, placeholder=" ...")
         return f"{why} (attempt {facts['attempt']}, {facts['when']})"
-    if state.name == "damaged":
+    if state.name in ("damaged", "unreadable"):
         return str(facts["why"])
     if state.name == "stopped":
         return f"stopped at {_at(facts['at'])}, rerun the same command to resume"

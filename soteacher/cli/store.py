@@ -73,10 +73,11 @@ def run_prune(options: argparse.Namespace) -> None:
                 f"{run.path.name[:12]} --store {store} --yes`"
             )
     for run in runs:
-        if run.description is None and not run.empty:
+        if run.unidentified:
             print(
-                f"kept {run.path}, because its description is damaged or cannot be read; to delete "
-                f"it, `soteacher forget {run.path.name[:12]} --store {store} --yes`"
+                f"kept {run.path}, because its description is damaged or cannot be read, and all "
+                "teachers, preparations and data, because it may need them; to delete it, "
+                f"`soteacher forget {run.path.name[:12]} --store {store} --yes`"
             )
     kept = [*links, *missing]
     to_delete = {run.path: run for run in unneeded_runs(runs, plans, kept)}

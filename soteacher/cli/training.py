@@ -35,8 +35,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train the runs that the store lacks, then write the manifest and the links."""
-    from soteacher.core.sealed import read_sealed
     from soteacher.data.prepared import open_prepared
+    from soteacher.store.forms import read_manifest
     from soteacher.study.method_files import load_methods
     from soteacher.study.requests import read_request
     from soteacher.training.job import publish, run_job
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     load_methods(options.methods)
     teachers: dict[str, Any] = {}
     for path in options.teachers:
-        teachers |= read_sealed(path, "the teachers' manifest")["runs"]
+        teachers |= read_manifest(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
     runs = read_request(options.runs, "the list of runs to train")
     log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))

@@ -122,7 +122,9 @@ def held_by(folder: Path) -> str | None:
     process that needs the lock in that instant tries again.
     """
     try:
-        file = (folder / "lock").open(encoding="utf-8", errors="replace")
+        # O_NONBLOCK: opening a named pipe would wait for a writer
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NONBLOCK)
+        file = os.fdopen(descriptor, encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -201,10 +203,25 @@ def _no_access(path: Path, what: str, error: OSError) -> Unreadable:
 
 def is_file(path: Path, what: str) -> bool:
     """Return whether there is such a file; `Unreadable` if that cannot be seen."""
-    try:
-        return path.is_file()
+    try:  # not `Path.is_file`: from Python 3.14 on, it says that unreadable files do not exist
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise _no_access(path, what, error) from None
+
+
+def folders_in(place: Path, what: str) -> list[Path]:
+    """Return the folders in a folder, sorted; none if it does not exist.
+
+    Raises `Unreadable` if they cannot be seen: then they are not taken for absent.
+    """
+    try:
+        return sorted(path for path in place.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _no_access(place, what, error) from None
 
 
 def reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from soteacher.core.errors import Damaged, Missing, UserError, unknown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
-from soteacher.core.sealed import read_sealed, write_sealed
+from soteacher.core.sealed import Form, read_sealed, write_sealed
 from soteacher.data import true_labels as truth
 from soteacher.data.memory import check_preparation
 from soteacher.data.sources.base import ImageSet, Outline, Source
@@ -24,6 +24,35 @@ log = logging.getLogger("soteacher")
 
 CHANNELS = ("red", "green", "blue")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class _Array(Form):
+    sha256: str
+    shape: list[int]
+
+
+class _Arrays(Form):
+    train_images: _Array
+    train_labels: _Array
+    test_images: _Array
+    test_labels: _Array
+    train_truth: _Array | None = None
+    test_truth: _Array | None = None
+
+
+class _Manifest(Form):
+    spec: dict[str, Any]
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    arrays: _Arrays
+    content: str | None = None
+
+
+def read_data_manifest(path: Path, what: str, missing_ok: bool = False) -> dict[str, Any] | None:
+    """Return a manifest of prepared data; see `core.sealed.read_sealed` for errors."""
+    manifest: dict[str, Any] | None = read_sealed(path, what, _Manifest, missing_ok)
+    return manifest
 
 
 def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -75,7 +104,7 @@ def _whole(folder: Path) -> bool:
 def stored_data(folder: Path) -> Prepared | None:
     """Return the prepared data in a folder of the store, or None if they are not complete."""
     path = folder / "manifest.json"
-    manifest = read_sealed(path, "the manifest of prepared data", missing_ok=True)
+    manifest = read_data_manifest(path, "the manifest of prepared data", missing_ok=True)
     if manifest is None:
         return None
     own = folder_of(
@@ -238,7 +267,7 @@ class Prepared:
 
 def open_prepared(manifest_path: Path, store: Path) -> Prepared:
     """Open the data set that a manifest describes; the store must have the same manifest."""
-    manifest = read_sealed(manifest_path, "the data manifest")
+    manifest = read_data_manifest(manifest_path, "the data manifest") or {}
     folder = folder_of(DataSpec.from_json(manifest["spec"]), store, manifest.get("content"))
     prepared = stored_data(folder)
     if prepared is None:

@@ -126,7 +126,10 @@ def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> N
         )
     if entry["status"] == "blocked":
         return
-    record = RunFolder(store, entry["fingerprint"], run_id).record() or {}
+    folder = RunFolder(store, entry["fingerprint"], run_id)
+    record = folder.record()
+    if record is None:
+        raise Damaged(f"{run_id} is not finished in the store: {folder.path}; {files.AGAIN}")
     for key in ("status", "artifacts", "diverged"):
         if entry.get(key) != record.get(key):
             raise Damaged(

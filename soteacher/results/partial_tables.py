@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,12 @@ def partial_tables(plan: Plan) -> str:
     for name in tables:
         record = block_record(plan, name)
         steps = Path(f"results/{plan.study.study}/overhead/{name}.csv")
-        with suppress(UserError):  # the steps are not timed yet, or with other settings
+        try:
             table = make_table(record, Inputs(measures=lambda: measures, steps=steps))
             shown.append(to_markdown(record, table))
+        except UserError as error:
+            if steps.exists():  # otherwise, the steps are not timed yet
+                log.warning("%s is left out: %s", name, error)
     return "\n".join(shown)
 
 

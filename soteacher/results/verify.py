@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from soteacher.core import files
-from soteacher.core.errors import UserError
-from soteacher.core.sealed import read_sealed
+from soteacher.core.errors import Damaged, UserError
 from soteacher.data.prepared import open_prepared
 from soteacher.report.csv_files import parse_csv
 from soteacher.report.figures import make_figure
@@ -22,6 +22,7 @@ from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import make_table, parse_table
 from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.store.forms import read_manifest
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
 from soteacher.study.requests import read_request
@@ -50,7 +51,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
 
     With a plan, all manifests, tables and figures of the plan must exist; other files in `results`
     are skipped. Without a plan, all tables and figures that exist are compared with the request
-    files of the workflow.
+    files of the workflow; damaged ones are left out with a warning.
     """
     manifests = _manifests(results, plan)
     entries = _entries(manifests)
@@ -64,7 +65,8 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
         for record in records
         for run in record["runs"]
     }
-    differing = _of_measures(results / "measures", manifests, measures, needed)
+    differing = _of_links(results, entries)
+    differing += _of_measures(results / "measures", manifests, measures, needed)
     for part, compare in (("tables", _of_table), ("figures", _of_figure)):
         for name, records in shown[part].items():
             stem = results / part / name
@@ -96,7 +98,7 @@ def _manifests(results: Path, plan: Plan | None) -> Manifests:
         if left := len({*paths} - jobs.keys()):
             log.info("%s: %d manifests skipped, the study has no such jobs", results, left)
         paths = list(jobs)
-    manifests = {path: read_sealed(path, "the manifest") for path in paths}
+    manifests = {path: read_manifest(path, "the manifest") for path in paths}
     for path, manifest in manifests.items():
         if not manifest.get("runs"):
             raise UserError(
@@ -145,6 +147,21 @@ def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) 
         kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns[kind])
         for kind, parts in frames.items()
     }
+
+
+def _of_links(results: Path, entries: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the links to runs' folders that lead elsewhere; results may be kept without links."""
+    differing = []
+    for run_id, entry in entries.items():
+        link = results / f"{entry['spec']['role']}s" / run_id
+        folder = RunFolder(Path(), entry["fingerprint"], run_id).path.name
+        leads_to = os.readlink(link) if link.is_symlink() else folder
+        if entry["status"] != "blocked" and Path(leads_to).name != folder:
+            differing.append(
+                f"{link}: leads to {leads_to} and not to the folder of this run, {folder}; "
+                f"{files.AGAIN}"
+            )
+    return differing
 
 
 def _of_measures(
@@ -198,7 +215,12 @@ def _records(
     matching = {}
     for name in existing:
         paths = sorted((results / REQUESTS).glob(f"{name}-{HASH}.json"))
-        records_of = [read_request(path, f"what {name} shows") for path in paths]
+        records_of = []
+        for path in paths:
+            try:
+                records_of.append(read_request(path, f"what {name} shows"))
+            except Damaged as damage:  # it may be of an earlier version of the study
+                log.warning("%s", damage)
         matching[name] = [
             record
             for record in records_of

@@ -232,7 +232,7 @@ def _passes(
         # a record may be damaged, from another version of a part, or its data may be deleted
         with suppress(UserError):
             record = RunFolder(store, path.parent.name, path.parent.name).record()
-            if record is None or record["status"] != "done":
+            if record is None or record["status"] != "done" or not record["attempts"]:
                 continue
             if record["spec"]["role"] == "preparation":
                 continue

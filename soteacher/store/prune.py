@@ -66,12 +66,17 @@ class Stored:
         return bytes_in(self.path)
 
     @cached_property
-    def empty(self) -> bool:
-        """Whether the folder holds nothing but its lock: the description is written first."""
-        try:
-            return all(path.name == "lock" for path in self.path.iterdir())
-        except OSError:
+    def unidentified(self) -> bool:
+        """Whether it holds a run whose description is damaged or cannot be read.
+
+        A folder with nothing but its lock holds none: the description is written first.
+        """
+        if self.description is not None:
             return False
+        try:
+            return any(path.name != "lock" for path in self.path.iterdir())
+        except OSError:
+            return True
 
     @property
     def finished(self) -> datetime | None:
@@ -126,7 +131,8 @@ def stored(store: Path) -> list[Stored]:
     """Return all runs of a store, sorted by id."""
     if not store.is_dir():
         raise UserError(f"there is no store in {store}; expected a folder such as results/store")
-    runs = [Stored(path, _description(path)) for path in store.glob("runs/*/")]
+    folders = files.folders_in(store / "runs", "the runs of the store")
+    runs = [Stored(path, _description(path)) for path in folders]
     return sorted(runs, key=lambda run: (run.id, run.path.name))
 
 
@@ -185,7 +191,8 @@ def unneeded_runs(
 ) -> list[Stored]:
     """Return the runs that no plan contains, that are not kept, and that no other run needs.
 
-    A run is also left out if a kept run or a run in use needs it.
+    A run is also left out if a kept run or a run in use needs it. If a run cannot be identified, it
+    may need any teacher or preparation, so these are left out.
 
     kept : names of folders.
 
@@ -203,22 +210,30 @@ def unneeded_runs(
                 planned.setdefault(spec, set()).add(hashes.get(run.data))
 
     def is_planned(run: Stored) -> bool:
-        if run.description is None:  # damaged, or not readable, unless the folder is empty
-            return not run.empty
+        if run.description is None:
+            return run.unidentified
         known = planned.get(canonical_json(run.description["spec"]), set())
         return None in known or run.description["data_sha256"] in known
 
     used = (run for run in runs if run.path.name in kept or files.held_by(run.path))
     spared = {*kept}.union(*(run.needs for run in used))
+    if any(run.unidentified for run in runs):
+        spared |= {run.path.name for run in runs if run.role in ("teacher", "preparation")}
     return [run for run in runs if not is_planned(run) and run.path.name not in spared]
 
 
 def unused_data(store: Path, kept: Iterable[Stored], plans: list[Plan]) -> list[Path]:
-    """Return the folders of prepared data that no kept run and no plan uses."""
+    """Return the folders of prepared data that no kept run and no plan uses.
+
+    If a kept run cannot be identified, all data are kept, because it may need them.
+    """
+    kept = list(kept)
+    if any(run.unidentified for run in kept):
+        return []
     hashes = {run.description["data_sha256"] for run in kept if run.description}
     specs = {plan.data_spec(name).canonical for plan in plans for name in plan.study.data}
     unused = []
-    for path in sorted(store.glob("data/*/")):
+    for path in files.folders_in(store / "data", "the prepared data of the store"):
         with suppress(UserError):  # damaged, or not readable: it is kept
             prepared = stored_data(path)
             if prepared is None or canonical_json(prepared.manifest["spec"]) in specs:
@@ -245,7 +260,8 @@ def delete(folder: Path) -> None:
     try:
         with files.locked(folder, str(folder), wait=False):
             for path in sorted(folder.iterdir(), key=lambda path: RANK.get(path.name, 1)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
         with suppress(OSError):  # not empty: another process has started to use it
             folder.rmdir()
     except OSError as error:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from soteacher.core import files
 from soteacher.core.errors import Damaged
 from soteacher.core.sealed import SEAL, read_sealed, write_sealed
+from soteacher.store.forms import Description, Failure, OfRun, Record, SavedState
 from soteacher.study.specs import fingerprint_of
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ class RunFolder:
         Raises `Damaged` if it is not what was written for this run, `Unreadable` if reading failed.
         """
         try:
-            return self._of_this_run("run.json", "the record")
+            return self._of_this_run("run.json", "the record", Record)
         except Damaged as damage:
             raise Damaged(f"{damage}; {self._retrain()}") from None
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Write `spec.json`, which describes the folder's run; it identifies unfinished runs."""
         try:
-            if self._of_this_run("spec.json", "the description") is not None:
+            if self._of_this_run("spec.json", "the description", Description) is not None:
                 return
         except Damaged as damage:
             log.warning("%s; it is written again", damage)
@@ -64,7 +65,7 @@ class RunFolder:
 
     def description(self) -> dict[str, Any]:
         """Return the description that `describe` wrote, without its seal."""
-        facts = self._of_this_run("spec.json", "the description")
+        facts = self._of_this_run("spec.json", "the description", Description)
         if facts is None:
             raise Damaged(
                 f"the description of {self.id} is missing: {self.path / 'spec.json'}; rerun the "
@@ -72,17 +73,20 @@ class RunFolder:
             )
         return {key: value for key, value in facts.items() if key != SEAL}
 
-    def _of_this_run(self, name: str, what: str) -> dict[str, Any] | None:
+    def _of_this_run(self, name: str, what: str, form: type[OfRun]) -> dict[str, Any] | None:
         """Return the values of a sealed file, or None; `Damaged` if they are not of this run."""
-        facts = read_sealed(self.path / name, f"{what} of {self.id}", missing_ok=True, remedy="")
+        path = self.path / name
+        facts: dict[str, Any] | None = read_sealed(
+            path, f"{what} of {self.id}", form, missing_ok=True, remedy=""
+        )
         if facts is None:
             return None
-        of_run = facts.get("fingerprint")
+        of_run = facts["fingerprint"]
         if "spec" in facts:
-            of_run = fingerprint_of(facts["spec"], facts.get("data_sha256"))
-        if of_run != facts.get("fingerprint") or self._name(of_run) != self.path.name:
+            of_run = fingerprint_of(facts["spec"], facts["data_sha256"])
+        if of_run != facts["fingerprint"] or self._name(of_run) != self.path.name:
             other = facts.get("id", f"that with the fingerprint {self._name(of_run)}")
-            raise Damaged(f"{what} of {self.id}, {self.path / name}, is of another run: {other}")
+            raise Damaged(f"{what} of {self.id}, {path}, is of another run: {other}")
         return facts
 
     def _retrain(self) -> str:
@@ -160,7 +164,7 @@ class RunFolder:
     def failure(self) -> dict[str, Any] | None:
         """Return what `note_failure` wrote about the last attempt, or None."""
         try:
-            return self._of_this_run("failed.json", "the note of a failure")
+            return self._of_this_run("failed.json", "the note of a failure", Failure)
         except Damaged as damage:  # the note is for readers alone
             log.warning("%s: ignoring the note of a failure: %s", self.id, damage)
             return None
@@ -225,7 +229,7 @@ class RunFolder:
         states, damaged = [], False
         for slot in (0, 1):
             try:
-                info = self._of_this_run(f"state-{slot}.json", "the saved state")
+                info = self._of_this_run(f"state-{slot}.json", "the saved state", SavedState)
                 if info is not None:
                     states.append((slot, info))
             except Damaged as damage:

@@ -6,8 +6,13 @@ import logging
 from pathlib import Path
 
 from soteacher.core.errors import Damaged, Missing, Unreadable
-from soteacher.core.sealed import read_sealed
-from soteacher.data.prepared import Prepared, folder_of, open_prepared, stored_data
+from soteacher.data.prepared import (
+    Prepared,
+    folder_of,
+    open_prepared,
+    read_data_manifest,
+    stored_data,
+)
 from soteacher.study.plan import Plan
 
 log = logging.getLogger("soteacher")
@@ -25,7 +30,7 @@ def prepared_of(plan: Plan) -> dict[str, Prepared]:
         spec = plan.data_spec(name)
         path = Path(f"results/{plan.study.study}/data/{name}.json")
         try:
-            manifest = read_sealed(path, "the data manifest", missing_ok=True)
+            manifest = read_data_manifest(path, "the data manifest", missing_ok=True)
             if manifest is not None and manifest["spec"] == spec.to_json():
                 prepared[name] = open_prepared(path, store)
             elif found := stored_data(folder_of(spec, store, data.source.content_key())):

@@ -35,6 +35,7 @@ def run_job(
     ------
     UserError
         A manifest or the data do not match the plan.
+        The record of one run cannot be used; the others are finished.
     RunsFailed
         Some runs failed; the others are finished.
     """
@@ -44,12 +45,14 @@ def run_job(
     # equal runs with different ids have one fingerprint and are trained once
     distinct = {m.folder.fingerprint: m for m in reversed(members) if m.blocked_by is None}
     blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
-    pending = [m for _, m in sorted(distinct.items()) if not m.folder.finished()]
+    refused: dict[str, UserError] = {}
+    failed: list[str] = []
+    pending = _unfinished([m for _, m in sorted(distinct.items())], refused)
     if pending:
         with ExitStack() as locks:
             for member in pending:
                 locks.enter_context(member.folder.lock())
-            pending = [member for member in pending if not member.folder.finished()]
+            pending = _unfinished(pending, refused)
             if pending:
                 for member in pending:
                     member.spec.check_methods()
@@ -61,13 +64,33 @@ def run_job(
                 blocked |= {
                     m.folder.fingerprint: prevented[m.id] for m in pending if m.id in prevented
                 }
-                if failed:
-                    raise RunsFailed(
-                        f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; "
-                        "see the errors above; rerun the same command to resume from the last "
-                        "saved states"
-                    )
+    _check_ended(failed, refused, len(members))
     return {"runs": {m.id: _entry(m, blocked.get(m.folder.fingerprint)) for m in members}}
+
+
+def _unfinished(members: list[Member], refused: dict[str, UserError]) -> list[Member]:
+    """Return the members that are to be trained; add those with an unusable record to `refused`."""
+    unfinished = []
+    for member in members:
+        try:
+            if not member.folder.finished():
+                unfinished.append(member)
+        except UserError as error:
+            refused[member.id] = error
+    return unfinished
+
+
+def _check_ended(failed: list[str], refused: dict[str, UserError], n_runs: int) -> None:
+    """Raise the error of a job with runs that failed, or whose records cannot be used."""
+    if not failed and len(refused) == 1:
+        raise next(iter(refused.values()))
+    for run_id, error in refused.items():
+        log.error("%s: failed; the other runs of this job continue: %s", run_id, error)
+    if names := sorted([*failed, *refused]):
+        raise RunsFailed(
+            f"{len(names)} of {n_runs} runs failed: {', '.join(names)}; see the errors above; "
+            "rerun the same command to resume from the last saved states"
+        )
 
 
 def _entry(member: Member, blocked_by: str | None) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def attempt(folder: Path, number: int) -> int:
         return child
     code = 1
     try:
+        # what runs the tests may ignore Ctrl-C, as a shell does for what it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
         said = os.open("said.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(said, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from chain import (
 )
 from powers import permissions_count
 
+from soteacher.core.sealed import write_sealed
 from soteacher.training import loop
 
 QUESTIONS = (
@@ -184,6 +186,58 @@ def test_damage_is_refused_by_name_or_made_again(kind, request, tmp_path, monkey
             obey(ended.said, files)
         assert ended.code == 0, (kind, damage.__name__, ended)
         assert content() == expected, (kind, damage.__name__)
+
+
+SEALED = {
+    "store/runs/*/run.json": "attempts",
+    "store/runs/*/spec.json": "id",
+    "store/data/*/manifest.json": "arrays",
+    "small/data/*.json": "spec",
+    "small/runs/teachers/*.json": "runs",
+    "small/runs/students/*.json": "runs",
+}
+"""Pattern of records to an entry that another version of soteacher could lack."""
+
+
+@pytest.mark.parametrize("pattern", SEALED)
+def test_an_intact_record_of_another_version_is_refused_by_name(
+    intact, pattern, tmp_path, monkeypatch
+):
+    folder, expected = intact
+    copy(folder, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    path = sorted(Path("results").glob(pattern))[0]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record[SEALED[pattern]]
+    write_sealed(path, record)
+    for command in (*QUESTIONS, *reversed(commands())):
+        check(say(*command), [path], (pattern, command))
+    found = {name: data for name, data in content().items() if Path(name) != path}
+    assert {name: expected[name] for name in found} == found
+
+
+def test_a_link_that_leads_to_another_run_is_found_and_made_again(intact, tmp_path, monkeypatch):
+    copy(intact[0], tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    one, two = (RESULTS / f"teachers/d/wrn_10_1/{name}/seed0" for name in ("standard", "soteacher"))
+    before = os.readlink(one)
+    one.unlink()
+    one.symlink_to(os.readlink(two))
+    ended = say("verify", RESULTS)
+    assert ended.code == 2 and f"{one}: leads to " in ended.said
+    assert run_all().code == 0 and os.readlink(one) == before
+    assert say("verify", RESULTS).code == 0
+
+
+def test_a_damaged_request_of_an_earlier_version_of_the_study_stops_nothing(
+    intact, tmp_path, monkeypatch
+):
+    copy(intact[0], tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    request = RESULTS / "asked/one-0123456789abcdef.json"
+    request.write_text("{}", encoding="utf-8")
+    ended = say("verify", RESULTS)
+    assert ended.code == 0 and str(request) in ended.said
 
 
 def prepares(path: Path) -> bool:

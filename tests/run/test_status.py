@@ -24,7 +24,7 @@ from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.core.sealed import write_sealed
-from soteacher.data.prepared import Prepared, folder_of, prepare
+from soteacher.data.prepared import ARRAYS, Prepared, folder_of, prepare
 from soteacher.store import status
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.status import State, seconds_left, survey
@@ -582,23 +582,29 @@ def test_the_status_of_the_paper_s_466_runs_is_told_at_once(tmp_path, monkeypatc
     for name, data in plan.study.data.items():
         spec = plan.data_spec(name)
         folder = folder_of(spec, store, data.source.content_key())
-        manifest = {"spec": spec.to_json(), "arrays": {}, "mean": [0.5], "std": [0.5]}
+        arrays = {name: {"sha256": "", "shape": [1]} for name in ARRAYS}
+        manifest = {"spec": spec.to_json(), "arrays": arrays, "mean": [0.5], "std": [0.5]}
+        manifest["classes"] = []
         for path in (folder / "manifest.json", f"results/{plan.study.study}/data/{name}.json"):
             write_sealed(tmp_path / path, manifest)
     data = prepared_of(plan)
+    device = {"device": "cuda", "device_type": "cuda", "threads": 1, "precision": "tf32"}
     for number, run in enumerate(plan.runs.values()):
         folder = RunFolder(store, fingerprint(run.spec, data[run.data].sha256), run.id)
         folder.path.mkdir(parents=True)
         folder.begin_attempt({})
         if number % 3:
             record = {
+                "id": run.id,
                 "status": "done",
                 "spec": run.spec.to_json(),
                 "data_sha256": data[run.data].sha256,
                 "seconds": 3600.0,
                 "artifacts": {},
+                "soteacher": "1",
+                "trained_on": device | {"versions": {"torch": "2"}},
             }
-            record |= {"fingerprint": folder.fingerprint, "trained_on": {"device": "cuda"}}
+            record |= {"fingerprint": folder.fingerprint}
             write_sealed(folder.path / "run.json", record | {"attempts": folder.attempts()})
     seconds = []
     for _ in range(3):

@@ -387,9 +387,42 @@ def test_a_run_without_an_intact_description_is_deleted_only_by_name(desk, all_t
     desk.study("one", teachers={"standard": {}}, distillers={"kd": {}, "squeezed": {}})
     said = desk.say("store", "prune", "one.yaml", "--yes")
     assert f"kept {path}, because its description is damaged or cannot be read" in said
-    assert held(desk.lab) == {"?"} | family(all_trained[1])
+    assert held(desk.lab) > {"?"} | family(all_trained[1])
     desk.say("forget", path.name[:12], *YES)
+    desk.say("store", "prune", "one.yaml", "--yes")
     assert held(desk.lab) == family(all_trained[1])
+
+
+def test_what_an_unidentified_run_may_need_is_kept(desk, all_trained):
+    student = next(run for run in all_trained if run.teacher)
+    path = desk.lab.folder(student).path
+    for name in ("run.json", "spec.json"):
+        (path / name).write_text("{")
+    desk.study("other", teachers={"standard": {"l1": {"weight": 1e-9}}}, distillers={"kd": {}})
+    desk.say("store", "prune", "other.yaml", "--yes")
+    assert held(desk.lab) >= {"?", *(run.id for run in all_trained if run.teacher is None)}
+    assert list(Path("store/data").glob("*/manifest.json"))
+
+
+def test_runs_that_cannot_be_seen_are_not_taken_for_absent(desk, all_trained, caplog):
+    shutil.move("store/runs", "away")
+    Path("store/runs").symlink_to("runs")
+    for command in (
+        ("store", "list", "--store", "store"),
+        ("store", "prune", "small.yaml", "--yes"),
+        ("forget", all_trained[0].id, *YES),
+    ):
+        assert "cannot read the runs of the store" in desk.refused(*command, caplog=caplog)
+    assert list(Path("store/data").glob("*/manifest.json"))
+
+
+def test_a_link_in_a_run_s_folder_is_deleted_and_not_followed(desk, all_trained):
+    path = desk.lab.folder(all_trained[0]).path
+    Path("elsewhere").mkdir()
+    Path("elsewhere/kept").touch()
+    (path / "checkpoints").symlink_to(Path("elsewhere").resolve())
+    desk.say("forget", path.name[:12], *YES)
+    assert not path.exists() and Path("elsewhere/kept").exists()
 
 
 def test_a_run_whose_description_is_damaged_is_told_by_its_record(desk, all_trained):
@@ -397,6 +430,15 @@ def test_a_run_whose_description_is_damaged_is_told_by_its_record(desk, all_trai
     (desk.lab.folder(all_trained[0]).path / "spec.json").write_text("{")
     desk.say("store", "prune", "small.yaml", "--yes")
     assert held(desk.lab) == before
+
+
+def test_a_damaged_record_stops_no_other_run_of_its_job(desk, all_trained):
+    damaged, other = all_trained[:2]
+    (desk.lab.folder(damaged).path / "run.json").write_text("{}")
+    (desk.lab.folder(other).path / "run.json").unlink()
+    with pytest.raises(UserError, match=f"the record of {damaged.id}"):
+        desk.lab.run([damaged, other])
+    assert desk.lab.folder(other).finished()
 
 
 def test_a_job_refuses_a_damaged_record_and_says_what_to_do(desk, all_trained):

@@ -211,18 +211,31 @@ def prepared(study):
     return open_prepared(manifest, Path("store"))
 
 
+TRAINED_ON = {
+    "device": "a machine",
+    "device_type": "cpu",
+    "threads": 1,
+    "precision": "tf32",
+    "versions": {"torch": "2"},
+}
+
+
 def finish(data, run, seconds, pid, **facts):
     """Put a made-up finished run into the store."""
     own = fingerprint(run.spec, data.sha256)
     record = {
+        "id": run.id,
         "spec": run.spec.to_json(),
         "data_sha256": data.sha256,
         "fingerprint": own,
         "status": "done",
         "seconds": seconds,
-        "attempts": [{"host": "here", "slurm_job": None, "pid": pid}],
+        "attempts": [
+            {"host": "here", "slurm_job": None, "pid": pid, "started": "2026-01-01T00:00:00+0000"}
+        ],
         "artifacts": {},
-        "trained_on": {"device": "a machine"},
+        "trained_on": TRAINED_ON,
+        "soteacher": "1",
     }
     write_sealed(RunFolder(Path("store"), own, run.id).path / "run.json", record | facts)
 

@@ -126,7 +126,7 @@ class Shelf:
             for name, array in logits.items()
         }
         writers["history.csv"] = lambda file: file.write(HISTORY.encode())
-        facts = {"trained_on": TRAINED_ON, "soteacher": "1.2.3"}
+        facts = {"trained_on": TRAINED_ON, "soteacher": "1.2.3", "seconds": 1.0}
         facts |= {"spec": entry["spec"], "data_sha256": self.data.sha256}
         folder.finish("done", writers, facts, {})
         artifacts = folder.record()["artifacts"]
@@ -292,6 +292,7 @@ def test_runs_without_a_result_have_a_note_and_nothing_else(shelf):
     where = {"epoch": 3, "step": 7, "terms": {"ce": "nan", "kd": "0.5"}}
     bad, child = shelf.entry("bad"), shelf.entry("child", "bad")
     facts = {"spec": bad["spec"], "data_sha256": shelf.data.sha256, "diverged": where}
+    facts |= {"trained_on": TRAINED_ON, "soteacher": "1.2.3", "seconds": 1.0}
     RunFolder(shelf.store, bad["fingerprint"], "bad").finish("diverged", {}, facts, {})
     shelf.manifest["runs"] |= {
         "bad": bad | {"status": "diverged", "artifacts": {}, "diverged": where},
@@ -347,7 +348,7 @@ def test_a_teacher_s_changed_logits_are_refused_when_its_student_is_measured(she
 def test_a_run_without_its_record_is_refused_in_words(shelf):
     folder = shelf.put("good")
     (folder.path / "run.json").unlink()
-    with pytest.raises(UserError, match="manifest and the store have different runs 'good'"):
+    with pytest.raises(UserError, match=r"good is not finished in the store: .*; rerun the same"):
         shelf.measured()
 
 
