@@ -52,7 +52,7 @@ def attempt(folder: Path, number: int) -> int:
         return child
     code = 1
     try:
-        # what runs the tests may ignore Ctrl-C, as a shell does for what it starts in the background
+        # what runs the tests may ignore Ctrl-C, as a shell does for its background jobs
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
         said = os.open("said.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

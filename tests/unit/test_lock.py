@@ -125,7 +125,7 @@ def test_an_error_of_the_work_is_not_taken_for_one_of_the_lock(results):
 
 
 def test_an_interrupt_ends_the_wait(results, holder):
-    # what runs the tests may ignore Ctrl-C, as a shell does for what it starts in the background
+    # what runs the tests may ignore Ctrl-C, as a shell does for its background jobs
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     command = heed + HOLD.replace('"sleep"', '"true"')
     second = subprocess.Popen(
