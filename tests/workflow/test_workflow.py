@@ -459,3 +459,15 @@ def test_each_package_that_is_asked_for_has_a_pinned_version_in_its_range():
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     for requirement in map(Requirement, asked):
         assert pins[requirement.name] in requirement.specifier, requirement
+
+
+def test_requests_of_the_whole_study_are_written_and_mended_before_jobs_start(empty):
+    empty.snakemake("results/tiny/data/digits.json")
+    requests = {path: path.read_bytes() for path in empty.path.glob("results/tiny/asked/*")}
+    assert {"page", "table1"} <= {path.name.rpartition("-")[0] for path in requests}
+    for path in requests:
+        path.write_text("{}", encoding="utf-8")
+    empty.snakemake("results/tiny/data/digits.json", "-n")
+    assert {path.read_bytes() for path in requests} == {b"{}"}
+    empty.snakemake("results/tiny/data/digits.json")
+    assert {path: path.read_bytes() for path in requests} == requests

@@ -78,6 +78,13 @@ def requested(request):
     return request.write() if runs_jobs else request.path
 
 
+def write_requests():
+    """Write the request files of the whole study, also of what is not asked for now."""
+    jobs = [request for named in JOBS.values() for request in named.values()]
+    for request in [*jobs, *BLOCKS.values(), *TIMED.values(), *([PAGE] if PAGE else [])]:
+        request.write()
+
+
 def how(role, name):
     """How runs are trained, and the number of the job; not what the runs are.
 
