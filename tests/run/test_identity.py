@@ -6,7 +6,6 @@ import json
 import shutil
 
 import pytest
-from conftest import Lab
 
 from soteacher.core.errors import Damaged, RunsFailed
 from soteacher.core.sealed import write_sealed
@@ -22,7 +21,7 @@ class Halted(RuntimeError):
     """The end of an attempt that a test breaks off."""
 
 
-def halt(lab: Lab, runs, monkeypatch, epoch: int) -> None:
+def halt(lab, runs, monkeypatch, epoch: int) -> None:
     """Train runs with a state at every step, and let all of them fail in an epoch."""
     step = Learner.step
 

@@ -274,7 +274,7 @@ def test_a_folder_without_results_is_refused(whole):
     manifests[0].write_text("{}")
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert f"{manifests[0].name}: it has no hash of its content" in said
-    write_sealed(manifests[0], {"runs": []})
+    write_sealed(manifests[0], {"runs": {}})
     said = whole.soteacher("verify", "results/tiny", code=2)
     assert f"{manifests[0].name} is not a manifest of runs" in said
     for manifest in manifests:
