@@ -57,6 +57,14 @@ FIGURES = {"bins": {"kind": "reliability", "teachers": ["standard"]}}
 
 RESULTS = Path("results/small")
 STORE = Path("results/store")
+QUESTIONS = (
+    ("status", "study.yaml"),
+    ("tables", "study.yaml"),
+    ("plan", "study.yaml"),
+    ("store", "list"),
+    ("verify", RESULTS, "--study", "study.yaml"),
+)
+"""Commands for people that only read."""
 
 
 @dataclass

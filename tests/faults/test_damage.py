@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from chain import (
     FIGURES,
+    QUESTIONS,
     RESULTS,
     STORE,
     STUDY,
@@ -29,13 +30,6 @@ from powers import permissions_count
 from soteacher.core.sealed import write_sealed
 from soteacher.training import loop
 
-QUESTIONS = (
-    ("status", "study.yaml"),
-    ("tables", "study.yaml"),
-    ("plan", "study.yaml"),
-    ("store", "list"),
-    ("verify", RESULTS, "--study", "study.yaml"),
-)
 KINDS = {
     "record of a teacher": "store/runs/*/run.json",
     "description of a run": "store/runs/*/spec.json",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chain import RESULTS, STUDY, commands, content, copy, run_all, say, write_study
+from chain import QUESTIONS, STUDY, commands, content, copy, run_all, say, write_study
 from PIL import Image
 from powers import permissions_count
 
@@ -20,13 +20,6 @@ from soteacher.data.sources.image_folder import ImageFolder
 from soteacher.data.sources.tiny_imagenet import TinyImagenet
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS = (
-    ("status", "study.yaml"),
-    ("tables", "study.yaml"),
-    ("plan", "study.yaml"),
-    ("store", "list"),
-    ("verify", RESULTS, "--study", "study.yaml"),
-)
 
 
 @pytest.fixture(scope="module")
