@@ -114,6 +114,8 @@ def to_text(facts: dict[str, Any], available: int | None = None) -> str:
 def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
     """Return how much memory the study needs, and what does not fit on this machine."""
     preparing, training = facts["preparing_bytes"], facts["training_bytes"]
+    if not preparing:  # a table such as Table 5 needs no data
+        return []
     largest = max(preparing, key=lambda name: preparing[name])
     of_training = facts["parallel"] * training
     each = f" ({amount(training, 'B')} each)" if facts["parallel"] > 1 else ""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from soteacher.cli.arguments import plan_of
 from soteacher.cli.plan import facts_of, to_text
 from soteacher.core import memory
 from soteacher.core.errors import UserError
@@ -246,3 +247,9 @@ def test_a_wide_border_around_images_takes_memory(wide):
 
     (none, batch), (much, _) = needed(0), needed(100_000)
     assert much - none == batch * (200_032**2 - 32**2) * 3
+
+
+def test_a_table_that_needs_no_data_needs_no_memory(root):
+    plan = plan_of([root / "config/paper.yaml"], ["table5"])
+    text = to_text(facts_of(plan, Forecast(plan)), 64 * GB)
+    assert "table5" in text and "Memory" not in text
