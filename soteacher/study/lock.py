@@ -41,17 +41,21 @@ def alone(
     execute: Callable[..., Any],
     results: Path,
     needed: Callable[..., bool],
+    first: Callable[[], object],
     say: Callable[[str], object],
 ) -> Callable[..., Any]:
     """Return `execute` as a function that holds the lock of the results, if it is needed.
 
-    needed : gets the arguments of the call. `say` is that of `one_at_a_time`.
+    needed : gets the arguments of the call.
+    first : is called when the lock is held, before `execute`.
+    say : that of `one_at_a_time`.
     """
 
     def execute_alone(*arguments: Any, **settings: Any) -> Any:
         if not needed(*arguments, **settings):
             return execute(*arguments, **settings)
         with one_at_a_time(results, say):
+            first()
             return execute(*arguments, **settings)
 
     return execute_alone

@@ -10,20 +10,15 @@ def say(line):
     print(f"soteacher: {line}", file=sys.stderr)
 
 
-def with_requests(execute):
-    """`execute`, after the request files of all jobs are written or, if they changed, mended."""
-
-    def execute_study(*arguments, **settings):
-        if runs_jobs(*arguments, **settings):
-            try:
-                write_requests()
-            except UserError as error:  # results may be read-only, and nothing left to do
-                say(error)
-        return execute(*arguments, **settings)
-
-    return execute_study
+def mend_requests():
+    """Write the request files of all jobs, or mend them if they changed."""
+    try:
+        write_requests()
+    except UserError as error:  # results may be read-only, and nothing left to do
+        say(error)
 
 
 # Two Snakemakes would delete each other's outputs. The second waits here: it has read the study and
 # has not looked for files yet. The profiles switch off Snakemake's own lock, see profiles/default.
-workflow.execute = alone(with_requests(workflow.execute), Path(RESULTS), runs_jobs, say)
+# No function of this file calls `execute`: Snakemake would name this file beside errors of jobs.
+workflow.execute = alone(workflow.execute, Path(RESULTS), runs_jobs, mend_requests, say)
