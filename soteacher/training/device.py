@@ -41,7 +41,8 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
 
     device = chosen(device)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    # `torch.use_deterministic_algorithms` sets the same, but it imports torch's compiler
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     # filling memory only exposes bugs, and costs 5 % of the time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

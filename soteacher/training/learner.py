@@ -19,6 +19,7 @@ from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training.evaluate import Evaluator
+from soteacher.training.sgd import SGD
 from soteacher.training.writers import weights_writer
 
 log = logging.getLogger("soteacher")
@@ -83,7 +84,7 @@ class Learner:
             self._started = time.perf_counter()
         output = None if self.network is None else self.network(batch.images)
         losses = self.losses(batch, output, teacher)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         for name, loss in losses.items():
@@ -138,7 +139,7 @@ class Learner:
         row: dict[str, Any] = {
             "stage": stage.name.lower(),
             "epoch": epoch + 1,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.optimizer.lr,
         }
         if self.network is not None:
             row["train_top1"] = self.n_correct.item() / self.stream.n_images
@@ -184,8 +185,7 @@ class Learner:
             self.optimizer = self._new_optimizer(cursor.stage)
         self.cursor = cursor
         self._images = 0
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(cursor)
+        self.optimizer.lr = self._lr(cursor)
         self.parts.train(cursor.stage != Stage.PREPARE)
         if cursor.stage == Stage.PREPARE:
             for module in self._trained(cursor.stage):
@@ -207,15 +207,9 @@ class Learner:
         assert self.network is not None
         return [*self.modules.values(), self.network]
 
-    def _new_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+    def _new_optimizer(self, stage: Stage) -> SGD:
         parameters = {p: None for module in self._trained(stage) for p in module.parameters()}
-        return torch.optim.SGD(
-            list(parameters),
-            lr=0.0,
-            momentum=self.recipe.momentum,
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-        )
+        return SGD(parameters, self.recipe.momentum, self.recipe.weight_decay)
 
     def values(self) -> dict[str, Tensor]:
         """Return every parameter and buffer once; a preparation may train parts of the network."""
@@ -223,7 +217,7 @@ class Learner:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the optimizer, in its order."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+        return self.optimizer.parameters
 
     def buffers(self) -> dict[str, Tensor]:
         """Return the tensors that loss terms keep from step to step."""

@@ -36,7 +36,7 @@ class TimedNetwork:
         step = Learner.step
 
         def noted(learner, batch, teacher):
-            self.taken.append((learner, batch, learner.optimizer.param_groups[0]["lr"]))
+            self.taken.append((learner, batch, learner.optimizer.lr))
             step(learner, batch, teacher)
 
         self.asked = asked(lab, steps, teachers, recipe)
@@ -72,8 +72,8 @@ def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
         found = {f"parts.network.{k}": v for k, v in learner.network.state_dict().items()}
         for index, term in enumerate(learner.terms):
             found |= {f"buffer.{index}.{name}": value for name, value in term.buffers().items()}
-        for index, state in enumerate(learner.optimizer.state.values()):
-            found[f"momentum.{index}"] = state["momentum_buffer"]
+        for index, momentum in enumerate(learner.optimizer.momenta.values()):
+            found[f"momentum.{index}"] = momentum
         compared = [name for name in tensors if not name.startswith("losses.")]
         assert {*compared} == {*found, "correct"}
         assert [n for n in found if not torch.equal(found[n], tensors[n])] == []
