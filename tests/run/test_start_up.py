@@ -1,4 +1,4 @@
-"""What a training job imports: a short job would spend most of its time on needless imports."""
+"""What jobs import: a short job would spend most of its time on needless imports."""
 
 from __future__ import annotations
 
@@ -53,16 +53,26 @@ STUDY = {
         }
     },
 }
-UNUSED = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "sklearn", "scipy", "pandas")
+COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
+LIBRARIES = ("torchvision", "sklearn", "scipy", "pandas", "matplotlib")
 
 
-def test_a_job_imports_neither_torch_s_compiler_nor_what_measures_need(tmp_path):
+def test_training_imports_neither_torch_s_compiler_nor_what_reports_need(tmp_path):
     command = [sys.executable, "-c", JOB, json.dumps(STUDY), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     statuses, modules = json.loads(done.stdout)
     assert statuses == ["done"] * 8
-    assert [name for name in UNUSED if name in modules] == []
+    assert [name for name in (*COMPILER, *LIBRARIES) if name in modules] == []
+
+
+def test_measuring_imports_no_large_library_but_numpy():
+    code = "import json, sys, soteacher.cli.measure, soteacher.results.collect\n"
+    code += "print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout)
+    assert "numpy" in modules
+    assert [name for name in ("torch", *LIBRARIES) if name in modules] == []
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
