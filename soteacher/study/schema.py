@@ -77,7 +77,7 @@ class Head(Settings):
     """Number of training processes that may share a GPU of this machine if no scheduler assigns
     GPUs."""
     save_every: float = Field(60.0, ge=0)
-    """Seconds between saved states of a run; a kill loses at most this much training."""
+    """Most seconds between saved states of a run; a kill loses at most this much training."""
     runs_per_job: int = Field(4, ge=1)
     """Largest number of runs that one process trains together; students of one teacher share its
     forward pass."""

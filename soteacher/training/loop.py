@@ -23,7 +23,10 @@ from soteacher.training.records import report_failure
 log = logging.getLogger("soteacher")
 
 EPOCH_SAVE_SECONDS = 10.0
-"""At the end of an epoch the state is saved if the last save is at least this long ago."""
+"""At the end of an epoch the state is saved if the last save is at least this long ago, and at
+least `EPOCH_SAVE_RATIO` times as long as it took."""
+EPOCH_SAVE_RATIO = 100.0
+"""So saves at ends of epochs take at most 1 % of the time."""
 
 Teacher = Callable[[Batch], Output | None]
 Finish = Callable[[Learner, Diverged | None], None]
@@ -44,13 +47,15 @@ def run_pass(
     the data. A learner that fails with an exception keeps its last saved state. The other learners
     continue.
 
+    save_every : seconds after the last save at which the next one is due, also within an epoch.
+
     Returns
     -------
     list of Learner
         The learners that failed.
     """
     group = _Group(learners, stream, finish)
-    saved = time.monotonic()
+    saved, cost = time.monotonic(), 0.0
     with _terminable() as terminated:
         while group.running:
             cursor = min(learner.cursor for learner in group.running)
@@ -61,11 +66,15 @@ def run_pass(
                 if learner.cursor == cursor:
                     group.guard(learner, partial(learner.step, batch, teacher_output))
             last = cursor.step + 1 == stream.steps
-            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
-            if terminated() or time.monotonic() - saved >= due:
+            due = save_every
+            if last:
+                due = min(save_every, max(EPOCH_SAVE_SECONDS, EPOCH_SAVE_RATIO * cost))
+            now = time.monotonic()
+            if terminated() or now - saved >= due:
                 for learner in list(group.running):
                     group.guard(learner, partial(_save, learner, final=bool(terminated())))
                 saved = time.monotonic()
+                cost = saved - now
             if terminated():
                 raise Stopped(
                     f"stopped by {terminated()}; states are saved, rerun the same command to resume"
