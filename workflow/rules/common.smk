@@ -96,6 +96,15 @@ def how(role, name):
     return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
 
 
+def whole_machine(wildcards):
+    """All cores of this Snakemake, so that no other job runs beside this one.
+
+    In a cluster, jobs on other nodes do not matter: a job asks for the cores that it uses.
+    """
+    cores = workflow.resource_settings.cores
+    return cores if workflow.local_exec and cores else STUDY.threads
+
+
 def soteacher_of(wildcards, output):
     """The command `soteacher` of the package that was imported here, as Python and its argument.
 

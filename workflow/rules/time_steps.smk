@@ -9,7 +9,7 @@ rule time_steps:
         f"{RESULTS}/logs/time_steps/{{timed}}.log",
     conda:
         ENVIRONMENT
-    threads: STUDY.threads
+    threads: whole_machine
     resources:
         gpu=GPU,
     params:
