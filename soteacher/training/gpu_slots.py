@@ -23,6 +23,7 @@ log = logging.getLogger("soteacher")
 
 POLL_SECONDS = 0.5
 SAME_NAMES = "it is shared correctly only with processes that were given GPUs by their numbers"
+"""What the log says about a GPU whose number could not be translated to a UUID."""
 _held: int | None = None
 """The file descriptor of this process's slot; it is closed only when the process ends."""
 
@@ -77,7 +78,7 @@ def _folder() -> Path:
     except OSError as error:
         raise UserError(
             f"cannot take a GPU slot: {folder}: {error.strerror or error}; set TMPDIR to another "
-            "folder, or choose the GPU with CUDA_VISIBLE_DEVICES"
+            "folder, the same for all processes that share the GPUs"
         ) from None
     return folder
 
@@ -89,7 +90,7 @@ def _locked(path: Path) -> int | None:
     except OSError as error:
         raise UserError(
             f"cannot take a GPU slot: {path}: {error.strerror or error}; delete that file, or "
-            "choose the GPU with CUDA_VISIBLE_DEVICES"
+            "set TMPDIR to another folder, the same for all processes that share the GPUs"
         ) from None
     try:
         fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)

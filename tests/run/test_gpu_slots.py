@@ -204,6 +204,6 @@ def test_a_slot_that_cannot_be_made_is_one_line(machine, tmp_path, monkeypatch):
         slots.take(1)
     monkeypatch.setattr(slots.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "soteacher-gpu-slots" / f"{GPUS[0]}.0").mkdir(parents=True)
-    with pytest.raises(UserError, match="delete that file, or choose the GPU"):
+    with pytest.raises(UserError, match="delete that file, or set TMPDIR"):
         slots.take(1)
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
