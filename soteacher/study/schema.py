@@ -74,8 +74,8 @@ class Head(Settings):
     deterministic: bool = True
     """Whether to use only deterministic kernels, which give bit-identical results every time."""
     jobs_per_gpu: int = Field(1, ge=1)
-    """Number of training processes that may share a GPU of this machine if no scheduler assigns
-    GPUs."""
+    """Number of training processes that may share a GPU, of those that this machine has or that
+    CUDA_VISIBLE_DEVICES names; not if a scheduler assigns a single GPU to each job."""
     save_every: float = Field(60.0, ge=0)
     """Most seconds between saved states of a run; a kill loses at most this much training."""
     runs_per_job: int = Field(4, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from soteacher.core.errors import UserError
+from soteacher.training.gpu_diagnosis import diagnose
 
 log = logging.getLogger("soteacher")
 
@@ -40,9 +41,11 @@ def _check(what: str, hours: float, threads: int, allowed: bool, more: str = "")
     of = f"{threads} thread{'s' * (threads > 1)}"
     estimate = f"{what} on a CPU with {of} takes {_duration(hours)} or more{more}"
     if not allowed:
+        diagnosis = diagnose()
+        why = "the study has `device: cpu`" if diagnosis is None else diagnosis.why
+        remedy = "set `device` to auto or cuda" if diagnosis is None else diagnosis.remedy
         raise UserError(
-            f"{estimate}; torch sees no GPU on this machine: use a machine with a GPU, or add "
-            "`--config allow_cpu=true` to start anyway"
+            f"{estimate}; {why}: {remedy}, or add `--config allow_cpu=true` to start anyway"
         )
     log.warning("%s; starting anyway, because allow_cpu is true", estimate)
 

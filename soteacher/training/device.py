@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import platform
 import re
@@ -9,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.core.errors import UserError
+from soteacher.training.gpu_diagnosis import diagnose
+
+log = logging.getLogger("soteacher")
 
 CPU_SETTINGS = (
     "ATEN_CPU_CAPABILITY",
@@ -53,17 +58,23 @@ def set_up(device: str, threads: int, precision: str, deterministic: bool) -> st
 
 
 def chosen(device: str) -> str:
-    """Return `cpu` or `cuda` for `auto`; raise `UserError` for `cuda` without a GPU."""
-    import torch
+    """Return `cpu` or `cuda` for `auto`; raise `UserError` for `cuda` without a usable GPU.
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+    If the machine has a GPU that torch cannot use, `auto` is the CPU, and the log says why.
+    """
+    if device == "cpu":
+        return device
+    diagnosis = diagnose()
+    if diagnosis is None:
+        return "cuda"
+    if device == "cuda":
         raise UserError(
-            "the study has `device: cuda`, but torch sees no GPU on this machine; set `device` to "
-            "auto or cpu"
+            f"the study has `device: cuda`, but {diagnosis.why}: {diagnosis.remedy}, or set "
+            "`device` to auto or cpu"
         )
-    return device
+    if diagnosis.gpu_exists:
+        log.warning("using the CPU, because %s: %s", diagnosis.why, diagnosis.remedy)
+    return "cpu"
 
 
 def facts(device: str, precision: str) -> dict[str, Any]:
@@ -125,6 +136,15 @@ def synchronise(device: str) -> None:
 
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def release_memory(device: str) -> None:
+    """Give memory that nothing uses back to the device, after a failure."""
+    import torch
+
+    gc.collect()  # errors and methods may have left cycles
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def reset_peak_memory(device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,40 @@ def test_in_a_cluster_the_timing_asks_for_the_cores_of_a_training_job(local, cor
     }
     exec(function, known)
     assert known["whole_machine"](None) == expected
+
+
+ONE = "echo 'GPU 0: NVIDIA H100 (UUID: GPU-aa)'"
+
+
+@pytest.mark.parametrize(
+    ("says", "given", "device", "counted"),
+    [
+        (ONE, None, "auto", True),
+        (ONE, "", "auto", False),
+        ("echo No devices were found", None, "auto", False),
+        ("exit 1", None, "cuda", True),
+    ],
+)
+def test_a_job_counts_as_one_of_a_gpu_if_it_may_use_one(tmp_path, says, given, device, counted):
+    """So Snakemake does not start a training process for each core on a single GPU."""
+    tool = tmp_path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\necho x >> {tmp_path}/calls\n{says}\n")
+    tool.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    environment |= {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
+    asked = ["--config", f"device={device}"]
+    asked += ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", str(tmp_path)]
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "4", *asked]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("gpu=1" in done.stdout) is counted
+    calls = tmp_path / "calls"
+    times = len(calls.read_text().split()) if calls.exists() else 0
+    assert times == (device == "auto" and given != "")
 
 
 def test_only_what_trains_or_times_goes_to_a_cluster():

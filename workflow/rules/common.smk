@@ -1,9 +1,9 @@
 import shlex
-import shutil
 from importlib.util import find_spec
 
 import soteacher
 from soteacher import __version__
+from soteacher.core import gpus
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
 from soteacher.study.expand import expand_possible
@@ -41,10 +41,8 @@ try:
 except UserError as error:
     refuse(error)
 
-# 1 if the study asks for a GPU or this machine has one
-GPU = int(
-    STUDY.device == "cuda" or STUDY.device == "auto" and shutil.which("nvidia-smi") is not None
-)
+# 1 if the study asks for a GPU, or if there is one here that it may use
+GPU = int(STUDY.device == "cuda" or STUDY.device == "auto" and bool(gpus.usable()))
 
 
 wildcard_constraints:

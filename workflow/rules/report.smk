@@ -9,6 +9,7 @@ rule measure:
         hashes=f"{RESULTS}/measures/{{role}}s/{{job}}.sha256",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -40,6 +41,7 @@ rule table:
         hashes=f"{RESULTS}/tables/{{table}}.sha256",
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -72,6 +74,7 @@ rule figure:
         hashes=f"{RESULTS}/figures/{{figure}}.sha256",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -96,6 +99,7 @@ rule page:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
         f"{RESULTS}/logs/page.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
