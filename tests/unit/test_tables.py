@@ -519,9 +519,10 @@ def table_command(block, measures, folder):
     """Make a table's files in a folder, named by the table; return the exit code."""
     stem = folder / block["name"]
     said = Request.of(folder / "asked", "table", block).write()
+    listed = Request.of(folder / "asked", "measures", [str(path) for path in measures]).write()
     outputs = ["--out", f"{stem}.csv", "--markdown", f"{stem}.md", "--latex", f"{stem}.tex"]
     try:
-        cli.main(["table", "--block", said, "--measures", *map(str, measures), *outputs])
+        cli.main(["table", "--block", said, "--measures", listed, *outputs])
     except SystemExit as ended:
         return ended.code or 0
     return 0
