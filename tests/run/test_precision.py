@@ -1,4 +1,4 @@
-"""Runs in TF32 and bfloat16, on a CPU that may have neither: tiny networks, as emulation is slow."""
+"""Runs in TF32 and bfloat16, on CPUs that may lack both: emulation is slow, networks are tiny."""
 
 from __future__ import annotations
 
