@@ -169,7 +169,7 @@ def test_the_precision_of_the_timed_steps_is_told(lab, monkeypatch, precision, t
     """A CPU has no TF32."""
     known = {"flags": "avx512_bf16", "model name": "A CPU"}
     monkeypatch.setattr(device, "_cpu_info", known.get)
-    timed = TimedNetwork(lab, monkeypatch, 1, teachers={"standard": {}}, precision=precision)
+    timed = TimedNetwork(lab, monkeypatch, steps=1, precision=precision)
     assert {row["precision"] for row in timed.methods} == {told}
     assert {learner._precision for learner, _, _ in timed.taken} == {precision}
 
