@@ -17,8 +17,10 @@ from soteacher.core.recipe import Recipe
 from soteacher.data.stream import Stream
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
+from soteacher.study.specs import FLOAT32
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training.evaluate import Evaluator
+from soteacher.training.forward import forward
 from soteacher.training.sgd import SGD
 from soteacher.training.writers import weights_writer
 
@@ -50,10 +52,12 @@ class Learner:
         modules: dict[str, nn.Module],
         preparation: Preparation | None,
         evaluator: Evaluator | None,
+        precision: str = FLOAT32,
     ) -> None:
         self.folder, self.recipe, self.stream = folder, recipe, stream
         self.network, self.terms, self.modules = network, terms, modules
         self.preparation, self.evaluator = preparation, evaluator
+        self._precision = precision
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Wall-clock time of training in all attempts, up to the end of the last epoch."""
@@ -82,7 +86,7 @@ class Learner:
         """Do one training step; it does not wait for the device."""
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
-        output = None if self.network is None else self.network(batch.images)
+        output = self.output(batch)
         losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad()
         reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
@@ -98,6 +102,12 @@ class Learner:
             self.cursor = Cursor(batch.cursor.stage, batch.cursor.epoch, batch.cursor.step + 1)
         else:
             self._end_epoch(batch.cursor)
+
+    def output(self, batch: Batch) -> Output | None:
+        """Return the network's output for a batch, or None without a network."""
+        if self.network is None:
+            return None
+        return forward(self.network, batch.images, self._precision)
 
     def losses(
         self, batch: Batch, output: Output | None, teacher: Output | None

@@ -42,10 +42,8 @@ def train_passes(
     data.check()
     for member in members:
         check_last_batch(member.id, member.spec, data.outline)
-    precisions = {member.spec.precision for member in members}
-    device = devices.set_up(
-        options.device, options.threads, precisions.pop(), options.deterministic
-    )
+    [precision] = {member.spec.precision for member in members}  # a study has one
+    device = devices.set_up(options.device, options.threads, precision, options.deterministic)
     passes: dict[str, list[Member]] = {}
     for member in members:
         alone = member.id if options.one_by_one else ""
@@ -57,7 +55,7 @@ def train_passes(
         for together in passes.values():
             work = pass_flop([member.spec for member in together], data.outline)
             flop |= zip((member.id for member in together), work, strict=True)
-        check_runs(flop, options.threads, options.allow_cpu)
+        check_runs(flop, options.threads, options.allow_cpu, precision)
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)

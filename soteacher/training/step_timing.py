@@ -53,12 +53,11 @@ def time_steps(
     for network in request["networks"]:
         if network["data"] not in data:
             raise UserError(unknown("data set", network["data"], data))
-        of_step = step_flop(
-            RunSpec.from_json(network["runs"][0]["spec"]), data[network["data"]].outline
-        )
+        spec = RunSpec.from_json(network["runs"][0]["spec"])
+        of_step = step_flop(spec, data[network["data"]].outline)
         flop += len(network["runs"]) * (WARM_UP + request["steps"]) * of_step
     if devices.chosen(options.device) == "cpu":
-        check_timing(flop, options.threads, options.allow_cpu)
+        check_timing(flop, options.threads, options.allow_cpu, spec.precision)
     for network in request["networks"]:
         step_rows, method_rows = _time_network(
             network, request["steps"], data[network["data"]], options

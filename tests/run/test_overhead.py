@@ -11,7 +11,7 @@ from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import json_sha256
 from soteacher.study.expand import expand
-from soteacher.training import step_timing
+from soteacher.training import device, step_timing
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
 
@@ -19,9 +19,9 @@ METHODS = {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-3}, "consist
 SHORT = {"epochs": 3, "batch": 8, "lr": 0.05, "decay_at": [2]}  # eight steps an epoch
 
 
-def asked(lab, steps, teachers, recipe):
+def asked(lab, steps, teachers, recipe, **changes):
     """What the clock is asked for by a table of the small study."""
-    study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}).study
+    study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}, **changes).study
     kind = registry.get("kind of table", "overhead")
     table = kind(teachers=tuple(teachers), steps=steps)
     return expand(study.model_copy(update={"tables": {"asked": table}})).timed["asked"]
@@ -30,7 +30,7 @@ def asked(lab, steps, teachers, recipe):
 class TimedNetwork:
     """What `time_steps` returned for the small study, and every step that it took."""
 
-    def __init__(self, lab, monkeypatch, steps, teachers=METHODS, recipe=SHORT):
+    def __init__(self, lab, monkeypatch, steps, teachers=METHODS, recipe=SHORT, **changes):
         self.taken = []
         """(learner, batch, learning rate), in their order."""
         step = Learner.step
@@ -39,7 +39,7 @@ class TimedNetwork:
             self.taken.append((learner, batch, learner.optimizer.lr))
             step(learner, batch, teacher)
 
-        self.asked = asked(lab, steps, teachers, recipe)
+        self.asked = asked(lab, steps, teachers, recipe, **changes)
         how = JobOptions(lab.store, "cpu", threads=1, deterministic=True, save_every=0)
         with monkeypatch.context() as patched:
             patched.setattr(Learner, "step", noted)
@@ -164,6 +164,16 @@ def test_where_it_was_measured_and_of_which_settings_is_told(lab, monkeypatch):
         assert row["spec_sha256"] == json_sha256(run["spec"])
         assert (row["method"], row["threads"], row["precision"]) == (run["method"], 1, "float32")
         assert row["device"] and row["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(("precision", "told"), [("tf32", "float32"), ("bfloat16", "bfloat16")])
+def test_the_precision_of_the_timed_steps_is_told(lab, monkeypatch, precision, told):
+    """A CPU has no TF32."""
+    known = {"flags": "avx512_bf16", "model name": "A CPU"}
+    monkeypatch.setattr(device, "_cpu_info", known.get)
+    timed = TimedNetwork(lab, monkeypatch, steps=1, precision=precision)
+    assert {row["precision"] for row in timed.methods} == {told}
+    assert {learner._precision for learner, _, _ in timed.taken} == {precision}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

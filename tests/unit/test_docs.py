@@ -29,7 +29,7 @@ def rows(root):
 
 def test_each_open_point_of_the_paper_has_one_row(root):
     found = rows(root)
-    assert set(found) == {f"A{n}" for n in range(1, 33)}
+    assert set(found) == {f"A{n}" for n in range(1, 34)}
     assert all(all(cells) for cells in found.values())
 
 
