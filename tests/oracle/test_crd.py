@@ -72,7 +72,7 @@ def test_more_negatives_than_the_largest_class_leaves_are_refused_with_the_most_
 
 def test_the_memories_begin_uniform_and_their_rows_move_half_of_the_way():
     method = method_of()
-    before = dict(method.term.buffers())
+    before = {name: value.clone() for name, value in method.term.buffers().items()}
     for name in ("student_memory", "teacher_memory"):
         assert before[name].shape == (10, 4)
         assert before[name].abs().max() <= (3 / 4) ** 0.5
