@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from soteacher.core import registry
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.data.prepared import Prepared, prepare
 from soteacher.data.spec import DataSpec
@@ -107,3 +108,22 @@ def test_a_penalty_takes_as_many_operations_in_a_deeper_network(penalty):
             penalty(built).backward()
         counts.append(len(operations.names))
     assert all(a == b <= 60 for a, b in pairwise(counts)), counts
+
+
+def test_gradients_of_losses_of_the_weights_are_added_to_the_same_bits(lab, monkeypatch):
+    """As if autograd had added them weight by weight, in a run that has two of them."""
+    penalties = {"lipschitz": {"weight": 1e-3}, "l1": {"weight": 1e-3}, "consistency": {}}
+    [teacher] = lab.plan(teachers={"decayed": penalties}, distillers={})[0]
+    found = []
+    for at_once in (True, False):
+        for term in ("lipschitz", "l1"):
+            monkeypatch.setattr(registry.get("regularizer", term), "of_weights", at_once)
+        folder = RunFolder(lab.store, "0" * 64, teacher.id)
+        setup = PassSetup([Member(teacher.id, teacher.spec, folder)], lab.data, "cpu", None)
+        learner = setup.learner(setup.members[0], teacher.spec.loss_terms())
+        for step in range(2):
+            learner.step(setup.stream.batch(Cursor(Stage.MAIN, 0, step)), None)
+        gradients = [parameter.grad for parameter in learner.parameters()]
+        found.append([*learner.values().values(), *gradients, *learner.epoch_losses.values()])
+    assert len(found[0]) == len(found[1]) > 3
+    assert all(a.equal(b) for a, b in zip(*found, strict=True))
