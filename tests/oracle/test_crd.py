@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from distilling import FIRST, SAME_SIZE, batch_of, outputs, site_of, started
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from soteacher.core.cursor import Cursor, Stage
