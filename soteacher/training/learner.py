@@ -72,6 +72,8 @@ class Learner:
         self.parts = nn.ModuleDict({**modules, **prepared})
         if network is not None:
             self.parts["network"] = network
+        self._of_weights: set[str] = set()
+        """Names of the losses of the last step that depend on the weights alone."""
         self._images, self._started = 0, 0.0
         first = Stage.MAIN if preparation is None else Stage.PREPARE
         self.enter(Cursor(first, 0, 0))
@@ -89,7 +91,7 @@ class Learner:
         output = self.output(batch)
         losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad()
-        reduce(add, losses.values()).backward()  # type: ignore[no-untyped-call]
+        self._backward(losses)
         self.optimizer.step()
         for name, loss in losses.items():
             if name not in self.epoch_losses:
@@ -120,9 +122,32 @@ class Learner:
         losses: dict[str, Tensor] = {}
         for term in self.terms:
             batch = term.retarget(batch)
+        self._of_weights = set()
         for term in self.terms:
-            losses |= term.losses(batch, output, teacher, self.network)
+            named = term.losses(batch, output, teacher, self.network)
+            losses |= named
+            if term.of_weights:
+                self._of_weights |= named.keys()
         return losses
+
+    def _backward(self, losses: dict[str, Tensor]) -> None:
+        """Compute the gradients of the sum of the losses.
+
+        Those of losses of the weights alone are added to the others by one operation on lists.
+        Autograd would add them weight by weight, to the same bits: some 80 operations more.
+        """
+        of_weights = [loss for name, loss in losses.items() if name in self._of_weights]
+        others = [loss for name, loss in losses.items() if name not in self._of_weights]
+        reduce(add, others).backward()  # type: ignore[no-untyped-call]
+        if of_weights:
+            parameters = [p for p in self.parameters() if p.requires_grad]
+            found = torch.autograd.grad(reduce(add, of_weights), parameters, allow_unused=True)
+            pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+            sums = [(p.grad, g) for p, g in pairs if p.grad is not None]
+            for parameter, gradient in pairs:
+                if parameter.grad is None:
+                    parameter.grad = gradient
+            torch._foreach_add_([grad for grad, _ in sums], [gradient for _, gradient in sums])
 
     def check_finite(self, steps: int) -> None:
         """Raise `Diverged` if a loss of this epoch's first `steps` steps is not finite."""
