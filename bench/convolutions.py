@@ -71,7 +71,7 @@ def best(network: str, n_classes: int, images: Tensor) -> tuple[LoneConvolution,
 
 def _convolutions(network: str, n_classes: int, images: Tensor) -> list[LoneConvolution]:
     """Return the distinct convolutions of a network with inputs of the sizes that they get."""
-    built = catalogue.build(network, n_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    built = catalogue.build(network, n_classes).to(memory_format=torch.channels_last)
     layers = [layer for layer in built.modules() if isinstance(layer, nn.Conv2d)]
     inputs: dict[nn.Conv2d, torch.Size] = {}
 

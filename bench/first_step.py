@@ -16,6 +16,6 @@ def _end(learner: Learner, batch: Any, teacher: Any) -> NoReturn:
 
 
 if __name__ == "__main__":
-    Learner.step = _end  # type: ignore[method-assign]
+    Learner.step = _end  # type: ignore[assignment, method-assign]
     main(sys.argv[1:])
     sys.exit("no training step was begun")

@@ -49,7 +49,7 @@ def make_page(results: pd.DataFrame, operations: pd.DataFrame) -> str:
         minutes=MINUTES,
         n_rows=len(cpu),
         most_rows=len(ROWS),
-        disturbed=_disturbed(facts["load"], measured, wall),
+        disturbed=_disturbed(float(first["load"]), measured, wall),
         groups=[
             {
                 "name": name,

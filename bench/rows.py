@@ -181,7 +181,7 @@ def _start_row(
 
 
 MINUTES = 13.5
-"""How long a whole run measures. Slow machines need longer, because a row has at least three pairs."""
+"""How long a whole run measures; slow machines take longer, as a row has at least three pairs."""
 ROWS = (
     _pass_row("students_wrn_16_2", PAPER, "WRN-40-2 → WRN-16-2", 2.0, 125),
     _pass_row("students_wrn_40_1", ("wrn_40_2", "wrn_40_1"), "WRN-40-2 → WRN-40-1", 2.0, 125),

@@ -74,7 +74,7 @@ class _Loop:
             self.means["top1"].update(top1.item(), len(labels))
             self.means["top5"].update(top5.item(), len(labels))
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
