@@ -19,15 +19,10 @@ UNITS = {
     SHARE: "FLOP per second, as a share of the other side's. More is better.",
     SECONDS: "Seconds. Less is better.",
 }
-IDLE = 0.5
-"""Load before the run, in processes, above which other programs are said to have run."""
+IDLE = 0.2
+"""Number of busy cores before the run above which other programs are said to have run."""
 WAITED = 1.1
 """Wall-clock time / CPU time of a step above which the step is said to have waited for the CPU."""
-FACTS = (
-    *("date", "machine", "cpu", "cores", "memory_gb", "capability", "cpu_settings", "load"),
-    *("threads", "soteacher", "python", "torch", "onednn", "torchvision", "torchdistill"),
-    *("numpy", "pillow", "snakemake", "minutes"),
-)
 
 
 def make_page(results: pd.DataFrame, operations: pd.DataFrame) -> str:
@@ -36,7 +31,7 @@ def make_page(results: pd.DataFrame, operations: pd.DataFrame) -> str:
     wall = results[results["clock"] == "wall"].set_index("key", drop=False)
     measured = cpu[cpu["median"].notna()]
     first = results.iloc[0]
-    facts = {name: "" if pd.isna(first[name]) else first[name] for name in FACTS}
+    facts = {name: "" if pd.isna(value) else value for name, value in first.items()}
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -49,7 +44,7 @@ def make_page(results: pd.DataFrame, operations: pd.DataFrame) -> str:
         minutes=MINUTES,
         n_rows=len(cpu),
         most_rows=len(ROWS),
-        disturbed=_disturbed(float(first["load"]), measured, wall),
+        disturbed=_disturbed(float(first["busy_cores"]), measured, wall),
         groups=[
             {
                 "name": name,
@@ -108,9 +103,9 @@ def _missed(row: pd.Series[Any], operations: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _disturbed(load: float, cpu: pd.DataFrame, wall: pd.DataFrame) -> str:
-    """Return what tells that other programs ran, or "": the load before, or steps that waited."""
-    signs = [f"the load before the run was {load:g}"] if load > IDLE else []
+def _disturbed(busy: float, cpu: pd.DataFrame, wall: pd.DataFrame) -> str:
+    """Return what tells that other programs ran, or "": busy cores before, or steps that waited."""
+    signs = [f"they kept {busy:g} cores busy before the run"] if busy > IDLE else []
     steps = cpu[cpu["unit"] != SECONDS]
     waited = wall.loc[steps.index, "seconds_ours"] / steps["seconds_ours"]
     if (waited > WAITED).any():
