@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> None:
         results, operations = measure(rows, options.minutes, {})
         files.write(options.out, results.to_csv(index=False))
         files.write(profiles, operations.to_csv(index=False))
+    elif not (options.out.is_file() and profiles.is_file()):
+        raise UserError(f"{options.out} or {profiles} does not exist: run `make bench` first")
     # the page is written from what is in the files, so that it can be written again
     page = make_page(pd.read_csv(options.out), pd.read_csv(profiles))
     files.write(options.out.with_suffix(".md"), page)

@@ -70,7 +70,8 @@ def _measured(
         measured = row.measure(bench, deadline)
     except (LeftOut, UserError) as reason:
         log.info("%s is left out: %s", row.key, reason)
-        return [{"clock": clock, "left_out": str(reason)} for clock in CLOCKS], None
+        nothing = {"median": None, "left_out": str(reason)}
+        return [{"clock": clock} | nothing for clock in CLOCKS], None
     return [summary(row, measured, clock) for clock in CLOCKS], measured.profiled
 
 
