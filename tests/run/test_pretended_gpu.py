@@ -252,7 +252,7 @@ def notes_of_mutant(lab, gpu, taught, **method):
 LOGITS = "output.logits"
 IN_A_LOSS = {
     "item": (f"{LOGITS}.sum().item()", WAIT),
-    "float": (f"float({LOGITS}.sum())", WAIT),
+    "float": (f"float({LOGITS}.detach().sum())", WAIT),
     "condition": (f"(1 if {LOGITS}.sum() > 0 else 2)", WAIT),
     "maximum": (f"max({LOGITS}.sum(), 0)", WAIT),
     "text": (f"len(f'{{{LOGITS}.sum():.3f}} {{{LOGITS}}}')", WAIT),
