@@ -32,7 +32,9 @@ OF_METHODS = {
     "fitnet": 14,
     "ft": 69,
     "kd": 0,
+    "l1": 10,
     "label_smoothing": 11,
+    "lipschitz": 59,
     "mixup": 18,
     "nst": 159,
     "pkt": 62,
@@ -43,8 +45,6 @@ OF_METHODS = {
     "vid": 111,
 }
 """Name of a loss term to the operations that it adds to a step, its gradient's included."""
-PER_NORM = {"l1": 5.5, "lipschitz": 8.7}
-"""The same per batch norm of the network, for penalties of all its weights."""
 OF_ANOTHER_METHOD = 100
 """Assumed for a method that is not part of this package."""
 FIRST_STAGE = 40
@@ -54,10 +54,7 @@ FIRST_STAGE = 40
 def own_operations(spec: RunSpec) -> float:
     """Return the operations of one training step of a run, without its batch and its teacher."""
     norms = catalogue.norms(spec.network.name)
-    of_terms = sum(
-        PER_NORM[name] * norms if name in PER_NORM else OF_METHODS.get(name, OF_ANOTHER_METHOD)
-        for name in spec.terms
-    )
+    of_terms = sum(OF_METHODS.get(name, OF_ANOTHER_METHOD) for name in spec.terms)
     return (FORWARD + BACKWARD) * norms + STEP + of_terms + (KD if spec.teacher else 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from soteacher.cli import main
@@ -29,6 +31,9 @@ from soteacher.study.specs import fingerprint
 from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
+
+DEVICE = os.environ.get("SOTEACHER_TEST_DEVICE", "cpu")
+"""The device on which the tests train: `cpu` or `cuda`."""
 
 FEW_DIGITS = '''
 """The first of the digits: two steps an epoch, the second one short."""
@@ -94,7 +99,7 @@ class Straying({base}):
 STUDY = {
     "study": "small",
     "seeds": [0],
-    "device": "cpu",
+    "device": DEVICE,
     "data": {"few": {"source": "few_digits", "augment": {"crop_padding": 1, "flip": 0.5}}},
     "recipes": {"short": {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}},
     "pairs": {
@@ -107,6 +112,8 @@ STUDY = {
 
 class Lab:
     """A store, data, and what has been trained there so far."""
+
+    device = DEVICE
 
     def __init__(self, store: Path, data: Prepared) -> None:
         self.store, self.data = store, data
@@ -140,7 +147,7 @@ class Lab:
             }
             for run in runs
         }
-        how = JobOptions(self.store, "cpu", 1, True, save_every, allow_cpu, one_by_one)
+        how = JobOptions(self.store, self.device, 1, True, save_every, allow_cpu, one_by_one)
         entries = run_job(asked, self.data, self.entries, how)["runs"]
         self.entries |= entries
         return entries
@@ -203,6 +210,38 @@ def _added(folder: Path, kind: str, name: str, code: str) -> Iterator[ModuleType
         sys.modules.pop(module, None)  # another test may add another part of that name
         registry._parts.pop(module, None)
         registry.clear()
+
+
+@pytest.fixture
+def steps_must_not_wait(monkeypatch) -> None:
+    """On CUDA, a step raises an error if it waits for the GPU; the end of an epoch may wait."""
+
+    def set_mode(name: str, mode: str) -> None:
+        function = getattr(Learner, name)
+
+        def guarded(*arguments: Any) -> None:
+            before = torch.cuda.get_sync_debug_mode()
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                function(*arguments)
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+
+        monkeypatch.setattr(Learner, name, guarded)
+
+    set_mode("step", "error")
+    set_mode("_end_epoch", "default")
+
+
+@pytest.fixture(autouse=True)
+def on_the_chosen_device(request) -> None:
+    """Skip what is for a CPU only if `SOTEACHER_TEST_DEVICE` is cuda, and watch steps there."""
+    if DEVICE not in ("cpu", "cuda"):
+        pytest.exit(f"SOTEACHER_TEST_DEVICE is '{DEVICE}'; expected cpu or cuda", returncode=2)
+    if DEVICE == "cuda":
+        if marker := request.node.get_closest_marker("cpu_only"):
+            pytest.skip(marker.args[0])
+        request.getfixturevalue("steps_must_not_wait")
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_from_the_second_attempt_on_runs_are_trained_one_by_one_to_the_same_bits
         made(trainer, members, *arguments)
 
     monkeypatch.setattr(PassSetup, "__init__", counted)
-    how = JobOptions(lab.store, "cpu", 1, True, 60.0, one_by_one=True)
+    how = JobOptions(lab.store, lab.device, 1, True, 60.0, one_by_one=True)
     asked = {run.id: {"spec": run.spec.to_json()} for run in runs}
     assert run_job(asked, lab.data, {}, how)["runs"] == together
     assert sizes == [1, 1]

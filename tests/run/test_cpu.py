@@ -17,6 +17,8 @@ from soteacher.study.specs import RunSpec
 from soteacher.training import cpu_limit as cpu
 from soteacher.training.cpu_limit import check_runs, check_timing
 
+pytestmark = pytest.mark.cpu_only("the limit is for runs on a CPU")
+
 CIFAR = Outline(n_train=50_000, n_test=10_000, height=32, width=32, n_classes=100)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -99,7 +100,8 @@ class Shop:
         command = "teach" if job.role == "teacher" else "distill"
         places = ["--links", str(self.path / "links"), "--out", str(self.path / out)]
         teachers = ["--teachers", str(self.path / "teachers.json")] if command == "distill" else []
-        settings = ["--device", "cpu", "--save-every", str(save_every), "--store", str(self.store)]
+        device = os.environ.get("SOTEACHER_TEST_DEVICE", "cpu")
+        settings = ["--device", device, "--save-every", str(save_every), "--store", str(self.store)]
         asked = Request.of(self.path, "asked", job.request).write()
         given = ["--runs", asked, "--data", str(self.data), *teachers]
         program = ["-m", "soteacher"]

@@ -164,6 +164,7 @@ def assert_same_history(found, expected):
         assert measured == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.cpu_only("compares with a loop on the CPU, bit for bit")
 @pytest.mark.parametrize("batch", [40, 64], ids=["short last batch", "one step an epoch"])
 def test_a_teacher_is_trained_as_the_formulas_say_bit_for_bit(lab, batch):
     recipe = {"epochs": 3, "batch": batch, "lr": 0.05, "decay_at": [2]}
@@ -174,6 +175,7 @@ def test_a_teacher_is_trained_as_the_formulas_say_bit_for_bit(lab, batch):
     assert_same_history(lab.history(teacher), history)
 
 
+@pytest.mark.cpu_only("compares with a loop on the CPU, bit for bit")
 def test_a_student_is_trained_as_the_formulas_say_bit_for_bit(lab):
     [teacher], [student] = lab.plan(teachers=SOTEACHER, seeds=[3])
     lab.run([teacher])
@@ -183,6 +185,7 @@ def test_a_student_is_trained_as_the_formulas_say_bit_for_bit(lab):
     assert_same_history(lab.history(student), history)
 
 
+@pytest.mark.cpu_only("compares with a loop on the CPU, bit for bit")
 def test_a_student_learns_from_the_teacher_of_the_epoch_that_its_distiller_names(lab, add_part):
     add_part("distiller", "anchored", ANCHORED)
     recipe = {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2], "keep_every": 1}
@@ -213,6 +216,7 @@ def test_64_images_are_learnt_by_heart(lab):
         assert (found.numpy() == lab.data.array("train_labels")).mean() >= 0.95
 
 
+@pytest.mark.cpu_only("compares logits with those of the CPU, bit for bit")
 def test_what_a_run_leaves_fits_together(lab, monkeypatch):
     """The third epoch's score is raised by 2, so that it is the best one and the last is not."""
     top1, told = Evaluator.top1, []

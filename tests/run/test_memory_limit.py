@@ -100,6 +100,7 @@ def test_on_a_gpu_its_own_free_memory_counts(lab, monkeypatch):
     check_passes([[teacher.spec]], lab.data.outline, "cuda")
 
 
+@pytest.mark.cpu_only("limits the memory of a process, not that of a GPU")
 def test_training_that_does_not_fit_is_refused_before_it_begins(lab, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 500_000_000)
     [teacher], _ = lab.plan()

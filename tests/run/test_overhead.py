@@ -17,6 +17,7 @@ from soteacher.training.members import JobOptions
 
 METHODS = {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-3}, "consistency": {}}}
 SHORT = {"epochs": 3, "batch": 8, "lr": 0.05, "decay_at": [2]}  # eight steps an epoch
+MEMORY_FIRST = pytest.mark.cpu_only("on a GPU, steps that measure memory come first")
 
 
 def asked(lab, steps, teachers, recipe, **changes):
@@ -40,7 +41,7 @@ class TimedNetwork:
             step(learner, batch, teacher)
 
         self.asked = asked(lab, steps, teachers, recipe, **changes)
-        how = JobOptions(lab.store, "cpu", threads=1, deterministic=True, save_every=0)
+        how = JobOptions(lab.store, lab.device, threads=1, deterministic=True, save_every=0)
         with monkeypatch.context() as patched:
             patched.setattr(Learner, "step", noted)
             self.steps, self.methods = step_timing.time_steps(self.asked, {"few": lab.data}, how)
@@ -55,6 +56,7 @@ class TimedNetwork:
         return [learner.folder.id.split("/")[2] for learner, _, _ in self.taken]
 
 
+@MEMORY_FIRST
 def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
     """Training is made to begin with the second epoch, as the clock does, and is killed there."""
     timed = TimedNetwork(lab, monkeypatch, steps=3)
@@ -76,11 +78,12 @@ def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
             found[f"momentum.{index}"] = momentum
         compared = [name for name in tensors if not name.startswith("losses.")]
         assert {*compared} == {*found, "correct"}
-        assert [n for n in found if not torch.equal(found[n], tensors[n])] == []
+        assert [n for n in found if not torch.equal(found[n].cpu(), tensors[n])] == []
         names = {name for name in tensors if name.startswith("losses.")}
         assert ("losses.consistency" in names) == ("soteacher" in teacher.id)
 
 
+@MEMORY_FIRST
 def test_methods_take_turns_and_none_is_always_first(lab, monkeypatch):
     timed = TimedNetwork(lab, monkeypatch, steps=3)
     there, back = ["standard", "soteacher"], ["soteacher", "standard"]
@@ -98,6 +101,7 @@ def test_three_methods_take_turns_too(lab, monkeypatch):
     assert order[-6:] == [*three, *reversed(three)]
 
 
+@MEMORY_FIRST
 def test_methods_begin_with_the_same_weights_and_see_the_same_batches(lab, monkeypatch):
     seen = {}
 
@@ -113,10 +117,11 @@ def test_methods_begin_with_the_same_weights_and_see_the_same_batches(lab, monke
     assert torch.equal(first, second)
     batches = [batch for _, batch, _ in timed.taken]
     assert all(a is b for a, b in zip(batches[::2], batches[1::2], strict=True))
-    rows = np.concatenate([batch.indices for batch in batches[::2]])
+    rows = np.concatenate([batch.indices.cpu() for batch in batches[::2]])
     assert len(set(rows.tolist())) == len(rows) == 56  # of one epoch, without its last batch
 
 
+@MEMORY_FIRST
 def test_steps_go_on_from_epoch_to_epoch_without_their_last_batches_and_from_the_second(
     lab, monkeypatch
 ):
@@ -147,6 +152,7 @@ def test_nothing_is_written_into_the_store(lab, monkeypatch):
     assert not lab.store.exists()
 
 
+@pytest.mark.cpu_only("expects that no peak is measured, as on a CPU")
 def test_a_method_s_own_memory_is_told_to_the_byte(lab, monkeypatch):
     methods = METHODS | {"no_cr": {"lipschitz": {}}}
     timed = TimedNetwork(lab, monkeypatch, steps=1, teachers=methods)

@@ -140,7 +140,7 @@ def gpu(monkeypatch):
     """A function that lets torch report a GPU, with TF32 and bfloat16 or without."""
 
     def pretend(ampere):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(device, "diagnose", lambda: None)  # it would run a kernel
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
         monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
         monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: ampere)

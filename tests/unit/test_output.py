@@ -64,7 +64,7 @@ def test_where_the_results_cannot_be_written_either_the_reason_has_one_line(tmp_
 def test_a_log_is_utf_8_in_every_locale(tmp_path):
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     missing = ["table", "--block", "für Müller.json", "--markdown", "t.md", "--latex", "t.tex"]
-    missing += ["--out", "t.csv", "--log", "log.txt"]
+    missing += ["--measures", "m.json", "--out", "t.csv", "--log", "log.txt"]
     done = run(missing, tmp_path, env=os.environ | ascii_only)
     assert done.returncode == 2
     assert "für Müller.json" in (tmp_path / "log.txt").read_text(encoding="utf-8")

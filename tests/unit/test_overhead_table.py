@@ -215,6 +215,7 @@ def test_the_table_command_makes_the_three_forms(write, block, tmp_path):
     outs = {name: str(tmp_path / f"t.{name}") for name in ("markdown", "latex", "out")}
     given = [word for name, path in outs.items() for word in (f"--{name}", path)]
     beside = str(steps.with_suffix(".methods.csv"))
+    given += ["--measures", str(Request.of(tmp_path, "measures", []).write())]
     cli.main(["table", "--block", str(asked), "--steps", str(steps), beside, *given])
     table = table_of(block, steps)
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.out"), table)
