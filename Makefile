@@ -6,12 +6,18 @@
 #   make test-documented                          tests with the methods of docs/add-a-method.md added
 #   make readme-picture                           picture of the demo's page for the README; Chromium
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
+#   make gpu-check                                ten minutes on a GPU, with $(PYTHON) as it is; docs/gpu.md
+#   make gpu-check-packages                       the folder `carried` for a GPU machine without a network
 #   make test-conda                               tests with a conda and a channel that it sets up; Linux
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 WORKERS ?= 2
 CORES ?= all
+# of gpu-check
+DEVICE ?= cuda
+SECONDS ?= 600
+STUDY ?= config/paper.yaml
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -20,7 +26,8 @@ SLURM := .venv-slurm
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm lint format clean
+.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm gpu-check gpu-check-packages \
+	lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -50,6 +57,15 @@ test-faults: $(INSTALLED)
 
 test-documented: $(INSTALLED)
 	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)
+
+# It installs nothing: the packages are those of $(PYTHON) and, if it exists, of the folder `carried`.
+gpu-check: export PYTHONPATH := $(CURDIR)/carried:$(PYTHONPATH)
+gpu-check:
+	@$(PYTHON) tests/gpu/gpu_check.py --device $(DEVICE) --seconds $(SECONDS) --study $(STUDY)
+
+gpu-check-packages:
+	$(PYTHON) -m pip install --quiet --upgrade --target carried --constraint constraints.txt $(PIP_FLAGS) \
+		--requirement tests/gpu/requirements.txt
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -91,4 +107,4 @@ $(SLURM)/installed: pyproject.toml constraints.txt
 	$(new_venv)
 
 clean:
-	rm -rf .venv $(CONDA) $(SLURM) .snakemake results
+	rm -rf carried .venv $(CONDA) $(SLURM) .snakemake results
