@@ -45,6 +45,7 @@ TESTS_NEED = {"pytest": "pytest", "sklearn": "scikit-learn", "pandas": "pandas",
 TESTS = ROOT / "tests/run"
 FIRST = ("every_regularizer", "every_distiller", "loop", "two_stages")
 """Test files that come first, because they run most kernels."""
+OUTCOMES = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
 SHARE_OF_TESTS = 0.4
 """Largest share of the time that the tests may take."""
 SECONDS = {"cpu": 0.1, "cuda": 2.0}
@@ -229,11 +230,16 @@ def _importance(path: Path) -> tuple[int, str]:
 
 
 def counts(log: str) -> dict[str, Any]:
-    """Return the numbers of tests by outcome, and the failures, of a log of `pytest -v`."""
-    outcomes = re.findall(r"::.* (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) +\[ *\d+%\]", log)
+    """Return the numbers of tests by outcome, and the failures, of a log of `pytest -v`.
+
+    The lines of single tests count: a log of tests that were ended may have no summary.
+    """
+    ended = re.findall(rf"^(\S+::.*) ({OUTCOMES}) +\[ *\d+%\]", log, re.MULTILINE)
+    outcomes = [outcome for _, outcome in ended]
     named = {name.lower(): outcomes.count(name) for name in sorted({*outcomes})}
-    failures = re.findall(r"^(?:FAILED|ERROR) (\S+\.py.*)$", log, re.MULTILINE)
-    return {"counts": named, "failures": failures}
+    reasons = dict(re.findall(r"^(?:FAILED|ERROR) (\S+::.*?) - (.*)$", log, re.MULTILINE))
+    failed = dict.fromkeys(name for name, outcome in ended if outcome in ("FAILED", "ERROR"))
+    return {"counts": named, "failures": [f"{name}: {reasons.get(name, '')}" for name in failed]}
 
 
 def measure_steps(check: Check, runs: list[dict[str, Any]], precision: str) -> None:

@@ -22,6 +22,8 @@ def page(report: dict[str, Any]) -> str:
         "## Several processes on one device",
         *_together(report["together"]),
     ]
+    if report["left_out"]:
+        parts += ["## Left out", _listed(report["left_out"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,7 +44,10 @@ def _verdict(report: dict[str, Any]) -> Iterable[str]:
         yield f"Refused, with the reason:\n\n{_listed(report['refused'])}"
     if report["left_out"]:
         limit = report["facts"].get("limit", 0)
-        yield f"Left out, for lack of time ({limit:.0f} s):\n\n{_listed(report['left_out'])}"
+        yield (
+            f"Left out, for lack of time ({limit:.0f} s): {len(report['left_out'])} parts, "
+            "which are listed at the end."
+        )
 
 
 def _machine(facts: dict[str, Any]) -> Iterable[str]:

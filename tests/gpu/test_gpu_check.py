@@ -178,12 +178,16 @@ def test_a_failed_test_is_said_first(check, tests):
 
 
 def test_tests_that_take_too_long_are_ended_and_said(check, tests):
-    tests("loop", "import time\ndef test_first(): pass\ndef test_long(): time.sleep(60)")
+    """Also if pytest does not come to its summary, a failure counts."""
+    long = "try: time.sleep(60)\n finally: time.sleep(60)"
+    tests("loop", f"import time\ndef test_a(): pass\ndef test_b(): 1 / 0\ndef test_c():\n {long}")
     check.until = time.monotonic() + 25
     gpu_check.run_tests(check)
-    assert check.tests["counts"] == {"passed": 1} and check.wrong == []
+    assert check.tests["counts"] == {"passed": 1, "failed": 1}
     [line] = check.left_out
     assert line.startswith("tests that were not done")
+    [failure] = check.wrong
+    assert "test_loop.py::test_b" in failure
 
 
 def test_tests_are_not_run_without_their_packages(check, monkeypatch):
