@@ -22,6 +22,7 @@ from gpu_runs import OVERHEAD, plan_of
 
 from soteacher.core.errors import UserError
 from soteacher.data.prepared import Prepared, folder_of, prepare, stored_data
+from soteacher.models import catalogue
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
@@ -31,6 +32,7 @@ from soteacher.training.learner import Diverged, Learner
 from soteacher.training.members import JobOptions, Member
 from soteacher.training.setup import PassSetup
 from soteacher.training.step_timing import enter_epoch, new_learner, time_steps, timed_cursors
+from soteacher.training.writers import weights_writer
 
 WARM_UP = {"cpu": 1, "cuda": 10}
 """Untimed first steps: they select kernels and create the momentum."""
@@ -139,8 +141,8 @@ class _Pass:
         for cursor in islice(self._cursors, n):
             enter_epoch(self._learner, cursor)
             batch = self._setup.stream.batch(cursor)
-            with torch.no_grad():  # the teacher is not trained, so it has no weights to be loaded
-                output = None if teacher is None else teacher.network(batch.images)
+            with torch.no_grad():
+                output = None if teacher is None else teacher(batch)
             self._learner.step(batch, output)
         begun = time.perf_counter() - started
         devices.synchronise(self._device)
@@ -203,10 +205,23 @@ def _data(plan: Plan, name: str, request: dict[str, Any]) -> Prepared:
 
 
 def _member(run: Run, data: Prepared, store: Path) -> Member:
-    def folder(of: Run) -> RunFolder:
-        return RunFolder(store, fingerprint(of.spec, data.sha256), of.id)
+    folder = RunFolder(store, fingerprint(run.spec, data.sha256), run.id)
+    if run.teacher is None:
+        return Member(run.id, run.spec, folder)
+    return Member(run.id, run.spec, folder, _Untrained(run.teacher, data, store))
 
-    return Member(run.id, run.spec, folder(run), folder(run.teacher) if run.teacher else None)
+
+class _Untrained(RunFolder):
+    """The folder of a teacher that is not trained: all its checkpoints are initial weights."""
+
+    def __init__(self, run: Run, data: Prepared, store: Path) -> None:
+        super().__init__(store, fingerprint(run.spec, data.sha256), run.id)
+        self._network, self._n_classes = run.spec.network.name, data.n_classes
+
+    def artifact(self, name: str) -> Path:
+        """Write weights under this name; return the path of the file."""
+        self.write(name, weights_writer(catalogue.build(self._network, self._n_classes)))
+        return self.path / name
 
 
 def _name(run: Run) -> str:

@@ -66,7 +66,7 @@ def test_every_shipped_method_is_explained_with_its_own_settings(root, kind):
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
 PAGES += tuple(f"docs/{name}.md" for name in ("clusters", "code-map", "deviations", "engines"))
-PAGES += ("docs/add-a-method.md", "docs/reproduce.md")
+PAGES += ("docs/add-a-method.md", "docs/gpu.md", "docs/penalties.md", "docs/reproduce.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
