@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +45,7 @@ TESTS = ROOT / "tests/run"
 FIRST = ("every_regularizer", "every_distiller", "loop", "two_stages")
 """Test files that come first, because they run most kernels."""
 OUTCOMES = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
+FILES = ("report.md", "report.json", "tests.log", "errors.log")
 SHARE_OF_TESTS = 0.4
 """Largest share of the time that the tests may take."""
 SECONDS = {"cpu": 0.1, "cuda": 2.0}
@@ -371,13 +371,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--out",
         type=Path,
         default=ROOT / "results/gpu-check",
-        help="folder of the report; what it contains is deleted",
+        help=f"folder of the report: {', '.join(FILES)}",
     )
     options = parser.parse_args(arguments)
     if (reason := unable(options.device)) is not None:
         print(f"gpu-check: error: {reason}", file=sys.stderr)
         return 2
-    shutil.rmtree(options.out, ignore_errors=True)
+    for name in FILES:
+        (options.out / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as store:
         until = time.monotonic() + options.seconds
         study = [path.absolute() for path in options.study]
@@ -391,4 +392,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # it then ends its processes, too
     sys.exit(main())

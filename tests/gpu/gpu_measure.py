@@ -21,6 +21,7 @@ import torch
 from gpu_runs import OVERHEAD, plan_of
 
 from soteacher.core.errors import UserError
+from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared, folder_of, prepare, stored_data
 from soteacher.models import catalogue
 from soteacher.store.run_folder import RunFolder
@@ -59,7 +60,8 @@ def machine(request: dict[str, Any]) -> Any:
     device = devices.set_up(request["device"], 1, "float32", True)
     facts = devices.facts(device, "float32")
     wanted = ("device", "device_type", "cpu_capability", "versions")
-    found = {key: facts[key] for key in wanted} | {"cores": os.cpu_count()}
+    found = {key: facts[key] for key in wanted} | {"cores": os.cpu_count(), "soteacher": VERSION}
+    found["when"] = time.strftime("%Y-%m-%d %H:%M %z")
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         found["compute_capability"] = f"{properties.major}.{properties.minor}"

@@ -58,7 +58,9 @@ def _machine(facts: dict[str, Any]) -> Iterable[str]:
         "memory": f"{facts['memory_gb']} GB" if "memory_gb" in facts else None,
         "GPUs that are visible": facts.get("visible"),
         "CPU cores": facts.get("cores"),
+        "soteacher": facts.get("soteacher"),
         **versions,
+        "measured on": facts.get("when"),
     }
     yield ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
 
