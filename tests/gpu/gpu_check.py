@@ -10,15 +10,15 @@ import argparse
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -26,8 +26,9 @@ from typing import Any
 
 from gpu_page import page
 
-ROOT = Path(__file__).parents[2]
-MEASURE = Path(__file__).with_name("gpu_measure.py")
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+MEASURE = HERE / "gpu_measure.py"
 PRECISIONS = ("float32", "tf32", "bfloat16")
 PROCESSES = (1, 2, 4)
 NEEDED = {
@@ -39,12 +40,17 @@ NEEDED = {
 }
 """Modules that a measurement imports, and the names of their packages."""
 QUESTION = "import torch as t; print(t.__version__, t.version.cuda, t.cuda.is_available())"
-TESTS_NEED = {"pytest": "pytest", "sklearn": "scikit-learn", "pandas": "pandas", "PIL": "pillow"}
+TESTS_NEED = {
+    "pytest": "pytest",
+    "sklearn": "scikit-learn",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "torchvision": "torchvision",
+}
 """What the tests import besides."""
 TESTS = ROOT / "tests/run"
 FIRST = ("every_regularizer", "every_distiller", "loop", "two_stages")
 """Test files that come first, because they run most kernels."""
-OUTCOMES = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
 FILES = ("report.md", "report.json", "tests.log", "errors.log")
 SHARE_OF_TESTS = 0.4
 """Largest share of the time that the tests may take."""
@@ -140,7 +146,7 @@ def _run(commands: list[list[str]], logs: list[Path], limit: float) -> list[int 
                 open(log.with_suffix(".out"), "w") as out,
                 open(log.with_suffix(".err"), "w") as err,
             ):
-                started.append(_start(command, stdout=out, stderr=err))
+                started.append(_start(command, {}, stdout=out, stderr=err))
         codes: list[int | None] = []
         for process in started:
             try:
@@ -150,9 +156,9 @@ def _run(commands: list[list[str]], logs: list[Path], limit: float) -> list[int 
         return codes
 
 
-def _start(command: list[str], **where: Any) -> subprocess.Popen[str]:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+def _start(command: list[str], variables: dict[str, str], **where: Any) -> subprocess.Popen[str]:
+    paths = [str(ROOT), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | variables
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, start_new_session=True, **where
     )
@@ -183,63 +189,37 @@ def run_tests(check: Check) -> None:
     if missing:
         check.tests = {"missing": missing}
         return
-    without = []
-    if lacking({"torchvision": "torchvision"}):
-        without = ["-k", "not augmix"]
-        check.refused.append("the tests of AugMix: torchvision is missing")
     files = sorted(TESTS.glob("test_*.py"), key=_importance)
     limit = SHARE_OF_TESTS * check.left
     print(f"{check.left:4.0f} s left: tests, for at most {limit:.0f} s", flush=True)
-    log = check.out / "tests.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-v",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        *without,
-    ]
-    os.environ["SOTEACHER_TEST_DEVICE"] = check.device
+    check.out.mkdir(parents=True, exist_ok=True)
+    log, outcomes = check.out / "tests.log", check.store.with_name(f"{check.store.name}.tests")
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider"]
+    variables = {"SOTEACHER_TEST_DEVICE": check.device, "GPU_CHECK_OUTCOMES": str(outcomes)}
     started = time.monotonic()
     with _processes() as processes, log.open("w", encoding="utf-8") as file:
-        process = _start([*command, *map(str, files)], stdout=file, stderr=subprocess.STDOUT)
+        where = {"stdout": file, "stderr": subprocess.STDOUT}
+        process = _start([*command, "-p", "gpu_outcomes", *map(str, files)], variables, **where)
         processes.append(process)
         try:
             code: int | None = process.wait(limit)
         except subprocess.TimeoutExpired:
-            code = None
-            process.send_signal(signal.SIGINT)  # pytest then reports the failures
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-    check.tests = counts(log.read_text(encoding="utf-8", errors="replace"))
-    check.tests["seconds"] = time.monotonic() - started
+            code = None  # not interrupted, but killed: training catches the signals before
+    lines = outcomes.read_text(encoding="utf-8").splitlines() if outcomes.exists() else []
+    done = [json.loads(line) for line in lines]
+    counts = Counter(test["outcome"] for test in done)
+    check.tests = {"counts": dict(sorted(counts.items())), "seconds": time.monotonic() - started}
     if code is None:
         check.left_out.append(f"tests that were not done after {limit:.0f} s")
-    for failure in check.tests["failures"]:
-        check.wrong.append(f"test: {failure}")
-    if code not in (None, 0) and not check.tests["failures"]:
+    failed = [f"test: {test['test']}: {test['why'][:200]}" for test in done if "why" in test]
+    check.wrong += failed
+    if code not in (None, 0) and not failed:
         check.wrong.append(f"pytest ended with code {code}: see {log}")
 
 
 def _importance(path: Path) -> tuple[int, str]:
     name = path.stem.removeprefix("test_")
     return (FIRST.index(name) if name in FIRST else len(FIRST), name)
-
-
-def counts(log: str) -> dict[str, Any]:
-    """Return the numbers of tests by outcome, and the failures, of a log of `pytest -v`.
-
-    The lines of single tests count: a log of tests that were ended may have no summary.
-    """
-    ended = re.findall(rf"^(\S+::.*) ({OUTCOMES}) +\[ *\d+%\]", log, re.MULTILINE)
-    outcomes = [outcome for _, outcome in ended]
-    named = {name.lower(): outcomes.count(name) for name in sorted({*outcomes})}
-    reasons = dict(re.findall(r"^(?:FAILED|ERROR) (\S+::.*?) - (.*)$", log, re.MULTILINE))
-    failed = dict.fromkeys(name for name, outcome in ended if outcome in ("FAILED", "ERROR"))
-    return {"counts": named, "failures": [f"{name}: {reasons.get(name, '')}" for name in failed]}
 
 
 def measure_steps(check: Check, runs: list[dict[str, Any]], precision: str) -> None:
@@ -382,7 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as store:
         until = time.monotonic() + options.seconds
         study = [path.absolute() for path in options.study]
-        check = Check(options.device, study, options.out.absolute(), until, Path(store))
+        check = Check(options.device, study, options.out.absolute(), until, Path(store) / "store")
         check.facts["limit"] = options.seconds
         run(check)
         check.facts["seconds"] = options.seconds - check.left

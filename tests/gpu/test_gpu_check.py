@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -172,22 +173,36 @@ def test_a_failed_test_is_said_first(check, tests):
     gpu_check.run_tests(check)
     assert check.tests["counts"] == {"failed": 1, "passed": 2}
     [failure] = check.wrong
-    assert "test_bad.py::test_bad" in failure
+    assert "test_bad.py::test_bad: " in failure
     check.device = "cuda"
     assert page(vars(check)).startswith("**Something is wrong: 1 failures.**")
 
 
 def test_tests_that_take_too_long_are_ended_and_said(check, tests):
-    """Also if pytest does not come to its summary, a failure counts."""
-    long = "try: time.sleep(60)\n finally: time.sleep(60)"
-    tests("loop", f"import time\ndef test_a(): pass\ndef test_b(): 1 / 0\ndef test_c():\n {long}")
-    check.until = time.monotonic() + 25
+    """A failure counts also if pytest is killed, and a test that is ended is no failure."""
+    code = """
+        import signal, time
+
+        def test_a(): pass
+
+        def test_b(): 1 / 0
+
+        def test_c():
+            caught = []
+            signal.signal(signal.SIGINT, lambda *_: caught.append(True))  # as in training
+            while not caught:
+                time.sleep(0.1)
+            raise AssertionError
+    """
+    tests("loop", textwrap.dedent(code))
+    check.until = time.monotonic() + 60
     gpu_check.run_tests(check)
     assert check.tests["counts"] == {"passed": 1, "failed": 1}
     [line] = check.left_out
     assert line.startswith("tests that were not done")
     [failure] = check.wrong
-    assert "test_loop.py::test_b" in failure
+    assert "test_loop.py::test_b: ZeroDivisionError" in failure
+    assert "ZeroDivisionError" in (check.out / "tests.log").read_text(encoding="utf-8")
 
 
 def test_tests_are_not_run_without_their_packages(check, monkeypatch):
