@@ -90,6 +90,9 @@ class LossTerm(Settings):
     """How tables and figures print the name; empty: as study files do. Not inherited either."""
     revision: ClassVar[int] = 1
     """Part of every spec that uses the term. Increase it if the numerical result changes."""
+    of_weights: ClassVar[bool] = False
+    """Whether its losses depend on the network's weights and buffers alone, not on its outputs. The
+    gradients of such losses are added to the others for all weights at once."""
     turns: ClassVar[int] = 1
     """Number of views of each image, turned by 0, 90, ... degrees: 1 or 4. The images of a batch
     are (turns * B, 3, H, W), and so are the rows of outputs: row v * B + i is view v of image i,

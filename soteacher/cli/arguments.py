@@ -87,6 +87,12 @@ def add_training(command: argparse.ArgumentParser) -> None:
         help="number of training processes that may share a GPU",
     )
     command.add_argument(
+        "--attempt",
+        type=int,
+        default=1,
+        help="number of the job's attempt; from the second on, one run at a time is trained",
+    )
+    command.add_argument(
         "--allow-cpu", action="store_true", help="train on a CPU even if it takes days"
     )
 
@@ -102,6 +108,6 @@ def job_options(options: argparse.Namespace, save_every: float) -> JobOptions:
         deterministic=not options.nondeterministic,
         save_every=save_every,
         allow_cpu=options.allow_cpu,
-        one_by_one=getattr(options, "attempt", 1) > 1,
+        one_by_one=options.attempt > 1,
         jobs_per_gpu=options.jobs_per_gpu,
     )

@@ -18,10 +18,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--measures",
         type=Path,
-        nargs="+",
         required=True,
-        help="measures CSVs; the matching .epochs.csv, .reliability.csv and .sha256 must be "
-        "in the same folder",
+        help="JSON list of measures CSVs; the matching .epochs.csv, .reliability.csv and .sha256 "
+        "must be in the same folder",
     )
     command.add_argument("--pdf", type=Path, required=True, help="PDF file to write")
     command.add_argument("--csv", type=Path, required=True, help="CSV file to write")
@@ -44,9 +43,10 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.study.requests import read_request
 
     record = read_request(options.block, "the description of the figure")
-    runs = read_measures(options.measures, record["runs"])
+    measures = [Path(path) for path in read_request(options.measures, "the list of measures")]
+    runs = read_measures(measures, record["runs"])
     epochs, reliability = (
-        pd.concat([read_csv(path.with_suffix(kind), ("run",), path) for path in options.measures])
+        pd.concat([read_csv(path.with_suffix(kind), ("run",), path) for path in measures])
         for kind in (".epochs.csv", ".reliability.csv")
     )
     figure, drawn = make_figure(record, Measured(runs, epochs, reliability))

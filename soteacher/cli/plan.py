@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ HELP = "Check a study file and show what it would train and cost."
 
 COUNTS = ("teachers", "students", "only here", "shared", "in store")
 HEADINGS = ("", *COUNTS, "arithmetic", "disk", "time")
+MANY = 8
+"""From this number on, the table does not say how many processes fit on a GPU."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -93,13 +96,10 @@ def to_text(facts: dict[str, Any], available: int | None = None) -> str:
         rows.append(_row(block["block"], block, str(block["only"]), str(shared)))
     rows.append(_row("all", facts["all"]))
     rows.append(_row("to train", facts["to_train"]))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     which = " and ".join(facts["only"]) if facts["only"] else "each table and figure"
     verb = "need" if facts["only"] and len(facts["only"]) > 1 else "needs"
     lines = [f"Study {facts['study']}, the runs that {which} {verb}:", ""]
-    for name, *numbers in rows:
-        cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
+    lines += _aligned(rows)
     lines += ["", f"Prepared images need another {amount(facts['data_bytes'], 'B')} of disk."]
     lines.append(f"Store: {facts['places']['store']}")
     lines += [f"Images of {name}: {path}" for name, path in facts["places"]["images"].items()]
@@ -108,7 +108,7 @@ def to_text(facts: dict[str, Any], available: int | None = None) -> str:
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
-    return "\n".join([*lines, *_rates(facts)])
+    return "\n".join([*lines, *_gpus(facts), *_rates(facts)])
 
 
 def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
@@ -133,6 +133,50 @@ def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
                 f"On this machine, {what} does not fit into memory: use smaller or fewer images, "
                 "fewer processes at once, or a machine with more memory."
             )
+    return lines
+
+
+def _gpus(facts: dict[str, Any]) -> list[str]:
+    """Return the modelled hours on GPUs, if no rate is known, and the processes that fit on one."""
+    gpu = facts["gpu"]
+    if not gpu["memory"]:  # nothing is left to train
+        return []
+    lines = []
+    if facts["to_train"]["seconds"] is None:
+        hours: dict[str, list[str]] = {}
+        for row in gpu["hours"]:
+            cell = f"{_rounded(row['seconds'])} ({_rounded(row['bound'])})"
+            hours.setdefault(row["gpu"], [row["gpu"]]).append(cell)
+        lines += [
+            "",
+            "Time on one GPU, by a model and not measured (docs/reproduce.md states the model):",
+            "one training process at a time, and in brackets a bound for several on the GPU.",
+            "",
+            *_aligned(
+                [("", *dict.fromkeys(row["precision"] for row in gpu["hours"])), *hours.values()]
+            ),
+            "V100: the torch of PyPI does not support it (compute capability below 7.5).",
+        ]
+    rows = [("", "memory", *(f"{size} GB" for size in gpu["memory"][0]["fit"]))]
+    for row in gpu["memory"]:
+        fits = (f"{MANY}+" if n >= MANY else str(n) for n in row["fit"].values())
+        rows.append((f"{row['role']} {row['network']}", amount(row["bytes"], "B"), *fits))
+    text = "GPU memory of a training process in float32, by an estimate, and how many fit on a GPU:"
+    return [*lines, "", text, "", *_aligned(rows), ""]
+
+
+def _rounded(seconds: float) -> str:
+    """Return a modelled duration with at most three digits."""
+    return duration(seconds) if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line per row: the first column begins at the left, the others end at the right."""
+    widths = [max(len(text) for text in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        padded = [text.rjust(width) for text, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *padded]).rstrip())
     return lines
 
 

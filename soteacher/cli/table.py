@@ -14,7 +14,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     command.add_argument("--block", type=Path, required=True, help="description of the table, JSON")
     command.add_argument(
-        "--measures", type=Path, nargs="*", default=[], help="measures CSVs of the table's runs"
+        "--measures", type=Path, required=True, help="JSON list of the table's measures CSVs"
     )
     command.add_argument(
         "--steps",
@@ -40,8 +40,9 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.study.requests import read_request
 
     record = read_request(options.block, "the description of the table")
+    measures = [Path(path) for path in read_request(options.measures, "the list of measures")]
     inputs = Inputs(
-        measures=lambda: read_measures(options.measures, record["runs"]),
+        measures=lambda: read_measures(measures, record["runs"]),
         steps=next(iter(options.steps), None),
     )
     table = make_table(record, inputs)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from soteacher.cli.arguments import add_output, add_training, job_options
+from soteacher.cli.attempts import attempt
 
 HELP = "Time training steps of teacher methods, without training a run."
 
@@ -25,6 +26,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the time of each step, and the facts about each method in a second file."""
+    with attempt(options.attempt, options.log):
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from soteacher.core import files

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.cli.arguments import add_output, add_training, job_options
+from soteacher.cli.attempts import attempt
 
 log = logging.getLogger("soteacher")
 
@@ -24,9 +25,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--job", default="1 of 1", help="number of the job, for the log, such as 2 of 5"
     )
     command.add_argument(
-        "--attempt", type=int, default=1, help="from the second attempt on, train one run at a time"
-    )
-    command.add_argument(
         "--save-every", type=float, default=60.0, help="seconds between saved states"
     )
     add_training(command)
@@ -35,6 +33,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train the runs that the store lacks, then write the manifest and the links."""
+    with attempt(options.attempt, options.log):
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
     from soteacher.data.prepared import open_prepared
     from soteacher.store.forms import read_manifest
     from soteacher.study.method_files import load_methods

@@ -41,8 +41,23 @@ class Missing(UserError):
     """A place that a setting names, or data that the store should have, do not exist."""
 
 
+class OutOfMemory(UserError):
+    """The memory is not enough for runs that are trained together; one by one, they may fit."""
+
+
 class RunsFailed(UserError):
-    """Some runs of a job ended with an exception; the others are finished."""
+    """Some runs of a job ended with an exception.
+
+    retry : whether another attempt, in another process and with one run at a time, can help.
+    """
+
+    def __init__(self, text: str, retry: bool = False) -> None:
+        super().__init__(text)
+        self.retry = retry
+
+
+class GpuLost(RunsFailed):
+    """A CUDA error after which the process cannot use its GPU any more: it must end."""
 
 
 class Stopped(Exception):

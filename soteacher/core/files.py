@@ -26,6 +26,8 @@ AGAIN = "rerun the same snakemake command with `--forcerun prepare teach distill
 """What to do if a file of the store is missing; every message about that ends with it."""
 TRIES = 1000
 """How often a lock is tried whose folder other processes delete in between."""
+CHUNK = 2**20
+"""Bytes that are hashed and written at a time: they are still in the CPU's cache when written."""
 
 
 @contextmanager
@@ -161,6 +163,29 @@ def write(path: Path, data: bytes | str | Callable[[BinaryIO], object]) -> None:
             data(file)
         else:
             file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_hashed(path: Path, data: bytes | Callable[[BinaryIO], object]) -> str:
+    """Write as `write` does, and hash the bytes while they are written; return their sha256."""
+    with writing(path) as file:
+        hashing = _Hashing(file)
+        if callable(data):
+            data(cast(BinaryIO, hashing))
+        else:
+            for start in range(0, len(data), CHUNK):
+                hashing.write(memoryview(data)[start : start + CHUNK])
+    return hashing.sha256.hexdigest()
+
+
+class _Hashing:
+    """A file that can only be written; it hashes what is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

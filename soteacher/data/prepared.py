@@ -144,9 +144,8 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
         manifest["look_alikes"] = near.tolist()
     manifest["arrays"] = {}
     for name, array in arrays.items():
-        files.write(folder / f"{name}.npy", partial(_save, array=array))
         manifest["arrays"][name] = {
-            "sha256": files.sha256_of(folder / f"{name}.npy"),
+            "sha256": files.write_hashed(folder / f"{name}.npy", partial(_save, array=array)),
             "shape": list(array.shape),
             "dtype": str(array.dtype),
         }

@@ -46,6 +46,7 @@ class CRD(FeatureDistiller):
 
     in_paper: ClassVar[bool] = True
     display_name: ClassVar[str] = "CRD"
+    revision: ClassVar[int] = 2
 
     weight: Weight = Table5(standard=0.8, soteacher=0.5)
     """Weight of the contrastive loss (beta of Table 5)."""
@@ -98,29 +99,25 @@ class CRD(FeatureDistiller):
         """Return the sum of both contrastive losses, and update the memories."""
         student_rows = directions(self._student(student["pooled"]))
         teacher_rows = directions(self._teacher(teacher["pooled"]))
-        chosen = torch.cat([batch.indices[:, None], self.drawn(batch)], dim=1)  # (B, 1 + m)
-        scores = [  # (B, 1 + m) each
-            self._scores(student_rows, self._kept["teacher_memory"], chosen),
-            self._scores(teacher_rows, self._kept["student_memory"], chosen),
+        shape = len(batch.labels), self._context.n_images
+        left_out = torch.ones(shape, dtype=torch.bool, device=self._context.device)
+        left_out.scatter_(1, self.drawn(batch), False)
+        losses = [
+            self._contrast(student_rows, "teacher_memory", batch.indices, left_out, side=0),
+            self._contrast(teacher_rows, "student_memory", batch.indices, left_out, side=1),
         ]
         with torch.no_grad():
-            known = self._kept["constants"]
-            first = self._context.n_images * torch.stack([side.mean() for side in scores])
-            # nothing is changed in place: the backward pass needs the inputs of the losses
-            first = first.to(known.dtype).where(first.isfinite(), 0.0)  # then the next batch's
-            self._kept["constants"] = torch.where(known > 0, known, first)
             for embedded, name in (
                 (student_rows, "student_memory"),
                 (teacher_rows, "teacher_memory"),
             ):
                 memory = self._kept[name]
-                moved = self.momentum * memory[batch.indices] + (1 - self.momentum) * embedded
+                before = memory[batch.indices]
+                moved = self.momentum * before + (1 - self.momentum) * embedded
                 rows = directions(moved).to(memory.dtype)
                 finite = rows.isfinite().all(dim=1, keepdim=True)
-                rows = rows.where(finite, memory[batch.indices])
-                self._kept[name] = memory.index_copy(0, batch.indices, rows)
-        constants = self._kept["constants"]
-        return self._contrast(scores[0] / constants[0]) + self._contrast(scores[1] / constants[1])
+                memory[batch.indices] = rows.where(finite, before)
+        return losses[0] + losses[1]
 
     def drawn(self, batch: Batch) -> Tensor:
         """Draw images of other classes for each image, (B, m); every set is equally likely."""
@@ -129,17 +126,45 @@ class CRD(FeatureDistiller):
         keys = torch.rand(len(batch.labels), n, generator=random, device=self._context.device)
         same_class = batch.labels[:, None] == self._context.labels
         keys = keys.masked_fill(same_class, 2.0)  # larger than any other key: they come last
-        return keys.argsort(dim=1, stable=True)[:, : self.negatives]
+        return keys.topk(self.negatives, dim=1, largest=False, sorted=False).indices
 
-    def _scores(self, anchors: Tensor, memory: Tensor, chosen: Tensor) -> Tensor:
-        """Return exp(v . u / temperature) of anchors (B, d) and the chosen rows: (B, 1 + m)."""
-        # products with all N rows take less time and memory than a copy of 1 + m rows per image
-        products = anchors @ memory.to(anchors.dtype).T  # (B, d) -> (B, N)
-        return (products.gather(1, chosen) / self.contrast_temperature).exp()
+    def _contrast(
+        self, anchors: Tensor, name: str, indices: Tensor, left_out: Tensor, side: int
+    ) -> Tensor:
+        """Return one side's loss, (), with its gradient to the anchors, (B, d).
 
-    def _contrast(self, probabilities: Tensor) -> Tensor:
-        """Return the loss of one side from P, (B, 1 + m); the first column is the image itself."""
-        noise = self.negatives / self._context.n_images  # m Pn
-        itself = (probabilities[:, 0] / (probabilities[:, 0] + noise + EPSILON)).log()
-        others = (noise / (probabilities[:, 1:] + noise + EPSILON)).log().sum(dim=1)
-        return -(itself + others).mean()
+        name : the memory.   left_out : bool, (B, N): all images but the negatives of each image.
+
+        All N scores of an image are computed, and those that are left out count 0. To gather the
+        m negatives instead would take as long, and the backward pass of a gather makes the host
+        wait for a GPU. The gradient is computed here, so the memory may change before the backward
+        pass. With P = exp(v . u / T) / Z and c = m Pn,
+
+            d/dv -log(P / (P + c)) = -c / (P + c) u / T
+            d/dv -log(c / (P + c)) =  P / (P + c) u / T
+        """
+        with torch.no_grad():
+            memory = self._kept[name].to(anchors.dtype)
+            noise = self.negatives / self._context.n_images  # m Pn
+            scaled, own_rows = anchors / self.contrast_temperature, memory[indices]
+            own = (scaled * own_rows).sum(dim=1).exp()  # (B,)
+            others = (scaled @ memory.T).exp_().masked_fill_(left_out, 0.0)  # (B, N)
+            constant = self._constant(own, others, side).to(anchors.dtype)
+            own, others = own / constant, others.div_(constant)
+            # log(m Pn / (P + m Pn)) as -log1p(P / (m Pn)): P is some 1e-5, lost in a sum with m Pn
+            logs = ((others + EPSILON) / noise).log1p_().masked_fill_(left_out, 0.0)
+            own_sums = own + noise + EPSILON
+            loss = (logs.sum(dim=1) - (own / own_sums).log()).mean()
+            own_slopes = (noise + EPSILON) / own_sums
+            slopes = others.div_(others + noise + EPSILON) @ memory - own_slopes[:, None] * own_rows
+            slopes /= len(anchors) * self.contrast_temperature  # (B, d), of the mean over B
+        return loss + (slopes * (anchors - anchors.detach())).sum()  # the last term is 0
+
+    def _constant(self, own: Tensor, others: Tensor, side: int) -> Tensor:
+        """Return the constant Z of a side, (); the first batch with finite scores fixes it."""
+        known = self._kept["constants"][side]
+        mean = (own.sum() + others.sum()) / (len(own) * (1 + self.negatives))
+        first = (self._context.n_images * mean).to(known.dtype)
+        first = first.where(first.isfinite(), 0.0)
+        known.copy_(known.where(known > 0, first))
+        return known

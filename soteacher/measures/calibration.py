@@ -5,15 +5,18 @@ Guo et al., On Calibration of Modern Neural Networks, 2017. All computations are
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from soteacher.core.random import key
+from soteacher.measures.softmax import log_softmax, softmax
 
 N_BINS = 15
 TEMPERATURES = (0.05, 20.0)
 """The range of the search for the best temperature."""
+ACCURACY = 1e-10
+"""The search ends with a step that is relatively smaller. Newton's steps square the error."""
 
 
 def nll(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -21,7 +24,7 @@ def nll(logits: np.ndarray, labels: np.ndarray) -> float:
 
     logits : (N, K).   labels : int, (N,).
     """
-    logs = log_softmax(logits.astype(np.float64), axis=1)
+    logs = log_softmax(logits)
     return float(-np.take_along_axis(logs, labels[:, None], axis=1).mean())
 
 
@@ -31,7 +34,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) ->
     Returns (n_bins, 3). Bins have equal width and are half-open: (low, high]. Confidence and
     accuracy of empty bins are 0.
     """
-    probabilities = softmax(logits.astype(np.float64), axis=1)
+    probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     highs = np.arange(1, n_bins + 1) / n_bins
@@ -57,16 +60,49 @@ def ece(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> float:
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature T that minimises the NLL of softmax(logits / T).
 
-    The search over log T is bounded and one-dimensional; the NLL is convex in 1/T.
+    The NLL is convex in b = 1/T: Newton's method finds the root of its derivative, with bisection
+    in place of a step out of the interval that contains the root. T is exactly a bound of
+    `TEMPERATURES` if the NLL decreases up to there, and 1 if no T changes the NLL.
+
+    logits : (N, K), finite.   labels : int, (N,).
     """
     exact = logits.astype(np.float64)
-    optimum = minimize_scalar(
-        lambda log_t: nll(exact / np.exp(log_t), labels),
-        bounds=tuple(np.log(TEMPERATURES)),
-        method="bounded",
-        options={"xatol": 1e-8},
-    )
-    return float(np.exp(optimum.x))
+    exact -= exact.max(axis=1, keepdims=True)
+    of_labels = np.take_along_axis(exact, labels[:, None], axis=1)[:, 0]
+    if not exact.any():
+        return 1.0
+    if not of_labels.any():  # every label has the largest logit; the derivative may underflow to 0
+        return TEMPERATURES[0]
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    untried, b = {low, high}, 1.0
+    while low < high:
+        slope, curvature = _derivatives(exact, of_labels, b)
+        if not slope:
+            break
+        low, high = (low, b) if slope > 0 else (b, high)
+        step = -slope / curvature if curvature > 0 else math.copysign(math.inf, -slope)
+        if abs(step) <= ACCURACY * b:
+            b = min(max(b + step, low), high)
+            break
+        b = min(max(b + step, low), high)
+        if b in (low, high) and b not in untried:
+            b = math.sqrt(low * high)
+        untried.discard(b)
+    return min(max(1 / b, TEMPERATURES[0]), TEMPERATURES[1])
+
+
+def _derivatives(logits: np.ndarray, of_labels: np.ndarray, b: float) -> tuple[float, float]:
+    """Return the first and second derivative by b of the NLL of softmax(b * logits).
+
+    They are the means over images of E[z] - z_y and Var[z], where z has the softmax's distribution.
+    """
+    weights = np.exp(b * logits)
+    total = weights.sum(axis=1)
+    weights *= logits
+    mean = weights.sum(axis=1) / total
+    weights *= logits
+    variance = weights.sum(axis=1) / total - mean**2
+    return float((mean - of_labels).mean()), float(variance.mean())
 
 
 def halves(labels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
+
+from soteacher.measures.softmax import softmax
 
 
 def distance(logits: np.ndarray, truth: np.ndarray, order: int = 2) -> float:
@@ -11,5 +12,5 @@ def distance(logits: np.ndarray, truth: np.ndarray, order: int = 2) -> float:
 
     logits, truth : (N, K).   order : 1 or 2.
     """
-    difference = softmax(logits.astype(np.float64), axis=1) - truth
+    difference = softmax(logits) - truth
     return float(np.linalg.norm(difference, ord=order, axis=1).mean())

@@ -6,7 +6,8 @@ Stanton et al., Does Knowledge Distillation Really Work? 2021.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
+
+from soteacher.measures.softmax import log_softmax
 
 
 def agreement(teacher: np.ndarray, student: np.ndarray) -> float:
@@ -16,5 +17,5 @@ def agreement(teacher: np.ndarray, student: np.ndarray) -> float:
 
 def predictive_kl(teacher: np.ndarray, student: np.ndarray) -> float:
     """Return the mean over images of KL(teacher || student) at temperature 1, in nats."""
-    logs = [log_softmax(logits.astype(np.float64), axis=1) for logits in (teacher, student)]
+    logs = [log_softmax(logits) for logits in (teacher, student)]
     return float((np.exp(logs[0]) * (logs[0] - logs[1])).sum(axis=1).mean())

@@ -134,6 +134,12 @@ def values(name: str, height: int, width: int) -> list[int]:
     return [layer.values(height, width) for layer in layers if isinstance(layer, Convolution)]
 
 
+def norms(name: str) -> int:
+    """Return the number of batch norms."""
+    family, sizes = find(name)
+    return sum(isinstance(layer, Norm) for layer in family.layers(*sizes))
+
+
 def build(name: str, n_classes: int) -> nn.Module:
     """Build the network; torch's global generator initialises it (see `core.random.seeded`)."""
     family, sizes = find(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from soteacher.models.output import Output
 
@@ -35,15 +36,37 @@ def path(into: int, half: int, stride: int) -> nn.Sequential:
     )
 
 
-def shuffled(left: Tensor, right: Tensor) -> Tensor:
+class Shuffle(torch.autograd.Function):
     """Interleave the channels of two maps (B, C, H, W) into one (B, 2C, H, W): the channel shuffle.
 
     The channels are stacked in the last dimension, because all training uses the channels-last
     layout. Stacking them in dimension 1 would copy the map into the other layout, and the next
     convolution would copy it back.
+
+    The backward pass copies each half's gradient into a map of its own. Autograd would return every
+    second value of the whole gradient as a view, which is slow to read in the ReLU's backward pass
+    (on a CPU, the copies halve its time).
     """
-    pair = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=4)
-    return pair.flatten(3).permute(0, 3, 1, 2)  # (B, H, W, C, 2) -> (B, H, W, 2C) -> (B, 2C, H, W)
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, left: Tensor, right: Tensor) -> Tensor:
+        """Return the joined map, (B, 2C, H, W)."""
+        pair = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=4)
+        return pair.flatten(3).permute(0, 3, 1, 2)  # (B, H, W, C, 2) -> (B, 2C, H, W)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Halves:
+        """Return the gradients of both halves, (B, C, H, W)."""
+        pair = gradient.permute(0, 2, 3, 1).unflatten(3, (-1, 2))  # type: ignore[no-untyped-call]
+        # (B, H, W, C, 2) -> (2, B, H, W, C) -> (2, B, C, H, W)
+        left, right = pair.movedim(4, 0).contiguous().permute(0, 1, 4, 2, 3)
+        return left, right
+
+
+def shuffled(left: Tensor, right: Tensor) -> Tensor:
+    """Return the channel shuffle of two maps; see `Shuffle`."""
+    joined: Tensor = Shuffle.apply(left, right)
+    return joined
 
 
 class Block(nn.Module):

@@ -16,6 +16,8 @@ from soteacher.core.errors import UserError
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Return the values in float32 or more: sums of a network's weights overflow half precision."""
+    if values.dtype in (torch.float32, torch.float64):
+        return values
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from soteacher.core.errors import UserError, one_of
 from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Which
+from soteacher.penalties.entrywise import in_few_operations, sum_of_norms
 
 
 class L1Penalty(nn.Module):
@@ -51,6 +52,7 @@ def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
             + ("" if which == "all" else " of more than one dimension")
             + "; remove the term for this network"
         )
-    return torch.stack(
-        [torch.linalg.vector_norm(at_least_float32(part), 1) for part in parts]
-    ).sum()
+    weights = [at_least_float32(part) for part in parts]
+    if in_few_operations(weights):
+        return sum_of_norms(weights)
+    return torch.stack([torch.linalg.vector_norm(weight, 1) for weight in weights]).sum()

@@ -6,8 +6,9 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import product
-from typing import NamedTuple
+from itertools import groupby, product
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrize
 from soteacher.core.errors import UserError, few, one_of
 from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Norm
+from soteacher.penalties.entrywise import in_few_operations, sum_of_norms
 
 LazyBatchNorm = nn.LazyBatchNorm1d | nn.LazyBatchNorm2d | nn.LazyBatchNorm3d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm | LazyBatchNorm
@@ -158,13 +160,18 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
     one_of("norm", norm, Norm)
     check_network(network)
     in_order: list[nn.Module] = []  # in the network's order: the bits of the sum depend on it
+    convolutions: list[Tensor] = []  # those whose norms are added in few operations
     bounds: dict[nn.Module, Tensor] = {}
-    norms_by_shape: dict[tuple[int, float], list[BatchNorm]] = defaultdict(list)
+    batch_norms: dict[tuple[Any, ...], list[BatchNorm]] = defaultdict(list)
     for name, layer in _layers(network):
         if next(_trained(layer), None) is None:
             continue
         if isinstance(layer, nn.Conv2d):
-            bounds[layer] = _convolution(layer, norm)
+            weight = at_least_float32(_weight(layer))
+            if norm == "entrywise" and in_few_operations([weight]):
+                convolutions.append(weight)
+                continue
+            bounds[layer] = _convolution(layer, weight, norm)
         elif isinstance(layer, nn.Linear):
             columns = at_least_float32(_weight(layer)).abs().sum(dim=0)  # (K, J) -> (J,)
             bounds[layer] = columns.max()
@@ -174,20 +181,23 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
                 "needs; create it with track_running_stats=True"
             )
         else:
-            norms_by_shape[layer.num_features, layer.eps].append(layer)
+            variance = layer.running_var
+            batch_norms[layer.eps, variance.dtype, variance.device].append(layer)
         in_order.append(layer)
-    for layers in norms_by_shape.values():
-        bounds.update(zip(layers, _batch_norms(layers), strict=True))
-    if not in_order:
+    for layers in batch_norms.values():
+        bounds.update(_batch_norms(layers))
+    if not in_order and not convolutions:
         raise UserError(
             "the network has no layer that the Lipschitz term counts: expected a Conv2d, a Linear "
             "or a batch norm with a trainable weight; remove the term for this network"
         )
-    return torch.stack([bounds[layer] for layer in in_order]).sum()
+    terms = [bounds[layer] for layer in in_order]
+    if convolutions:
+        terms.append(sum_of_norms(convolutions))
+    return torch.stack(terms).sum()
 
 
-def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
-    weight = at_least_float32(_weight(layer))
+def _convolution(layer: nn.Conv2d, weight: Tensor, norm: Norm) -> Tensor:
     if norm == "entrywise":
         return torch.linalg.vector_norm(weight, 1)
     out, into, *kernel = weight.shape
@@ -200,9 +210,19 @@ def _convolution(layer: nn.Conv2d, norm: Norm) -> Tensor:
     return torch.stack(sums).max()  # (phases, groups, in / groups) -> ()
 
 
-def _batch_norms(layers: list[BatchNorm]) -> tuple[Tensor, ...]:
-    """Return the bounds of layers of one width and eps, computed together: fewer GPU kernels."""
-    scales = at_least_float32(torch.stack([_weight(layer) for layer in layers]))  # (L, C)
-    tracked = [layer.running_var for layer in layers if layer.running_var is not None]
-    variances = at_least_float32(torch.stack(tracked))
-    return (scales.abs() / (variances + layers[0].eps).sqrt()).amax(dim=1).unbind()
+def _batch_norms(layers: list[BatchNorm]) -> dict[nn.Module, Tensor]:
+    """Return the bounds of layers of one eps, computed together: fewer operations."""
+    width = attrgetter("num_features")
+    groups = [list(group) for _, group in groupby(sorted(layers, key=width), key=width)]
+    in_groups = [layer for group in groups for layer in group]
+    scales = at_least_float32(torch.cat([_weight(layer) for layer in in_groups]))
+    tracked = [layer.running_var for layer in in_groups if layer.running_var is not None]
+    variances = at_least_float32(torch.cat(tracked))
+    ratios = scales.abs() / (variances + layers[0].eps).sqrt()
+    sizes = [len(group) * group[0].num_features for group in groups]
+    parts = ratios.split(sizes)  # type: ignore[no-untyped-call]
+    bounds: dict[nn.Module, Tensor] = {}
+    for group, part in zip(groups, parts, strict=True):
+        largest = part.view(len(group), -1).amax(dim=1)  # (L * C,) -> (L, C) -> (L,)
+        bounds.update(zip(group, largest.unbind(), strict=True))
+    return bounds

@@ -10,7 +10,7 @@ outside; it truncates the result to whole numbers; and it has no consistency los
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -30,8 +30,56 @@ POINTWISE = ("autocontrast", "equalize", "posterize", "solarize")
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = (*POINTWISE, *GEOMETRIC)
 """Equally likely operations, without those that the test sets of corrupted images contain."""
+MOVED = len(POINTWISE)
+"""Number of the kind of all geometric operations: `transform` does them together."""
 DEEPEST = 3
 """The largest number of operations in a chain; a chain has one, two or three."""
+
+
+class Planned(NamedTuple):
+    """What happens to each of R images in one step of the chains, decided on the host."""
+
+    counts: dict[str, int]
+    """Kind of operation to the number of its images: names of `POINTWISE`, `moved`, `unchanged`."""
+    arrays: list[np.ndarray]
+    """The images' order by kind, (R,); its inverse; and the numbers that each kind needs."""
+
+
+def planned(operations: np.ndarray, levels: np.ndarray, height: int, width: int) -> Planned:
+    """Plan one operation for each image; see `operated`."""
+    kinds = np.array([*range(MOVED), *[MOVED] * len(GEOMETRIC), MOVED + 1])
+    kind = kinds[operations]  # -1 is the last: unchanged
+    order = np.argsort(kind, kind="stable")
+    numbers, counts = [], {}
+    for number, name in enumerate((*POINTWISE, "moved", "unchanged")):
+        rows = order[kind[order] == number]
+        if len(rows):
+            counts[name] = len(rows)
+            numbers.append(_numbers(name, operations[rows], levels[rows], height, width))
+    return Planned(counts, [order, np.argsort(order), *numbers])
+
+
+def _numbers(
+    name: str, operations: np.ndarray, levels: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """Return the numbers that a kind of operation needs: some for each image, or none."""
+    if name == "moved":
+        return _matrices(operations, levels, height, width)
+    if name == "posterize":
+        dropped = 4 + _whole(np.abs(levels), 4)  # at most 4 bits are kept
+        return 255 - (1 << dropped) + 1
+    if name == "solarize":
+        return (256 - _whole(np.abs(levels), 256)).clip(0, 255)
+    return np.empty(0)
+
+
+def on_device(arrays: list[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return arrays as float64 on a device, by one copy that the host does not wait for."""
+    joined = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]).astype(float))
+    if device.type == "cuda":
+        joined = joined.pin_memory()
+    parts = joined.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tensor:
@@ -41,42 +89,54 @@ def operated(images: Tensor, operations: np.ndarray, levels: np.ndarray) -> Tens
     levels : float, (R,), strength from 0.1 to 10; a negative strength is in the other direction
     if the operation has two; autocontrast and equalize ignore it.   Returns uint8, (R, H, W, 3).
     """
-    _, height, width, _ = images.shape
-    result = images.clone()
-    for number, name in enumerate(POINTWISE):
-        rows = np.flatnonzero(operations == number)
-        if len(rows):
-            at = torch.from_numpy(rows).to(images.device, non_blocking=True)
-            result[at] = _pointwise(name, images[at], np.abs(levels[rows]))
-    rows = np.flatnonzero(operations >= len(POINTWISE))
-    if len(rows):
+    plan = planned(operations, levels, *images.shape[1:3])
+    return _applied(images, plan.counts, on_device(plan.arrays, images.device))
+
+
+def _applied(images: Tensor, counts: dict[str, int], arrays: list[Tensor]) -> Tensor:
+    """Apply a plan whose arrays are on the device: images are sorted by kind, and back."""
+    order, inverse, *numbers = arrays
+    groups = images[order.long()].split([*counts.values()])
+    changed = [_changed(*part) for part in zip(counts, groups, numbers, strict=True)]
+    return torch.cat(changed)[inverse.long()]
+
+
+def _changed(name: str, images: Tensor, numbers: Tensor) -> Tensor:
+    """Apply one kind of operation to images, (R, H, W, 3)."""
+    if name == "moved":
         from soteacher.data.augment import transform
 
-        matrices = _matrices(operations[rows], levels[rows], height, width)
-        at = torch.from_numpy(rows).to(images.device, non_blocking=True)
-        maps = torch.from_numpy(matrices).to(images.device, non_blocking=True)
-        result[at] = transform(images[at], maps)
-    return result
-
-
-def _pointwise(name: str, images: Tensor, levels: np.ndarray) -> Tensor:
+        return transform(images, numbers)
     if name == "autocontrast":
         return _autocontrast(images)
     if name == "equalize":
-        from torchvision.transforms.v2.functional import equalize
-
-        return equalize(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return _equalized(images)
+    if name == "unchanged":
+        return images
+    column = numbers.to(torch.uint8)[:, None, None, None]
     if name == "posterize":
-        dropped = 4 + _whole(levels, 4)  # at most 4 bits are kept
-        numbers = 255 - (1 << dropped) + 1
-        return images & _column(numbers, images)
-    darkest = (256 - _whole(levels, 256)).clip(0, 255)  # solarize: brighter pixels are inverted
-    return torch.where(images >= _column(darkest, images), 255 - images, images)
+        return images & column
+    return torch.where(images >= column, 255 - images, images)  # solarize: invert brighter pixels
 
 
-def _column(numbers: np.ndarray, images: Tensor) -> Tensor:
-    column = torch.from_numpy(numbers.astype(np.uint8)[:, None, None, None])
-    return column.to(images.device, non_blocking=True)
+def _equalized(images: Tensor) -> Tensor:
+    """Spread each channel's values to equal shares of the pixels.
+
+    torchvision counts the pixels of each value by `scatter_add_`, which makes the host wait for a
+    GPU in deterministic mode; here they are counted in the sorted pixels.
+    """
+    pixels = images.permute(0, 3, 1, 2).contiguous().flatten(2)  # (R, 3, H * W)
+    values = torch.arange(255, dtype=torch.uint8, device=images.device)
+    values = values.expand(*pixels.shape[:2], -1).contiguous()
+    # the number of pixels of at most each value: (R, 3, 255)
+    n_up_to = torch.searchsorted(pixels.sort(dim=2).values, values, right=True)
+    below_largest = (pixels != pixels.amax(dim=2, keepdim=True)).sum(dim=2, keepdim=True)
+    step = below_largest // 255
+    mapped = ((n_up_to + step // 2) // step.clamp(min=1)).clamp(max=255)
+    table = torch.nn.functional.pad(mapped, (1, 0)).to(torch.uint8)  # (R, 3, 256); 0 stays 0
+    spread = table.gather(2, pixels.long())
+    spread = torch.where(step > 0, spread, pixels)
+    return spread.unflatten(2, images.shape[1:3]).permute(0, 2, 3, 1)
 
 
 def _autocontrast(images: Tensor) -> Tensor:
@@ -167,11 +227,18 @@ class AugMix(ImageChange):
         chained = (
             images[None, :, None].expand(copies, n, self.width, *images.shape[1:]).flatten(0, 2)
         )
-        for step in range(DEEPEST):
-            chained = operated(chained, operations[..., step].ravel(), levels[..., step].ravel())
+        plans = [
+            planned(operations[..., step].ravel(), levels[..., step].ravel(), *images.shape[1:3])
+            for step in range(DEEPEST)
+        ]
         weights = np.concatenate([1 - blend[..., None], blend[..., None] * shares], axis=2)
-        weight = torch.from_numpy(weights.astype(np.float32)[..., None, None, None])
-        weight = weight.to(images.device, non_blocking=True)  # (copies, B, 1 + width, 1, 1, 1)
+        every = [array for plan in plans for array in plan.arrays]
+        weight, *arrays = on_device([weights, *every], images.device)
+        weight = weight.to(torch.float32)[..., None, None, None]  # (copies, B, 1 + width, 1, 1, 1)
+        for plan in plans:
+            n_arrays = len(plan.arrays)
+            chained = _applied(chained, plan.counts, arrays[:n_arrays])
+            arrays = arrays[n_arrays:]
         plain = images.to(torch.float32)
         mixed = (weight[:, :, 1:] * chained.unflatten(0, chains)).sum(dim=2)
         mixed = mixed + weight[:, :, 0] * plain

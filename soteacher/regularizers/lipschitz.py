@@ -28,6 +28,7 @@ class Lipschitz(Regularizer):
     """`weight` * `lipschitz_sum` of the network in each step, after the forward pass."""
 
     in_paper: ClassVar[bool] = True
+    of_weights: ClassVar[bool] = True
 
     weight: Weight | dict[str, Weight] = 1e-5
     """Weight of the Lipschitz sum, lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from soteacher.study.specs import PRECISIONS
+
 VERSIONS = ("torch", "soteacher")
 
 
@@ -21,6 +23,14 @@ def trained_on(runs: pd.DataFrame) -> str:
 
 
 def machine_notes(table: pd.DataFrame) -> list[str]:
-    """Return a note on the machines that trained a table's runs; an empty list without runs."""
-    used = [text for cell in table["trained_on"].dropna() for text in cell.split("; ") if text]
-    return [f"Trained on {'; and on '.join(dict.fromkeys(used))}."] if used else []
+    """Return notes on the machines and precisions of a table's runs; an empty list without runs."""
+    cells = [text for cell in table["trained_on"].dropna() for text in cell.split("; ") if text]
+    used = [*dict.fromkeys(cells)]
+    if not used:
+        return []
+    notes = [f"Trained on {'; and on '.join(used)}."]
+    words = {word for text in used for word in text.split(", ")}
+    precisions = [name for name in PRECISIONS if name in words]
+    if len(precisions) > 1:
+        notes.append(f"The runs differ in precision: {', '.join(precisions)}.")
+    return notes

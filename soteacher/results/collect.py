@@ -90,7 +90,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
     """
     measured = Measured([], [], [])
     for run_id, entry in sorted(manifest["runs"].items()):
-        _check(run_id, entry, data, store)
+        record = _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
             "run": run_id,
             "spec_sha256": entry["spec_sha256"],
@@ -105,7 +105,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
                 f"{run_id}: diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
             )
         else:
-            run = _Artifacts(run_id, entry, data, store)
+            run = _Artifacts(run_id, entry, record, data, store)
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
@@ -116,8 +116,11 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
     return measured
 
 
-def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
-    """Compare an entry of a manifest with its spec, the data and the record in the store."""
+def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> dict[str, Any]:
+    """Return a run's record in the store, which its entry in the manifest must agree with.
+
+    The entry must also agree with its spec and the data. The record of a blocked run is empty.
+    """
     own = (json_sha256(entry["spec"]), fingerprint_of(entry["spec"], data.sha256))
     if own != (entry["spec_sha256"], entry["fingerprint"]):
         raise Damaged(
@@ -125,7 +128,7 @@ def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> N
             f"{files.AGAIN}"
         )
     if entry["status"] == "blocked":
-        return
+        return {}
     folder = RunFolder(store, entry["fingerprint"], run_id)
     record = folder.record()
     if record is None:
@@ -136,13 +139,21 @@ def _check(run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> N
                 f"the manifest and the store have different runs '{run_id}', with "
                 f"{entry.get(key)!r} and {record.get(key)!r} as {key}; {files.AGAIN}"
             )
+    return record
 
 
 class _Artifacts:
     """The files of a finished run in the store, each checked with its hash in the manifest."""
 
-    def __init__(self, run_id: str, entry: dict[str, Any], data: Prepared, store: Path) -> None:
-        self.id, self.entry, self.data, self.store = run_id, entry, data, store
+    def __init__(
+        self,
+        run_id: str,
+        entry: dict[str, Any],
+        record: dict[str, Any],
+        data: Prepared,
+        store: Path,
+    ) -> None:
+        self.id, self.entry, self.record, self.data, self.store = run_id, entry, record, data, store
         self.folder = RunFolder(store, entry["fingerprint"], run_id)
         self.logits = np.load(self._file("test_logits.npy"))
         self.labels = np.asarray(data.array("test_labels"))
@@ -213,14 +224,12 @@ class _Artifacts:
         return rows
 
     def trained_on(self) -> dict[str, Any]:
-        record = self.folder.record()
-        assert record is not None
-        facts = record["trained_on"]
+        facts = self.record["trained_on"]
         return {
             "device": facts["device"],
             "capability": facts.get("cpu_capability", "") if facts["device_type"] == "cpu" else "",
             "threads": facts["threads"],
             "precision": facts["precision"],
             "torch": facts["versions"]["torch"],
-            "soteacher": record["soteacher"],
+            "soteacher": self.record["soteacher"],
         }

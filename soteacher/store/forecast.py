@@ -18,6 +18,7 @@ from soteacher.data.sources.base import Outline
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.study_data import prepared_of
 from soteacher.study.cost import data_bytes, pass_flop, run_bytes, training_bytes
+from soteacher.study.gpu_hours import gpu_facts
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 from soteacher.study.specs import RunSpec, fingerprint
@@ -86,11 +87,12 @@ class Forecast:
             only = sum(wanted[run.id] == {name} for run in needed)
             blocks.append({"block": name, **self.costs(needed), "only": only})
         data = {self.plan.data_spec(name).canonical: name for name in self._outlines}
+        left = [run for run in runs if run.id not in self.finished]
         return {
             "study": self.plan.study.study,
             "blocks": sorted(blocks, key=lambda block: -block["flop"]),
             "all": self.costs(runs),
-            "to_train": self.costs(run for run in runs if run.id not in self.finished),
+            "to_train": self.costs(left),
             "data_bytes": sum(
                 data_bytes(self.plan.data_spec(name), self._outlines[name])
                 for name in data.values()
@@ -99,7 +101,10 @@ class Forecast:
                 name: preparing_bytes(data.source, data.true_labels, self._outlines[name])
                 for name, data in self.plan.study.data.items()
             },
-            "training_bytes": self._training_bytes(),
+            "training_bytes": max(
+                (training_bytes(*one) for one in self._together(runs)), default=0
+            ),
+            "gpu": gpu_facts(self._together(left)),
             "timed": sorted(self.plan.timed),
             "parallel": self.parallel,
             "stated_flop_per_second": self.stated,
@@ -128,24 +133,21 @@ class Forecast:
             "seconds": self._seconds(flop),
         }
 
-    def _training_bytes(self) -> int:
-        """Return the peak memory of the training process that needs most."""
-        passes: dict[tuple[str, str], list[Run]] = {}
-        for run in _distinct(self.plan.runs.values()):
-            passes.setdefault(self._passes[run.id], []).append(run)
-        together = [
-            training_bytes([run.spec for run in runs], self._outlines[runs[0].data])
-            for runs in passes.values()
-        ]
-        return max(together, default=0)
+    def _together(self, runs: Iterable[Run]) -> list[tuple[list[RunSpec], Outline]]:
+        """Return the specs of the runs of each pass, and the sizes of their data."""
+        passes = self._by_pass(_distinct(runs)).values()
+        return [([run.spec for run in one], self._outlines[one[0].data]) for one in passes]
 
-    def _flop(self, runs: list[Run]) -> dict[str, float]:
-        """Return run id to FLOP; the shared cost of a pass is divided among its runs."""
+    def _by_pass(self, runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
         passes: dict[tuple[str, str], list[Run]] = {}
         for run in runs:
             passes.setdefault(self._passes[run.id], []).append(run)
+        return passes
+
+    def _flop(self, runs: list[Run]) -> dict[str, float]:
+        """Return run id to FLOP; the shared cost of a pass is divided among its runs."""
         flop: dict[str, float] = {}
-        for members in passes.values():
+        for members in self._by_pass(runs).values():
             shares = pass_flop([run.spec for run in members], self._outlines[members[0].data])
             flop |= zip((run.id for run in members), shares, strict=True)
         return flop

@@ -182,11 +182,11 @@ class RunFolder:
         stem = self.path / f"state-{slot}"
         stem.with_suffix(".json").unlink(missing_ok=True)
         data = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
-        files.write(stem.with_suffix(".safetensors"), data)
+        sha256 = files.write_hashed(stem.with_suffix(".safetensors"), data)
         facts = {
             "fingerprint": self.fingerprint,
             "serial": serial,
-            "tensors_sha256": hashlib.sha256(data).hexdigest(),
+            "tensors_sha256": sha256,
             "saved": time.time(),
         }
         write_sealed(stem.with_suffix(".json"), info | facts)
@@ -247,8 +247,7 @@ class RunFolder:
 
     def write(self, name: str, writer: Callable[[BinaryIO], object]) -> str:
         """Write an artifact; return its sha256."""
-        files.write(self.path / name, writer)
-        return files.sha256_of(self.path / name)
+        return files.write_hashed(self.path / name, writer)
 
     def finish(
         self,

@@ -29,6 +29,13 @@ OF_A_VALUE = 3.5
 and activations make of it, and a part of the gradients."""
 OF_THE_LARGEST = 8
 """Numbers in memory per value of the largest output in a test: the returned features."""
+OF_A_VALUE_ON_A_GPU, OF_A_TEACHER_S_VALUE = 2.4, 0.4
+"""Numbers in a GPU's memory per value of a convolution's output in a training step: what is kept
+for the backward pass and a part of the gradients, and the features that a teacher returns. They
+are counted on torch's meta device (`tests/oracle/test_step_counts.py`), not measured on a GPU."""
+CONTEXT = 600_000_000
+"""Bytes of a GPU's memory that a process takes before it trains: CUDA's context and the workspaces
+of its libraries. It is recalled, not measured."""
 TEST_BATCH = 512
 """Number of images that are tested at once."""
 KEEPS_PREDICTIONS = "consistency"
@@ -87,12 +94,36 @@ def run_bytes(spec: RunSpec, outline: Outline) -> int:
 def training_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
     """Return the peak memory of training the runs of one pass, with their images.
 
-    It is an estimate from measured runs on a CPU, without a distiller's own layers. On a GPU, the
-    images and all that belongs to the networks are in its memory.
+    It is an estimate from measured runs on a CPU, without a distiller's own layers.
     """
+    # the runs train in turn
+    return PROCESS + _kept_bytes(specs, outline) + max(_of_network(run, outline) for run in specs)
+
+
+def gpu_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
+    """Return the peak memory on a GPU of training the runs of one pass, in float32.
+
+    It is an estimate, without a distiller's own layers; nothing was measured on a GPU. Images and
+    weights are as in `training_bytes`. A test reuses the memory of a training step.
+    """
+    teacher = specs[0].teacher
+    features, needed = 0.0, CONTEXT + _kept_bytes(specs, outline)
+    if teacher is not None:
+        features = OF_A_TEACHER_S_VALUE * sum(_values(teacher, outline))
+        needed += 4 * catalogue.parameters(teacher.network.name, outline.n_classes)
+    most = 0.0
+    for run in specs:
+        step = OF_A_VALUE_ON_A_GPU * sum(_values(run, outline)) + features
+        test = OF_THE_LARGEST * max(_values(run, outline)) * min(TEST_BATCH, outline.n_test)
+        most = max(most, step * _images(run, outline), test)
+    return needed + round(4 * most)
+
+
+def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
+    """Return the bytes that stay during the training of a pass, and those of padded images."""
     spec = specs[0]
     n, logits = outline.n_train + outline.n_test, outline.n_test
-    needed = PROCESS + n * (outline.height * outline.width * 3 + 8)
+    needed = n * (outline.height * outline.width * 3 + 8)
     if spec.data.true_labels is not None:
         logits += outline.n_train
         needed += 2 * n * outline.n_classes * 8
@@ -101,8 +132,7 @@ def training_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
         needed += OF_A_WEIGHT * 4 * catalogue.parameters(run.network.name, outline.n_classes)
         if KEEPS_PREDICTIONS in run.terms:
             needed += outline.n_train * outline.n_classes * 4
-    # the runs train in turn
-    return needed + _of_padding(spec, outline) + max(_of_network(run, outline) for run in specs)
+    return needed + _of_padding(spec, outline)
 
 
 def _of_padding(spec: RunSpec, outline: Outline) -> int:
@@ -115,10 +145,18 @@ def _of_padding(spec: RunSpec, outline: Outline) -> int:
 
 def _of_network(spec: RunSpec, outline: Outline) -> int:
     """Return the bytes of the values in a network during a training step and during a test."""
-    values = catalogue.values(spec.network.name, outline.height, outline.width)
-    images = min(spec.recipe.batch, outline.n_train) * spec.stream.turns * spec.stream.views
+    values, images = _values(spec, outline), _images(spec, outline)
     tested = min(TEST_BATCH, outline.n_test)
     return round(4 * (OF_A_VALUE * sum(values) * images + OF_THE_LARGEST * max(values) * tested))
+
+
+def _values(spec: RunSpec, outline: Outline) -> list[int]:
+    return catalogue.values(spec.network.name, outline.height, outline.width)
+
+
+def _images(spec: RunSpec, outline: Outline) -> int:
+    """Return the number of images in a training step, with all their views."""
+    return min(spec.recipe.batch, outline.n_train) * spec.stream.turns * spec.stream.views
 
 
 def data_bytes(spec: DataSpec, outline: Outline) -> int:

@@ -12,10 +12,6 @@ from soteacher.study.last_batch import check_last_batches
 from soteacher.study.plan import Plan
 from soteacher.study.study import Study
 
-MOST_JOBS = 1000
-"""Maximum number of jobs that one table or figure may need. The shell command of a table or figure
-names a file for each job, and Linux limits a command to 128 KiB."""
-
 
 def expand(study: Study) -> Plan:
     """Return the plan of a study; raise `UserError` if a table or figure of it is impossible."""
@@ -54,20 +50,7 @@ def expand_possible(study: Study) -> Plan:
             errors[name] = str(error)
             del contents[name]
             expansion.remove(name)
-    plan = _plan(study, expansion, contents, errors)
-    too_large = {}
-    for name in contents:
-        jobs = len(plan.jobs_of(plan.runs_of(name)))
-        if jobs > MOST_JOBS:
-            too_large[name] = (
-                f"{name} needs {jobs} jobs, but one command can name at most {MOST_JOBS}: raise "
-                f"runs_per_job, which is {study.runs_per_job}"
-            )
-            expansion.remove(name)
-    if not too_large:
-        return plan
-    left = {name: content for name, content in contents.items() if name not in too_large}
-    return _plan(study, expansion, left, errors | too_large)
+    return _plan(study, expansion, contents, errors)
 
 
 def _plan(

@@ -17,7 +17,7 @@ from soteacher.study.setting_change import Change
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
 from soteacher.study.specs import Role, RunSpec
 
-MOST_RUNS = 10_000
+MOST_RUNS = 100_000
 """Maximum number of runs of a study. The paper's study needs 466."""
 
 

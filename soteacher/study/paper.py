@@ -8,7 +8,7 @@ from typing import Any
 from soteacher.core import registry
 from soteacher.core.settings import Settings, parse
 from soteacher.study.contents import Reading
-from soteacher.study.specs import FLOAT32, RunSpec
+from soteacher.study.specs import FLOAT32, TF32, RunSpec
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ TEACHERS: dict[str, dict[str, Any]] = {
 """Settings that differ from this package's defaults. The Lipschitz weight depends on the
 experiment. The defaults of distillers are the paper's settings."""
 
+PAPERS_PRECISIONS = (FLOAT32, TF32)
+"""The precisions that count as the paper's (docs/deviations.md, A33)."""
+
 READINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "lipschitz": {"norm": ("induced", "induced_strided")},
     "consistency": {"mode": ("paper",)},
@@ -116,8 +119,9 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
             texts = READINGS.get(name, {})
             differences += [f"{name} {d}" for d in _differences(settings, paper_settings, texts)]
             differences += [Reading(f"{name} {text}") for text in _readings(settings, texts)]
-    if spec.precision != FLOAT32:
-        differences.append(f"precision {spec.precision}")
+    if spec.precision not in PAPERS_PRECISIONS:
+        papers = " or ".join(PAPERS_PRECISIONS)
+        differences.append(f"precision {spec.precision} (paper: {papers})")
     if spec.teacher_epoch is not None:
         differences.append(f"the teacher of epoch {spec.teacher_epoch} (paper: the last)")
     return differences

@@ -68,16 +68,18 @@ class Head(Settings):
     threads: int = Field(1, ge=1)
     """Number of CPU threads of each training process. The last bits of results depend on it, and
     it is recorded."""
-    precision: Literal["float32", "tf32"] = "float32"
-    """Precision of products on the GPU; `tf32` lets CUDA round their factors. It is part of a run's
-    spec."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Precision of the networks' products and convolutions in training. `tf32` lets a GPU round
+    their factors; a CPU computes in float32. `bfloat16` computes the layers of the networks in
+    bfloat16, and losses, statistics of batch norms and weights in float32; it needs a GPU from
+    Ampere on, or a CPU with avx512_bf16 or amx_bf16. It is part of a run's spec."""
     deterministic: bool = True
     """Whether to use only deterministic kernels, which give bit-identical results every time."""
     jobs_per_gpu: int = Field(1, ge=1)
-    """Number of training processes that may share a GPU of this machine if no scheduler assigns
-    GPUs."""
+    """Number of training processes that may share a GPU, of those that this machine has or that
+    CUDA_VISIBLE_DEVICES names; not if a scheduler assigns a single GPU to each job."""
     save_every: float = Field(60.0, ge=0)
-    """Seconds between saved states of a run; a kill loses at most this much training."""
+    """Most seconds between saved states of a run; a kill loses at most this much training."""
     runs_per_job: int = Field(4, ge=1)
     """Largest number of runs that one process trains together; students of one teacher share its
     forward pass."""

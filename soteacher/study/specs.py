@@ -30,8 +30,8 @@ LOOP = 1
 """Revision of the training loop. Increase it if the same settings give other bits."""
 SHORT = 16
 """Number of hexadecimal digits of a spec's hash that later rules compare."""
-FLOAT32 = "float32"
-"""The default precision, which specs leave out."""
+PRECISIONS = FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
+"""The precisions of a run. Specs leave out float32, the default."""
 
 Role = Literal["teacher", "student"]
 KINDS = {"teacher": "regularizer", "student": "distiller"}

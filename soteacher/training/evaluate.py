@@ -1,4 +1,8 @@
-"""Predictions in eval mode on unaugmented images, in order, at temperature 1."""
+"""Predictions in eval mode on unaugmented images, in order, at temperature 1.
+
+They are computed in float32 also for runs of the precision bfloat16: logits that are rounded to 8
+bits would have ties between classes.
+"""
 
 from __future__ import annotations
 

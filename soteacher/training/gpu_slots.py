@@ -1,4 +1,4 @@
-"""GPU slots: they choose a GPU for a training process if no scheduler has chosen one.
+"""GPU slots: they choose one GPU of those that a training process may use.
 
 A GPU has one slot per process that may share it. A slot is a kernel lock on a file; the kernel
 releases it when the process ends, in whatever way it ends. Nothing here imports torch, because CUDA
@@ -10,18 +10,20 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import stat
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from soteacher.core import files
+from soteacher.core import files, gpus
 from soteacher.core.errors import UserError
 
 log = logging.getLogger("soteacher")
 
 POLL_SECONDS = 0.5
+SAME_NAMES = "it is shared correctly only with processes that were given GPUs by their numbers"
+"""What the log says about a GPU whose number could not be translated to a UUID."""
 _held: int | None = None
 """The file descriptor of this process's slot; it is closed only when the process ends."""
 
@@ -29,44 +31,41 @@ _held: int | None = None
 def take(per_gpu: int) -> None:
     """Take a free slot, and make its GPU the only one that CUDA sees; wait if all are taken.
 
-    GPUs without a process come first. The function does nothing if `CUDA_VISIBLE_DEVICES` is set,
-    in a Slurm job, on a machine without `nvidia-smi`, or if the process has a slot already.
+    GPUs without a process come first. The GPUs are those in `CUDA_VISIBLE_DEVICES`, or all GPUs of
+    the machine. The function does nothing without GPUs, if a scheduler gave this job a single GPU,
+    or if the process has a slot already.
     """
     global _held
-    if _held is not None or {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"} & os.environ.keys():
+    if _held is not None:
         return
-    gpus = _gpus()
-    if not gpus:
+    job = gpus.scheduler_job()
+    usable = gpus.usable()
+    if not usable or (job and gpus.CHOSEN in os.environ and len(usable) == 1):
         return
-    slots = [(gpu, number) for number in range(per_gpu) for gpu in gpus]
+    slots = [(gpu, number) for number in range(per_gpu) for gpu in usable]
     waiting = False
     while True:
         for gpu, number in slots:
-            _held = _locked(_folder() / f"{gpu}.{number}")
+            _held = _locked(_folder() / f"{_name(gpu, job)}.{number}")
             if _held is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-                log.info("on GPU %s, slot %d of %d", gpu, number + 1, per_gpu)
+                os.environ[gpus.CHOSEN] = gpu.name
+                unknown = "" if gpu.uuid else f" (its UUID is unknown: {SAME_NAMES})"
+                log.info("on GPU %s, slot %d of %d%s", gpu.name, number + 1, per_gpu, unknown)
                 return
         if not waiting:
             waiting = True
             log.info(
                 "waiting for a free GPU slot: %d GPUs with %d slots each, all taken",
-                len(gpus),
+                len(usable),
                 per_gpu,
             )
         time.sleep(POLL_SECONDS)
 
 
-def _gpus() -> list[str]:
-    """Return the GPUs' UUIDs: CUDA's numbers of GPUs may differ from those of nvidia-smi."""
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(
-            command, capture_output=True, encoding="utf-8", timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return result.stdout.split()
+def _name(gpu: gpus.Gpu, job: str | None) -> str:
+    """Return the file name of a GPU's slots; a scheduler may number the GPUs of each job from 0."""
+    name = gpu.uuid or (f"{job}-{gpu.name}" if job else gpu.name)
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _folder() -> Path:
@@ -79,7 +78,7 @@ def _folder() -> Path:
     except OSError as error:
         raise UserError(
             f"cannot take a GPU slot: {folder}: {error.strerror or error}; set TMPDIR to another "
-            "folder, or choose the GPU with CUDA_VISIBLE_DEVICES"
+            "folder, the same for all processes that share the GPUs"
         ) from None
     return folder
 
@@ -91,7 +90,7 @@ def _locked(path: Path) -> int | None:
     except OSError as error:
         raise UserError(
             f"cannot take a GPU slot: {path}: {error.strerror or error}; delete that file, or "
-            "choose the GPU with CUDA_VISIBLE_DEVICES"
+            "set TMPDIR to another folder, the same for all processes that share the GPUs"
         ) from None
     try:
         fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from soteacher.core.errors import RunsFailed, UserError
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
+from soteacher.training.failures import is_out_of_memory
 from soteacher.training.members import JobOptions, Member, member_of
 
 log = logging.getLogger("soteacher")
@@ -38,6 +39,8 @@ def run_job(
         The record of one run cannot be used; the others are finished.
     RunsFailed
         Some runs failed; the others are finished.
+    GpuLost
+        A CUDA error ended the training; the others keep their last saved states.
     """
     members = [
         member_of(run_id, run, data, teachers, options) for run_id, run in sorted(runs.items())
@@ -47,6 +50,7 @@ def run_job(
     blocked = {m.folder.fingerprint: m.blocked_by for m in members if m.blocked_by}
     refused: dict[str, UserError] = {}
     failed: list[str] = []
+    retry = False
     pending = _unfinished([m for _, m in sorted(distinct.items())], refused)
     if pending:
         with ExitStack() as locks:
@@ -61,10 +65,11 @@ def run_job(
 
                 pending.sort(key=lambda member: member.id)
                 failed, prevented = train_passes(pending, data, options)
+                retry = any(_lacked_memory(m) for m in pending if m.id in failed)
                 blocked |= {
                     m.folder.fingerprint: prevented[m.id] for m in pending if m.id in prevented
                 }
-    _check_ended(failed, refused, len(members))
+    _check_ended(failed, refused, len(members), retry)
     return {"runs": {m.id: _entry(m, blocked.get(m.folder.fingerprint)) for m in members}}
 
 
@@ -80,7 +85,15 @@ def _unfinished(members: list[Member], refused: dict[str, UserError]) -> list[Me
     return unfinished
 
 
-def _check_ended(failed: list[str], refused: dict[str, UserError], n_runs: int) -> None:
+def _lacked_memory(member: Member) -> bool:
+    """Return whether a run failed for lack of memory: alone in a process, it may have enough."""
+    failure = member.folder.failure()
+    return failure is not None and is_out_of_memory(failure["why"])
+
+
+def _check_ended(
+    failed: list[str], refused: dict[str, UserError], n_runs: int, retry: bool
+) -> None:
     """Raise the error of a job with runs that failed, or whose records cannot be used."""
     if not failed and len(refused) == 1:
         raise next(iter(refused.values()))
@@ -89,7 +102,8 @@ def _check_ended(failed: list[str], refused: dict[str, UserError], n_runs: int) 
     if names := sorted([*failed, *refused]):
         raise RunsFailed(
             f"{len(names)} of {n_runs} runs failed: {', '.join(names)}; see the errors above; "
-            "rerun the same command to resume from the last saved states"
+            "rerun the same command to resume from the last saved states",
+            retry,
         )
 
 

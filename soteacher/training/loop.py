@@ -16,6 +16,7 @@ from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import Stopped, UserError
 from soteacher.data.stream import Stream
 from soteacher.models.output import Output
+from soteacher.store.run_folder import RunFolder
 from soteacher.training import state
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.records import report_failure
@@ -23,7 +24,10 @@ from soteacher.training.records import report_failure
 log = logging.getLogger("soteacher")
 
 EPOCH_SAVE_SECONDS = 10.0
-"""At the end of an epoch the state is saved if the last save is at least this long ago."""
+"""At the end of an epoch the state is saved if the last save is at least this long ago, and at
+least `EPOCH_SAVE_RATIO` times as long as it took."""
+EPOCH_SAVE_RATIO = 100.0
+"""So saves at ends of epochs take at most 1 % of the time."""
 
 Teacher = Callable[[Batch], Output | None]
 Finish = Callable[[Learner, Diverged | None], None]
@@ -36,7 +40,7 @@ def run_pass(
     teacher: Teacher,
     save_every: float,
     finish: Finish,
-) -> list[Learner]:
+) -> list[RunFolder]:
     """Train learners to their ends; they share each batch and each output of the teacher.
 
     The next batch is that of the least cursor; all learners with this cursor train on it. A learner
@@ -44,28 +48,41 @@ def run_pass(
     the data. A learner that fails with an exception keeps its last saved state. The other learners
     continue.
 
+    Parameters
+    ----------
+    learners : a learner that has ended or failed is removed, so that its memory is freed.
+    save_every : seconds after the last save at which the next one is due, also within an epoch.
+
     Returns
     -------
-    list of Learner
-        The learners that failed.
+    list of RunFolder
+        The folders of the learners that failed.
+
+    Raises
+    ------
+    Stopped
+        A signal came; all states are saved.
+    GpuLost
+        A learner met a CUDA error after which no learner can continue.
     """
     group = _Group(learners, stream, finish)
-    saved = time.monotonic()
+    saved, cost = time.monotonic(), 0.0
     with _terminable() as terminated:
         while group.running:
             cursor = min(learner.cursor for learner in group.running)
             batch = stream.batch(cursor)
             with torch.no_grad():
                 teacher_output = teacher(batch)
-            for learner in list(group.running):
-                if learner.cursor == cursor:
-                    group.guard(learner, partial(learner.step, batch, teacher_output))
+            group.step(cursor, batch, teacher_output)
             last = cursor.step + 1 == stream.steps
-            due = min(save_every, EPOCH_SAVE_SECONDS) if last else save_every
-            if terminated() or time.monotonic() - saved >= due:
-                for learner in list(group.running):
-                    group.guard(learner, partial(_save, learner, final=bool(terminated())))
+            due = save_every
+            if last:
+                due = min(save_every, max(EPOCH_SAVE_SECONDS, EPOCH_SAVE_RATIO * cost))
+            now = time.monotonic()
+            if terminated() or now - saved >= due:
+                group.save(final=bool(terminated()))
                 saved = time.monotonic()
+                cost = saved - now
             if terminated():
                 raise Stopped(
                     f"stopped by {terminated()}; states are saved, rerun the same command to resume"
@@ -77,10 +94,21 @@ class _Group:
     """The learners of a pass: those that still run, and those that failed."""
 
     def __init__(self, learners: list[Learner], stream: Stream, finish: Finish) -> None:
-        self.running, self._stream, self._finish = list(learners), stream, finish
-        self.failed: list[Learner] = []
+        self.running, self._stream, self._finish = learners, stream, finish
+        self.failed: list[RunFolder] = []
 
-    def guard(self, learner: Learner, act: Callable[[], None]) -> None:
+    def step(self, cursor: Cursor, batch: Batch, teacher: Output | None) -> None:
+        """Let each learner with this cursor train on the batch."""
+        for learner in list(self.running):
+            if learner.cursor == cursor:
+                self._guard(learner, partial(learner.step, batch, teacher))
+
+    def save(self, final: bool) -> None:
+        """Save the states of all learners."""
+        for learner in list(self.running):
+            self._guard(learner, partial(_save, learner, final))
+
+    def _guard(self, learner: Learner, act: Callable[[], None]) -> None:
         """Call `act`; finish the learner if it ends or diverges, remove it if it fails."""
         try:
             try:
@@ -95,10 +123,10 @@ class _Group:
                     self.running.remove(learner)
                     self._finish(learner, None)
         except Exception as error:
-            report_failure([learner.folder], error)
-            self.failed.append(learner)
+            self.failed.append(learner.folder)
             if learner in self.running:
                 self.running.remove(learner)
+            report_failure([learner.folder], error)
 
 
 def _where(learner: Learner, divergence: Diverged) -> Cursor:

@@ -30,7 +30,7 @@ class JobOptions:
     one_by_one: bool = False
     """Whether runs that could share a pass are trained one after the other, with less memory."""
     jobs_per_gpu: int = 1
-    """Number of training processes that may share a GPU if no scheduler has chosen one."""
+    """Number of training processes that may share a GPU, unless a scheduler gave this job one."""
 
     def choose_gpu(self) -> None:
         """Take a GPU slot if the machine has GPUs; call it before torch is imported."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from soteacher.core import memory
-from soteacher.core.errors import UserError
+from soteacher.core.errors import OutOfMemory, UserError
 from soteacher.core.memory import GB
 from soteacher.data.sources.base import Outline
 from soteacher.study.cost import PROCESS, training_bytes
@@ -13,8 +13,11 @@ from soteacher.study.specs import RunSpec
 
 
 def check_passes(passes: Iterable[list[RunSpec]], outline: Outline, device: str) -> None:
-    """Raise `UserError` if a pass needs more memory than this process can use on its device."""
-    needed = max(training_bytes(specs, outline) for specs in passes)
+    """Raise `UserError` if a pass needs more memory than this process can use on its device.
+
+    It is `OutOfMemory` if the pass has several runs, which may fit one by one.
+    """
+    needed, n_runs = max((training_bytes(specs, outline), len(specs)) for specs in passes)
     if device == "cuda":
         import torch
 
@@ -23,7 +26,8 @@ def check_passes(passes: Iterable[list[RunSpec]], outline: Outline, device: str)
     else:
         left, where = memory.available(), "this process can use"
     if needed > left:
-        raise UserError(
+        error = UserError if n_runs == 1 else OutOfMemory
+        raise error(
             f"training on {outline.n_train + outline.n_test:,} images of "
             f"{outline.width}x{outline.height} pixels needs about {needed / GB:,.1f} GB of memory, "
             f"but {where} {left / GB:,.1f} GB: use smaller or fewer images, a smaller `batch`, "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
-from soteacher.core.errors import Stopped
+from soteacher.core.errors import GpuLost, Stopped, UserError
 from soteacher.data.prepared import Prepared
+from soteacher.store.run_folder import RunFolder
 from soteacher.study.cost import pass_flop
 from soteacher.study.last_batch import check_last_batch, smallest_batch
 from soteacher.terms import LossTerm
@@ -41,10 +42,8 @@ def train_passes(
     data.check()
     for member in members:
         check_last_batch(member.id, member.spec, data.outline)
-    precisions = {member.spec.precision for member in members}
-    device = devices.set_up(
-        options.device, options.threads, precisions.pop(), options.deterministic
-    )
+    [precision] = {member.spec.precision for member in members}  # a study has one
+    device = devices.set_up(options.device, options.threads, precision, options.deterministic)
     passes: dict[str, list[Member]] = {}
     for member in members:
         alone = member.id if options.one_by_one else ""
@@ -56,24 +55,43 @@ def train_passes(
         for together in passes.values():
             work = pass_flop([member.spec for member in together], data.outline)
             flop |= zip((member.id for member in together), work, strict=True)
-        check_runs(flop, options.threads, options.allow_cpu)
+        check_runs(flop, options.threads, options.allow_cpu, precision)
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)
-    for together in passes.values():
+    # last come runs that failed: a CUDA error of theirs may have ended the process before others
+    for together in sorted(passes.values(), key=lambda runs: any(map(_failed_before, runs))):
         devices.reset_peak_memory(device)
-        try:
-            trained = Pass(PassSetup(together, data, device, evaluator), options)
-            failed += trained.run()
-            prevented |= trained.prevented
-            del trained  # this frees the memory of its networks for the next pass
-        except Stopped:
-            raise
-        except Exception as error:  # a shared part of the pass failed: the teacher or the stream
-            unfinished = [member.folder for member in together if not member.folder.finished()]
-            records.report_failure(unfinished, error)
-            failed += [folder.id for folder in unfinished]
+        failed_now, prevented_now = _train_pass(together, data, device, evaluator, options)
+        failed += failed_now
+        prevented |= prevented_now
+        if failed_now:
+            devices.release_memory(device)
     return failed, prevented
+
+
+def _failed_before(member: Member) -> bool:
+    with suppress(UserError):
+        return member.folder.failure() is not None
+    return False
+
+
+def _train_pass(
+    together: list[Member], data: Prepared, device: str, evaluator: Evaluator, options: JobOptions
+) -> tuple[list[str], dict[str, str]]:
+    """Train the runs of one pass; see `train_passes`.
+
+    All that the pass has in memory is local here, so it is freed for the next pass in any case.
+    """
+    try:
+        one = Pass(PassSetup(together, data, device, evaluator), options)
+        return one.run(), one.prevented
+    except (Stopped, GpuLost):
+        raise
+    except Exception as error:  # a shared part of the pass failed: the teacher or the stream
+        unfinished = [member.folder for member in together if not member.folder.finished()]
+        records.report_failure(unfinished, error)
+        return [folder.id for folder in unfinished], {}
 
 
 class Pass:
@@ -99,15 +117,20 @@ class Pass:
         terms = {run_id: terms[run_id] for run_id in terms if run_id not in self.failed}
         store = self.options.store
         self.prevented = prepare_from_teacher(self.setup, terms, store, self._train, self._apart)
+        failed = self._train(self._learners(terms))
+        return self.failed + [folder.id for folder in failed]
+
+    def _learners(self, terms: dict[str, list[LossTerm]]) -> list[Learner]:
+        """Return the learners of the runs that can be trained; they alone keep their terms."""
         learners = []
-        for member in members:
+        for member in self.setup.members:
             if member.id not in self.failed and member.id not in self.prevented:
                 with self._apart(member):
                     records.describe(member.folder, member.spec, member, self.setup.data)
-                    learner = self.setup.learner(member, terms[member.id])
+                    learner = self.setup.learner(member, terms.pop(member.id))
                     state.resume(learner)
                     learners.append(learner)
-        return self.failed + [learner.folder.id for learner in self._train(learners)]
+        return learners
 
     @contextmanager
     def _apart(self, member: Member) -> Iterator[None]:
@@ -115,10 +138,18 @@ class Pass:
         try:
             yield
         except Exception as error:
-            records.report_failure([member.folder], error)
             self.failed.append(member.id)
+            records.report_failure([member.folder], error)
 
-    def _train(self, learners: list[Learner]) -> list[Learner]:
+    def _train(self, learners: list[Learner]) -> list[RunFolder]:
+        """Train learners to their ends; return the folders of those that failed."""
+        self._begin(learners)
+        teacher = self.setup.teacher or (lambda batch: None)
+        finish = partial(self._finish, precision=self.setup.members[0].spec.precision)
+        return run_pass(learners, self.setup.stream, teacher, self.options.save_every, finish)
+
+    def _begin(self, learners: list[Learner]) -> None:
+        """Record the attempts of learners, from where they resume."""
         for learner in learners:
             cursor = learner.cursor
             number = learner.folder.begin_attempt(
@@ -137,9 +168,6 @@ class Pass:
                     cursor.epoch + 1,
                     cursor.step + 1,
                 )
-        teacher = self.setup.teacher or (lambda batch: None)
-        finish = partial(self._finish, precision=self.setup.members[0].spec.precision)
-        return run_pass(learners, self.setup.stream, teacher, self.options.save_every, finish)
 
     def _finish(self, learner: Learner, divergence: Diverged | None, precision: str) -> None:
         records.finish(learner, divergence, self.setup.data, self.setup.device, precision)

@@ -14,12 +14,13 @@ from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import PreparationSpec, fingerprint
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training import records, state
+from soteacher.training.failures import loses_gpu
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
 from soteacher.training.setup import PassSetup
 
-Train = Callable[[list[Learner]], list[Learner]]
-"""A function that trains learners to their ends and returns the failed ones."""
+Train = Callable[[list[Learner]], list[RunFolder]]
+"""A function that trains learners to their ends and returns the folders of the failed ones."""
 Apart = Callable[[Member], AbstractContextManager[None]]
 """A context in which an exception counts as the failure of one member alone."""
 
@@ -45,7 +46,8 @@ def prepare_from_teacher(
                     folder = RunFolder(store, fingerprint(spec, setup.data.sha256), name)
                     folders[folder.fingerprint] = folder
                     users.setdefault(folder.fingerprint, []).append((member, term))
-    broken: dict[str, Exception] = {}
+    broken: dict[str, str] = {}
+    """Why preparations failed. An error itself would keep its networks in memory."""
     with ExitStack() as locks:
         missing = []
         for fingerprint_, folder in sorted(folders.items()):  # the order prevents a deadlock
@@ -55,9 +57,12 @@ def prepare_from_teacher(
                 try:
                     missing.append(_learner(setup, folder, *users[fingerprint_][0]))
                 except Exception as error:
-                    broken[fingerprint_] = error
-        for learner in train(missing):
-            broken[learner.folder.fingerprint] = UserError("it failed, see the error above")
+                    if loses_gpu(error):
+                        raise
+                    broken[fingerprint_] = str(error)
+        for folder in train(missing):
+            why = (folder.failure() or {"why": "it failed"})["why"]
+            broken[folder.fingerprint] = f"{why} (see the error above)"
     prevented = {}
     for fingerprint_, folder in folders.items():
         for member, term in users[fingerprint_]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.core import registry
-from soteacher.core.errors import UserError
+from soteacher.core.errors import GpuLost, UserError
 from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import KINDS, PreparationSpec, RunSpec, fingerprint
 from soteacher.training import device as devices
+from soteacher.training.failures import loses_gpu
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.members import Member
 from soteacher.training.writers import Writer, array_writer, history_writer, weights_writer
@@ -81,18 +82,29 @@ def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:
 
 
 def report_failure(folders: list[RunFolder], error: Exception) -> None:
-    """Log why runs failed, with a traceback unless it is a `UserError`; note it in each folder."""
+    """Log why runs failed, with a traceback unless it is a `UserError`; note it in each folder.
+
+    Raises `GpuLost` if the process cannot use its GPU any more. Then only a single run has the
+    note: of several, nothing says which one is the cause.
+    """
     unexpected = not isinstance(error, UserError)
     text = f"{type(error).__name__}: {error}" if unexpected else str(error)
     names = ", ".join(folder.id for folder in folders)
-    log.error(
-        "%s: failed; the other runs of this job continue: %s", names, text, exc_info=unexpected
-    )
-    for folder in folders:
+    lost = loses_gpu(error)
+    others = "the GPU cannot be used any more" if lost else "the other runs of this job continue"
+    log.error("%s: failed; %s: %s", names, others, text, exc_info=unexpected)
+    for folder in folders if not lost or len(folders) == 1 else ():
         try:
             folder.note_failure(" ".join(text.split()))
         except (OSError, UserError) as full:  # a full disk may also be the cause of the failure
             log.warning("%s: the failure could not be recorded: %s", folder.id, full)
+    if lost:
+        raise GpuLost(
+            f"a CUDA error in {names} ends this process: {' '.join(text.split())}; the other runs "
+            "of this job keep their last saved states: rerun the same command to resume them (CUDA "
+            "reports errors late: CUDA_LAUNCH_BLOCKING=1 shows which operation failed)",
+            retry=True,
+        ) from error
 
 
 @cache

@@ -57,8 +57,7 @@ def _last_losses(setup: PassSetup, learner: Learner, stage: Stage) -> dict[str, 
     batch = setup.stream.batch(Cursor(stage, 0, setup.stream.steps - 1))
     with torch.no_grad():
         teacher = None if setup.teacher is None else setup.teacher(batch)
-        output = None if learner.network is None else learner.network(batch.images)
-        return learner.losses(batch, output, teacher)
+        return learner.losses(batch, learner.output(batch), teacher)
 
 
 def _refused(setup: PassSetup, member: Member, what: str) -> UserError:

@@ -51,7 +51,9 @@ class PassSetup:
             assert spec.teacher is not None
             network = self._build(spec.teacher.network)
             final = spec.teacher.recipe.epochs
-            self.teacher = FrozenTeacher(members[0].teacher, network, spec.teacher_epochs, final)
+            self.teacher = FrozenTeacher(
+                members[0].teacher, network, spec.teacher_epochs, final, spec.precision
+            )
             self.teacher_features = self._shapes(network)
 
     def learner(self, member: Member, terms: list[LossTerm]) -> Learner:
@@ -81,6 +83,7 @@ class PassSetup:
             modules,
             preparations[0] if preparations else None,
             self.evaluator,
+            spec.precision,
         )
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:

@@ -21,7 +21,7 @@ def save(learner: Learner) -> None:
         return
     tensors = {f"parts.{name}": value.detach() for name, value in learner.values().items()}
     for index, parameter in enumerate(learner.parameters()):
-        momentum = learner.optimizer.state[parameter].get("momentum_buffer")
+        momentum = learner.optimizer.momenta.get(parameter)
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum
     for name, value in learner.buffers().items():
@@ -63,7 +63,7 @@ def resume(learner: Learner) -> None:
             if f"momentum.{index}" in tensors:
                 # empty_like keeps the parameter's strides, which fused SGD requires
                 momentum = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
-                learner.optimizer.state[parameter]["momentum_buffer"] = momentum
+                learner.optimizer.momenta[parameter] = momentum
         for name, value in learner.buffers().items():
             value.copy_(tensors[f"buffer.{name}"])
         learner.n_correct.copy_(tensors["correct"])

@@ -41,9 +41,11 @@ def time_steps(
     Returns
     -------
     tuple of two lists
-        Rows (network, method, step, seconds), one per timed step, in the order of the steps; and
-        one row per network and method with the hash of its spec, memory (MB) and device. `peak_mb`
-        is None on a CPU, where it cannot be measured.
+        Rows (network, method, step, seconds, cpu_seconds), one per timed step, in the order of the
+        steps; and one row per network and method with the hash of its spec, memory (MB) and device.
+        `cpu_seconds` is the CPU time of the thread that trains: it is less than `seconds` if the
+        thread had to wait for a core. It is None on a GPU, where this thread waits for others;
+        `peak_mb` is None on a CPU, where it cannot be measured.
     """
     steps: list[dict[str, Any]] = []
     methods: list[dict[str, Any]] = []
@@ -51,12 +53,11 @@ def time_steps(
     for network in request["networks"]:
         if network["data"] not in data:
             raise UserError(unknown("data set", network["data"], data))
-        of_step = step_flop(
-            RunSpec.from_json(network["runs"][0]["spec"]), data[network["data"]].outline
-        )
+        spec = RunSpec.from_json(network["runs"][0]["spec"])
+        of_step = step_flop(spec, data[network["data"]].outline)
         flop += len(network["runs"]) * (WARM_UP + request["steps"]) * of_step
     if devices.chosen(options.device) == "cpu":
-        check_timing(flop, options.threads, options.allow_cpu)
+        check_timing(flop, options.threads, options.allow_cpu, spec.precision)
     for network in request["networks"]:
         step_rows, method_rows = _time_network(
             network, request["steps"], data[network["data"]], options
@@ -91,8 +92,13 @@ def _time_network(
     where["capability"] = facts["cpu_capability"] if device == "cpu" else ""
     where |= {"torch": facts["versions"]["torch"], "soteacher": VERSION}
     steps = [
-        {"method": method, "step": number, "seconds": round(seconds, 9)}
-        for number, method, seconds in _timed(setup, learners, count)
+        {
+            "method": method,
+            "step": number,
+            "seconds": round(seconds, 9),
+            "cpu_seconds": round(cpu_seconds, 9) if device == "cpu" else None,
+        }
+        for number, method, seconds, cpu_seconds in _timed(setup, learners, count)
     ]
     methods = [
         {
@@ -109,8 +115,8 @@ def _time_network(
 
 def _timed(
     setup: PassSetup, learners: dict[str, Learner], count: int
-) -> Iterator[tuple[int, str, float]]:
-    """Yield (number, method, seconds) of each step.
+) -> Iterator[tuple[int, str, float, float]]:
+    """Yield (number, method, seconds, CPU seconds of this thread) of each step.
 
     The methods alternate (A B, B A, A B, ...), so that no method is always the first.
     """
@@ -121,12 +127,12 @@ def _timed(
         for method in [*learners] if number % 2 else [*reversed(learners)]:
             enter_epoch(learners[method], cursor)
             devices.synchronise(setup.device)
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.thread_time()
             learners[method].step(batch, None)
             devices.synchronise(setup.device)
-            seconds = time.perf_counter() - started
+            seconds, cpu_seconds = time.perf_counter() - started, time.thread_time() - cpu_started
             if number > 0:
-                yield number, method, seconds
+                yield number, method, seconds, cpu_seconds
 
 
 def _peak_mb(setup: PassSetup, member: Member) -> float | None:

@@ -11,6 +11,7 @@ from soteacher.core.cursor import Stage
 from soteacher.models import catalogue
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
+from soteacher.training.forward import forward
 
 
 class FrozenTeacher:
@@ -22,16 +23,17 @@ class FrozenTeacher:
         network: nn.Module,
         epochs: dict[Stage, tuple[int, ...]],
         final: int,
+        precision: str,
     ) -> None:
         self._folder, self.network = folder, network.eval().requires_grad_(False)
-        self._epochs, self._final = epochs, final
+        self._epochs, self._final, self._precision = epochs, final, precision
         self._loaded: int | None = None
 
     def __call__(self, batch: Batch) -> Output:
         """Predict a batch; `epochs` gives the checkpoint for each stage and epoch."""
         epochs = self._epochs[batch.cursor.stage]
         self._load(epochs[min(batch.cursor.epoch, len(epochs) - 1)])
-        return self.network(batch.images)
+        return forward(self.network, batch.images, self._precision)
 
     def _load(self, epoch: int) -> None:
         if epoch != self._loaded:

@@ -158,15 +158,16 @@ def commands(save_every: float = 0) -> list[list[object]]:
     for name in plan.study.blocks:
         block = Request.of(asked, name, block_record(plan, name)).write()
         jobs = plan.jobs_of(plan.runs_of(name))
-        measures = [RESULTS / f"measures/{job.role}s/{job.name}.csv" for job in jobs]
+        paths = [str(RESULTS / f"measures/{job.role}s/{job.name}.csv") for job in jobs]
+        measures = Request.of(asked, f"measures-{name}", paths).write()
         if name in plan.study.tables:
             stem = RESULTS / f"tables/{name}"
             forms = ["--markdown", f"{stem}.md", "--latex", f"{stem}.tex", "--out", f"{stem}.csv"]
-            report.append(["table", "--block", block, "--measures", *measures, *forms])
+            report.append(["table", "--block", block, "--measures", measures, *forms])
         else:
             stem = RESULTS / f"figures/{name}"
             forms = ["--pdf", f"{stem}.pdf", "--csv", f"{stem}.csv", "--out", f"{stem}.png"]
-            report.append(["figure", "--block", block, "--measures", *measures, *forms])
+            report.append(["figure", "--block", block, "--measures", measures, *forms])
     summary = Request.of(asked, "page", page_summary(plan)).write()
     page = [
         *("page", "--summary", summary, "--out", RESULTS / "report.html"),

@@ -45,7 +45,6 @@ TESTS_NEED = {
     "sklearn": "scikit-learn",
     "pandas": "pandas",
     "PIL": "pillow",
-    "torchvision": "torchvision",
 }
 """What the tests import besides."""
 TESTS = ROOT / "tests/run"

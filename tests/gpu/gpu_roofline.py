@@ -1,9 +1,7 @@
 """The shortest possible time of a training step: a model of its work, and GPUs' stated peaks.
 
-Nothing here was measured. The FLOP are those of the layers. The bytes are a model: each value that
-a convolution writes is read and written several times by the convolutions, norms and activations
-around it, as counted for the paper's eight networks without fusion. The counts of single networks
-differ from the model by up to 19 %.
+Nothing here was measured. FLOP and bytes are those of `soteacher.study.gpu_hours`, which takes shares
+of such peaks to model hours; here a measured time is compared with the whole peaks.
 """
 
 from __future__ import annotations
@@ -14,12 +12,8 @@ from dataclasses import dataclass
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
 from soteacher.study.cost import step_flop
+from soteacher.study.gpu_hours import BYTES, FORWARD_TRAFFIC, TRAINING_TRAFFIC
 from soteacher.study.specs import RunSpec
-
-TRAINED, PREDICTED = 17.3, 7.1
-"""Accesses to memory per value of a convolution's output: forward and backward, or forward."""
-BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2}
-"""Bytes of a value. With autocast, some values stay float32, so a step moves more."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,11 @@ def work_of(spec: RunSpec, outline: Outline) -> tuple[float, float]:
     It is for runs whose batch has one view of each image.
     """
     size = outline.height, outline.width
-    values = sum(catalogue.values(spec.network.name, *size)) * TRAINED
+    values = sum(catalogue.values(spec.network.name, *size)) * TRAINING_TRAFFIC
     flop = step_flop(spec, outline)
     if spec.teacher is not None:
         teacher = spec.teacher.network.name
-        values += sum(catalogue.values(teacher, *size)) * PREDICTED
+        values += sum(catalogue.values(teacher, *size)) * FORWARD_TRAFFIC
         flop += spec.recipe.batch * catalogue.flops(teacher, *size, outline.n_classes)
     return flop, spec.recipe.batch * values * BYTES[spec.precision]
 

@@ -1,7 +1,7 @@
 """NLL, ECE, temperature scaling, agreement, predictive KL and distance to the true distribution.
 
-Oracles: torch's cross-entropy, plain loops over the definitions, scipy's entropy, a grid search,
-and numbers worked out by hand.
+Oracles: torch's cross-entropy, plain loops over the definitions, scipy's softmax, entropy and root
+finder, a grid search, and numbers worked out by hand.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import special
+from scipy.optimize import brentq
 from scipy.stats import entropy
 
 from soteacher.measures import calibration, fidelity
 from soteacher.measures import distance as truth
+from soteacher.measures import softmax as probabilities
 
 
 @pytest.fixture
@@ -90,6 +93,70 @@ def test_the_best_temperature_is_that_of_a_fine_grid(logits, labels):
     assert found == pytest.approx(2.5, abs=0.5)  # where the labels were drawn
 
 
+def slope(logits, labels, b):
+    """The derivative of the NLL of softmax(b * logits) by b, image by image."""
+    return np.mean(
+        [(softmax(b * z[None])[0] * z).sum() - z[y] for z, y in zip(logits, labels, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("drawn_at", [0.3, 1.0, 6.0])
+@pytest.mark.parametrize("scale", [0.05, 1.0, 300.0])
+@pytest.mark.parametrize("n_classes", [2, 30])
+def test_the_best_temperature_is_the_root_of_the_derivative(n_classes, scale, drawn_at):
+    random = np.random.default_rng(n_classes)
+    logits = random.normal(size=(60, n_classes)) * scale
+    labels = np.array([random.choice(n_classes, p=p) for p in softmax(logits / (scale * drawn_at))])
+    bounds = [1 / t for t in reversed(calibration.TEMPERATURES)]
+    slopes = [slope(logits, labels, b) for b in bounds]
+    if slopes[0] >= 0:
+        expected = calibration.TEMPERATURES[1]
+    elif slopes[1] <= 0:
+        expected = calibration.TEMPERATURES[0]
+    else:
+        root = brentq(lambda b: slope(logits, labels, b), *bounds, xtol=1e-15, rtol=1e-14)
+        expected = 1 / root
+    assert calibration.best_temperature(logits, labels) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 5, 5000])
+def test_the_best_temperature_is_exactly_a_bound_if_the_nll_decreases_up_to_there(scale):
+    coldest, hottest = calibration.TEMPERATURES
+    logits = np.eye(3) * scale
+    assert calibration.best_temperature(logits, np.array([0, 1, 2])) == coldest
+    assert calibration.best_temperature(logits, np.array([1, 2, 0])) == hottest
+
+
+def test_the_best_temperature_is_one_if_the_nll_is_the_same_for_all():
+    assert calibration.best_temperature(np.full((4, 3), 7.0), np.zeros(4, int)) == 1
+
+
+def test_one_confident_mistake_among_certain_images_still_has_a_finite_best_temperature():
+    """At T = 1 the derivative has no curvature in float64, so Newton's method alone would fail."""
+    logits, labels = np.eye(4)[[0, 1, 2, 3]] * 4000.0, np.array([0, 1, 2, 0])
+    found = calibration.best_temperature(logits, labels)
+    assert found == calibration.TEMPERATURES[1]
+    found = calibration.best_temperature(logits / 400, labels)
+    b = brentq(lambda b: slope(logits / 400, labels, b), 0.05, 20, xtol=1e-15, rtol=1e-14)
+    assert found == pytest.approx(1 / b, rel=1e-10)
+
+
+def test_the_search_passes_over_the_logits_few_times(logits, labels, monkeypatch):
+    passes, derivatives = [], calibration._derivatives
+    monkeypatch.setattr(
+        calibration, "_derivatives", lambda *given: passes.append(given[2]) or derivatives(*given)
+    )
+    calibration.best_temperature(logits, labels)
+    assert len(passes) <= 7
+
+
+def test_softmax_and_its_logarithm_are_scipys_bit_for_bit(logits):
+    logits[:3, 0] = [1e30, -1e30, 88]
+    exact = logits.astype(np.float64)
+    assert np.array_equal(probabilities.softmax(logits), special.softmax(exact, axis=1))
+    assert np.array_equal(probabilities.log_softmax(logits), special.log_softmax(exact, axis=1))
+
+
 def test_logits_times_three_have_three_times_the_temperature(logits, labels):
     once = calibration.best_temperature(logits, labels)
     assert calibration.best_temperature(3 * logits, labels) == pytest.approx(3 * once, rel=1e-5)
@@ -110,8 +177,9 @@ def test_each_image_is_scaled_with_the_temperature_of_the_other_half(logits, lab
     assert of_first == calibration.best_temperature(logits[~second], labels[~second])
     assert of_second == calibration.best_temperature(logits[second], labels[second])
     assert of_first != of_second
-    np.testing.assert_allclose(scaled[second], logits[second] / of_first)
-    np.testing.assert_allclose(scaled[~second], logits[~second] / of_second)
+    exact = logits.astype(np.float64)
+    np.testing.assert_allclose(scaled[second], exact[second] / of_first)
+    np.testing.assert_allclose(scaled[~second], exact[~second] / of_second)
 
 
 def test_scaling_mends_overconfidence_and_changes_no_prediction(logits, labels):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from distilling import FIRST, SAME_SIZE, batch_of, outputs, site_of, started
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
@@ -72,7 +74,7 @@ def test_more_negatives_than_the_largest_class_leaves_are_refused_with_the_most_
 
 def test_the_memories_begin_uniform_and_their_rows_move_half_of_the_way():
     method = method_of()
-    before = dict(method.term.buffers())
+    before = {name: value.clone() for name, value in method.term.buffers().items()}
     for name in ("student_memory", "teacher_memory"):
         assert before[name].shape == (10, 4)
         assert before[name].abs().max() <= (3 / 4) ** 0.5
@@ -100,6 +102,43 @@ def test_the_first_memories_have_rows_of_length_1_on_average_and_are_the_seed_s(
     assert first.mean().item() == pytest.approx(0, abs=0.03)
     assert first.square().sum(dim=1).mean().item() == pytest.approx(1, abs=0.05)
     assert first.equal(again) and not first.equal(other)
+
+
+class Refused(TorchDispatchMode):
+    """Operations that make a step wait for a GPU, or sort all images."""
+
+    NAMES: ClassVar = {"gather", "scatter_add", "scatter_add_", "sort", "argsort", "index_copy"}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func._schema.name.removeprefix("aten::") not in self.NAMES, func
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_gathers_and_sorts_nothing():
+    method = method_of()
+    batch = batch_at(UNEQUAL, torch.tensor([0, 5]), FIRST)
+    student, teacher = outputs(SAME_SIZE, n=2)
+    with Refused():
+        losses = method.term.feature_loss(batch, student.features, teacher.features)
+        losses.backward()
+
+
+def test_the_memories_may_change_between_the_loss_and_its_gradient():
+    """The loss keeps its own gradient: two steps' losses can be summed before a backward pass."""
+    batches = [batch_at(UNEQUAL, torch.tensor(rows), FIRST) for rows in ([0, 5], [5, 8])]
+    found = []
+    for together in (True, False):
+        method = method_of()
+        total, value = 0.0, outputs(SAME_SIZE, n=2)[0].features["pooled"].detach()
+        pooled = value.requires_grad_()
+        teacher = outputs(SAME_SIZE, n=2)[1].features
+        for batch in batches:
+            loss = method.term.feature_loss(batch, {"pooled": pooled}, teacher)
+            total = total + loss if together else loss.backward() or 0.0
+        if together:
+            total.backward()
+        found.append(pooled.grad)
+    torch.testing.assert_close(*found)
 
 
 def test_the_constants_are_the_first_batch_s_for_good():

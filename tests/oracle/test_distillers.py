@@ -70,7 +70,13 @@ def arrays(output):
 def again(method, beginning):
     """Go back to the first step's buffers, but for constants that this step has set for good."""
     if beginning:
-        method.term._kept = beginning | {"constants": method.term.buffers()["constants"]}
+        kept = beginning | {"constants": method.term.buffers()["constants"]}
+        method.term._kept = copied(kept)
+
+
+def copied(buffers):
+    """Buffers that a step does not change."""
+    return {name: value.clone() for name, value in buffers.items()}
 
 
 def weight_of(method):
@@ -105,7 +111,7 @@ def test_the_loss_is_the_formula_s_times_the_weight(name, size):
 def test_the_gradient_to_each_feature_is_that_of_the_formula(name, size):
     method = method_of(name, TEACHERS[size])
     student, teacher = outputs(TEACHERS[size], n=B)
-    beginning = dict(method.term.buffers())
+    beginning = copied(method.term.buffers())
     own_loss(method, name, student, teacher).backward()
     again(method, beginning)
     read = {key for key, value in student.features.items() if value.grad is not None}
@@ -130,7 +136,7 @@ def test_the_gradient_to_each_feature_is_that_of_the_formula(name, size):
 def test_extra_modules_are_trained_by_the_loss_s_own_gradient(name):
     method = method_of(name, SAME_SIZE)
     student, teacher = outputs(SAME_SIZE, n=B)
-    beginning = dict(method.term.buffers())
+    beginning = copied(method.term.buffers())
     own_loss(method, name, student, teacher).backward()
     parameters = dict(torch.nn.ModuleDict(method.modules).named_parameters())
     for key, parameter in parameters.items():

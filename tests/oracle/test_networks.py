@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from soteacher.core import random as keys
 from soteacher.core.errors import UserError
-from soteacher.models import catalogue
+from soteacher.models import catalogue, shufflenet_v2
 
 EXAMPLES = [example for family in catalogue.FAMILIES for example in family.examples]
 ONE_A_FAMILY = ["wrn_10_1", "resnet8x4", "resnet18", "shufflenet_v2"]
@@ -407,6 +407,19 @@ def test_the_memory_format_changes_nothing(name, training):
 
 
 # -- initial weights and seeds ------------------------------------------------------------------
+
+
+def test_the_gradients_of_a_channel_shuffle_are_those_of_autograd_in_maps_of_their_own():
+    halves = [images(2, 4, number).to(memory_format=torch.channels_last) for number in (1, 2)]
+    left, right = (half.requires_grad_() for half in halves)
+    joined = shufflenet_v2.shuffled(left, right)
+    plain = torch.stack((left, right), dim=2).flatten(1, 2)
+    assert joined.equal(plain) and joined.is_contiguous(memory_format=torch.channels_last)
+    upstream = images(2, 4, 3).repeat(1, 2, 1, 1) * torch.arange(6)[:, None, None]
+    found = torch.autograd.grad(joined, halves, upstream.to(memory_format=torch.channels_last))
+    for gradient, expected in zip(found, torch.autograd.grad(plain, halves, upstream), strict=True):
+        assert gradient.equal(expected)
+        assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_convolutions_begin_with_the_standard_deviation_of_their_fan_out():

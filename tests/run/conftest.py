@@ -126,7 +126,11 @@ class Lab:
         return expand(read(study))
 
     def run(
-        self, runs: Iterable[Run], save_every: float = 60.0, allow_cpu: bool = False
+        self,
+        runs: Iterable[Run],
+        save_every: float = 60.0,
+        allow_cpu: bool = False,
+        one_by_one: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """Run one job; return its manifest's entries."""
         asked = {
@@ -136,7 +140,7 @@ class Lab:
             }
             for run in runs
         }
-        how = JobOptions(self.store, "cpu", 1, True, save_every, allow_cpu)
+        how = JobOptions(self.store, "cpu", 1, True, save_every, allow_cpu, one_by_one)
         entries = run_job(asked, self.data, self.entries, how)["runs"]
         self.entries |= entries
         return entries

@@ -51,6 +51,14 @@ def test_threads_share_the_time_and_what_is_meant_is_begun_with_a_warning(caplog
     assert "a CPU with 4 threads takes 29 hours" in caplog.text
 
 
+def test_in_bfloat16_the_least_time_is_half_as_long(caplog):
+    check_runs({"a": flop("wrn_40_2")}, 2, allowed=True, precision="bfloat16")
+    assert "a CPU with 2 threads takes 29 hours" in caplog.text
+    caplog.clear()
+    check_runs({"a": flop("wrn_40_2")}, 4, allowed=True, precision="tf32")
+    assert "a CPU with 4 threads takes 29 hours" in caplog.text
+
+
 def test_what_takes_hours_is_begun_without_a_word(caplog):
     work = flop("wrn_40_2", epochs=15)
     assert 5 < work / cpu.RATE / 3600 < cpu.LONG

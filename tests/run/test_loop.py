@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,9 @@ from torch.nn import functional
 
 from soteacher.core.random import generator, key, seeded
 from soteacher.models import catalogue
-from soteacher.training import passes
+from soteacher.training import loop, passes, state
 from soteacher.training.evaluate import Evaluator
+from soteacher.training.learner import Learner
 from soteacher.training.loop import run_pass
 
 ANCHORED = '''
@@ -278,3 +282,53 @@ def test_two_seeds_differ(lab):
     entries = [*lab.run(teachers).values(), *lab.run(students).values()]
     for name in ("weights.safetensors", "test_logits.npy"):
         assert len({entry["artifacts"][name] for entry in entries}) == 4
+
+
+class Clock:
+    """Time that passes only in steps and in saves; it notes when a save began."""
+
+    def __init__(self, monkeypatch, step_seconds, save_seconds):
+        self.now, self.saves, self.steps = 0.0, [], 0
+        step, save = Learner.step, state.save
+
+        def stepping(learner, batch, teacher):
+            step(learner, batch, teacher)
+            self.now += step_seconds
+            self.steps += 1
+
+        def saving(learner):
+            save(learner)
+            self.saves.append(self.now)
+            self.now += save_seconds
+
+        monkeypatch.setattr(Learner, "step", stepping)
+        monkeypatch.setattr(state, "save", saving)
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.mark.parametrize(
+    ("step_seconds", "save_seconds", "save_every", "expected"),
+    [
+        # an epoch has two steps; the first save is that of the initial state
+        pytest.param(5.1, 0.01, 60.0, 1.0, id="epochs of 10 s, saves of 10 ms: every epoch"),
+        pytest.param(5.0, 0.25, 60.0, 1 / 3, id="saves of 0.25 s: at most every 25 s"),
+        pytest.param(5.0, 9.0, 60.0, 1 / 6, id="slow saves: every minute, so that no more is lost"),
+        pytest.param(1.0, 0.01, 60.0, 1 / 5, id="epochs of 2 s: every 10 s"),
+        pytest.param(40.0, 0.01, 60.0, 1.0, id="epochs of 80 s: within them, and never later"),
+        pytest.param(5.0, 0.25, 0.0, 2.0, id="after each step, if that is asked for"),
+    ],
+)
+def test_saves_take_at_most_a_percent_of_the_time_and_a_kill_loses_at_most_save_every(
+    lab, monkeypatch, step_seconds, save_seconds, save_every, expected
+):
+    clock = Clock(monkeypatch, step_seconds, save_seconds)
+    recipe = {"epochs": 24, "batch": 40, "lr": 0.01, "decay_at": []}
+    [teacher], _ = lab.plan(recipes={"short": recipe})
+    lab.run([teacher], save_every)
+    first, *saves = clock.saves
+    assert (first, clock.steps) == (0.0, 48)
+    gaps = [later - (earlier + save_seconds) for earlier, later in pairwise(clock.saves)]
+    assert max(gaps) <= max(save_every, step_seconds) + step_seconds
+    assert len(saves) == pytest.approx(24 * expected, abs=1)
+    whole = [gap for gap in gaps[1:] if gap < save_every]
+    assert all(gap >= 100 * save_seconds for gap in whole)

@@ -11,7 +11,7 @@ from soteacher.core.cursor import Cursor, Stage
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import json_sha256
 from soteacher.study.expand import expand
-from soteacher.training import step_timing
+from soteacher.training import device, step_timing
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
 
@@ -19,9 +19,9 @@ METHODS = {"standard": {}, "soteacher": {"lipschitz": {"weight": 1e-3}, "consist
 SHORT = {"epochs": 3, "batch": 8, "lr": 0.05, "decay_at": [2]}  # eight steps an epoch
 
 
-def asked(lab, steps, teachers, recipe):
+def asked(lab, steps, teachers, recipe, **changes):
     """What the clock is asked for by a table of the small study."""
-    study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}).study
+    study = lab.whole_plan(teachers=teachers, recipes={"short": recipe}, **changes).study
     kind = registry.get("kind of table", "overhead")
     table = kind(teachers=tuple(teachers), steps=steps)
     return expand(study.model_copy(update={"tables": {"asked": table}})).timed["asked"]
@@ -30,16 +30,16 @@ def asked(lab, steps, teachers, recipe):
 class TimedNetwork:
     """What `time_steps` returned for the small study, and every step that it took."""
 
-    def __init__(self, lab, monkeypatch, steps, teachers=METHODS, recipe=SHORT):
+    def __init__(self, lab, monkeypatch, steps, teachers=METHODS, recipe=SHORT, **changes):
         self.taken = []
         """(learner, batch, learning rate), in their order."""
         step = Learner.step
 
         def noted(learner, batch, teacher):
-            self.taken.append((learner, batch, learner.optimizer.param_groups[0]["lr"]))
+            self.taken.append((learner, batch, learner.optimizer.lr))
             step(learner, batch, teacher)
 
-        self.asked = asked(lab, steps, teachers, recipe)
+        self.asked = asked(lab, steps, teachers, recipe, **changes)
         how = JobOptions(lab.store, "cpu", threads=1, deterministic=True, save_every=0)
         with monkeypatch.context() as patched:
             patched.setattr(Learner, "step", noted)
@@ -72,8 +72,8 @@ def test_the_steps_are_those_of_training_bit_for_bit(lab, monkeypatch, kill):
         found = {f"parts.network.{k}": v for k, v in learner.network.state_dict().items()}
         for index, term in enumerate(learner.terms):
             found |= {f"buffer.{index}.{name}": value for name, value in term.buffers().items()}
-        for index, state in enumerate(learner.optimizer.state.values()):
-            found[f"momentum.{index}"] = state["momentum_buffer"]
+        for index, momentum in enumerate(learner.optimizer.momenta.values()):
+            found[f"momentum.{index}"] = momentum
         compared = [name for name in tensors if not name.startswith("losses.")]
         assert {*compared} == {*found, "correct"}
         assert [n for n in found if not torch.equal(found[n], tensors[n])] == []
@@ -88,6 +88,8 @@ def test_methods_take_turns_and_none_is_always_first(lab, monkeypatch):
     counted = [(row["step"], row["method"]) for row in timed.steps]
     assert counted == [(k, name) for k in (1, 2, 3) for name in (there if k % 2 else back)]
     assert all(row["seconds"] > 0 and row["network"] == "wrn_10_2" for row in timed.steps)
+    # a thread's CPU time is counted in ticks on some systems
+    assert all(0 < row["cpu_seconds"] <= row["seconds"] + 0.01 for row in timed.steps)
 
 
 def test_three_methods_take_turns_too(lab, monkeypatch):
@@ -162,6 +164,16 @@ def test_where_it_was_measured_and_of_which_settings_is_told(lab, monkeypatch):
         assert row["spec_sha256"] == json_sha256(run["spec"])
         assert (row["method"], row["threads"], row["precision"]) == (run["method"], 1, "float32")
         assert row["device"] and row["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(("precision", "told"), [("tf32", "float32"), ("bfloat16", "bfloat16")])
+def test_the_precision_of_the_timed_steps_is_told(lab, monkeypatch, precision, told):
+    """A CPU has no TF32."""
+    known = {"flags": "avx512_bf16", "model name": "A CPU"}
+    monkeypatch.setattr(device, "_cpu_info", known.get)
+    timed = TimedNetwork(lab, monkeypatch, steps=1, precision=precision)
+    assert {row["precision"] for row in timed.methods} == {told}
+    assert {learner._precision for learner, _, _ in timed.taken} == {precision}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

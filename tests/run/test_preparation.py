@@ -168,7 +168,7 @@ def test_the_first_stage_trains_what_it_says_and_nothing_else(
     def watched(learner, batch, teacher):
         before.append((batch.cursor, deepcopy(learner.network.state_dict())))
         if batch.cursor == Cursor(Stage.MAIN, 0, 0):
-            assert not learner.optimizer.state, "momentum of the first stage is left"
+            assert not learner.optimizer.momenta, "momentum of the first stage is left"
         step(learner, batch, teacher)
 
     monkeypatch.setattr(Learner, "step", watched)

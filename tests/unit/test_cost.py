@@ -19,7 +19,7 @@ from soteacher.models import catalogue
 from soteacher.store.forecast import Forecast
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.expand import expand
-from soteacher.study.load import read
+from soteacher.study.load import load, read
 from soteacher.study.specs import fingerprint
 
 N_TRAIN, N_TEST = 1347, 450  # digits
@@ -409,6 +409,100 @@ def test_a_broken_record_is_named_and_counts_as_no_run(caplog):
     assert facts()["all"]["in_store"] == 1
     assert "; delete the run with `soteacher forget" in caplog.text
     assert caplog.text.count(f"{broken}: it is damaged") == 1
+
+
+# -- GPUs: a model --------------------------------------------------------------------------------
+
+
+def hours(gpu, precision, **changes):
+    """Modelled seconds of one process, and of the device."""
+    [found] = [
+        row
+        for row in facts(**changes)["gpu"]["hours"]
+        if (row["gpu"], row["precision"]) == (gpu, precision)
+    ]
+    return found["seconds"], found["bound"]
+
+
+def test_small_networks_take_the_time_of_the_host_on_a_gpu():
+    """Two epochs of a teacher: 22 steps of 64 images, and three tests of one batch each."""
+    found, device = hours("H100", "tf32", tables={"one": table("kd", columns=["teacher.top1"])})
+    norms = 13  # of wrn_16_2
+    a_step = 18 + 17 + (4.5 + 3.4) * norms
+    assert found == pytest.approx(
+        2 * 22 * (a_step * 8e-6 + 0.35e-3) + 3 * 3.5 * norms * 8e-6, rel=1e-9
+    )
+    assert 0 < device < found / 10
+
+
+def test_large_images_take_the_time_of_their_arithmetic_or_of_their_traffic():
+    large = {"source": "generated", "n_train": 6400, "n_test": 2, "size": 256, "n_classes": 10}
+    changes = {
+        "data": {"digits": large},
+        "tables": {"one": table("kd", columns=["teacher.top1"])},
+    }
+    flop = facts(**changes)["all"]["flop"]
+    found, device = hours("A100", "float32", **changes)
+    assert found == device == pytest.approx(flop / 9.75e12, rel=1e-6)
+    values = sum(catalogue.values("wrn_16_2", 256, 256))
+    traffic = (2 * 6400 * 17.3 + 3 * 2 * 7.1) * values
+    _, device = hours("H100", "tf32", **changes)
+    assert device == pytest.approx(4 * traffic / (0.8 * 3.35e12), rel=1e-6)
+    assert hours("H100", "bfloat16", **changes)[1] == pytest.approx(device / 2, rel=1e-6)
+
+
+def test_a_first_stage_on_the_teacher_alone_is_counted_once_and_another_one_per_student():
+    def seconds(**distillers):
+        changes = {"distillers": {"kd": {}} | distillers, "runs_per_job": 1}
+        named = {"one": table(*distillers)}
+        return hours("H100", "tf32", tables=named, **changes)[0]
+
+    short = {name: {"prepare_epochs": 1} for name in ("ab", "ft")}
+    long = {name: {"prepare_epochs": 3} for name in ("ab", "ft")}
+    [ab, ft] = [seconds(**{name: long[name]}) - seconds(**{name: short[name]}) for name in short]
+    batch, teacher, student = 18, 3.5 * 13, (4.5 + 3.4) * 7 + 17 + 24
+    assert ab == pytest.approx(2 * 22 * ((batch + teacher + student) * 8e-6 + 0.35e-3))
+    assert ft == pytest.approx(2 * 22 * ((batch + teacher + 40) * 8e-6 + 0.35e-3))
+    other = {"method": "ft", "weight": 7.0}
+    shares = seconds(ft=short["ft"], other=other | short["ft"])
+    has_its_own = seconds(ft=short["ft"], other=other | long["ft"])
+    assert has_its_own - shares == pytest.approx(3 * 22 * ((batch + teacher + 40) * 8e-6 + 0.35e-3))
+
+
+def test_memory_on_a_gpu_is_shown_by_network_with_the_number_of_processes_that_fit(root):
+    planned = expand(load(root / "config/paper.yaml"))
+    rows = {row["network"]: row for row in Forecast(planned).facts()["gpu"]["memory"]}
+    kept = {"wrn_40_2": 0.37e9, "resnet32x4": 0.66e9, "shufflenet_v2": 1.44e9}
+    kept |= {"resnet18": 2.45e9, "resnet34": 4.17e9}  # counted for the backward pass alone
+    for network, least in kept.items():
+        assert least + 0.6e9 < rows[network]["bytes"] < 2 * least + 1.8e9
+    fits = rows["resnet34"]["fit"]
+    assert fits == {size: int(0.95e9 * int(size) // rows["resnet34"]["bytes"]) for size in fits}
+    lines = to_text(facts_of(planned, Forecast(planned))).splitlines()
+    assert "teacher resnet34       7.85 GB      2      4     8+" in lines
+
+
+def test_the_plan_of_some_tables_models_these_alone_and_a_known_rate_hides_the_model(root):
+    planned = expand(load(root / "config/paper.yaml"))
+    texts = [
+        to_text(facts_of(part, Forecast(part)))
+        for part in (planned.only(["table1"]), planned.only(["table1", "figure1"]), planned)
+    ]
+    h100 = [line.split()[1:2] for text in texts for line in text.splitlines() if "H100" in line]
+    assert [float(hours) for [hours] in h100] == sorted({float(hours) for [hours] in h100})
+    assert all("by a model and not measured" in text and "V100" in text for text in texts)
+    assert "resnet34" not in texts[0]
+    stated = to_text(facts_of(planned, Forecast(planned, 1e12)))
+    assert "by a model and not measured" not in stated and "GPU memory" in stated
+
+
+def test_nothing_is_said_of_gpus_if_nothing_is_left_to_train():
+    study = plan()
+    data = prepared(study)
+    for run in study.runs.values():
+        finish(data, run, seconds=1.0, pid=1)
+    assert facts()["gpu"]["memory"] == []
+    assert "GPU" not in to_text(facts())
 
 
 # -- the command --------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ OTHER_PARTS = [
         "crop_padding 2 (paper: 4)",
     ),
     (network("wrn_10_1"), "network wrn_10_1 (not in the paper)"),
-    ({"precision": "tf32"}, "precision tf32"),
+    ({"precision": "bfloat16"}, "precision bfloat16 (paper: float32 or tf32)"),
     (
         {"stream": {"revision": 1, "rotation": 20.0, "crop_padding": 4, "flip": 0.5}},
         "rotation 20 (paper: 0)",
@@ -142,6 +142,14 @@ OTHER_STUDENTS = [
 @pytest.mark.parametrize("seed", [0, 41])
 def test_a_teacher_of_the_paper_s_settings_deviates_in_nothing(method, seed):
     assert deviations(papers_teacher(terms=TERMS[method], seed=seed), method) == []
+
+
+def test_tf32_is_as_much_the_paper_s_as_float32():
+    """A33: the defaults of the authors' environment use it on GPUs that have it."""
+    for precision in ("float32", "tf32"):
+        teacher = papers_teacher(precision=precision)
+        assert deviations(teacher, "standard") == []
+        assert deviations(papers_student(precision=precision, teacher=teacher), "kd") == []
 
 
 def papers_tiny(role="teacher", **changes):
@@ -275,11 +283,11 @@ def test_a_student_of_an_earlier_epoch_s_teacher_is_not_the_paper_s():
 
 
 def test_all_that_deviates_is_told():
-    spec = papers_teacher(**network("wrn_10_1"), precision="tf32", terms=TERMS["no_cr"])
+    spec = papers_teacher(**network("wrn_10_1"), precision="bfloat16", terms=TERMS["no_cr"])
     assert deviations(spec, "standard") == [
         "network wrn_10_1 (not in the paper)",
         "standard is lipschitz (paper: nothing)",
-        "precision tf32",
+        "precision bfloat16 (paper: float32 or tf32)",
     ]
 
 
@@ -336,6 +344,20 @@ def test_the_paper_s_value_is_shown_with_a_reading_of_its_text(papers_digits):
     block = block_record(plan, "first")
     assert block["papers"] == "some"  # the pair `small` is not the paper's
     assert "consistency mode paper (authors' code: official)" in block["deviations"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "shown"), [("float32", True), ("tf32", True), ("bfloat16", False)]
+)
+def test_the_paper_s_value_is_shown_in_the_paper_s_precisions_alone(
+    papers_digits, precision, shown
+):
+    plan = expand(read(papers_digits | {"precision": precision}))
+    cells = plan.contents["first"].record()["cells"]
+    ours = {cell["papers"] for cell in cells if not cell["column"].startswith("small")}
+    assert ours == {shown}
+    said = "precision bfloat16 (paper: float32 or tf32)"
+    assert (said in block_record(plan, "first")["deviations"]) is not shown
 
 
 def test_a_student_s_cell_with_another_distiller_is_not_the_paper_s(papers_digits):

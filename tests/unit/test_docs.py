@@ -8,6 +8,8 @@ from shipped_methods import SHIPPED
 from test_layout import LAYERS
 
 from soteacher.core import registry
+from soteacher.store.forecast import Forecast
+from soteacher.study.expand import expand
 from soteacher.study.load import load
 
 SETTINGS_OF_ALL = {"ce", "kd", "temperature", "weight"}
@@ -27,7 +29,7 @@ def rows(root):
 
 def test_each_open_point_of_the_paper_has_one_row(root):
     found = rows(root)
-    assert set(found) == {f"A{n}" for n in range(1, 33)}
+    assert set(found) == {f"A{n}" for n in range(1, 34)}
     assert all(all(cells) for cells in found.values())
 
 
@@ -62,6 +64,26 @@ def test_every_shipped_method_is_explained_with_its_own_settings(root, kind):
         own -= SETTINGS_OF_ALL if kind == "distiller" else set()
         named = set(re.findall(r"`(\w+)`", said[name]))
         assert named <= own and (named == own or "and more" in said[name]), name
+
+
+def test_the_hours_on_gpus_are_those_of_the_plan(root):
+    """docs/reproduce.md prints what `soteacher plan config/paper.yaml --only BLOCK` models."""
+    _, _, text = (
+        (root / "docs/reproduce.md").read_text("utf-8").partition("| hours, by the model |")
+    )
+    headings, _, *rows = text.partition("\n\n")[0].splitlines()
+    columns = [heading.strip().rsplit(" ", 1) for heading in headings.strip("|").split("|")]
+    plan, found = expand(load(root / "config/paper.yaml")), {}
+    for row in rows:
+        name, *printed = (cell.strip("` ") for cell in row.strip("|").split("|"))
+        part = plan if name == "all" else plan.only([name])
+        hours = {
+            (one["gpu"], one["precision"]): one["seconds"] / 3600
+            for one in Forecast(part).facts()["gpu"]["hours"]
+        }
+        found[name] = [f"{hours[gpu, precision.lower()]:.0f}" for gpu, precision in columns]
+        assert found[name] == printed, name
+    assert len(found) == 7
 
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")

@@ -1,11 +1,13 @@
 """Files are whole or not there, changed ones are refused, and one file is one part."""
 
 import errno
+import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soteacher.core import files, registry
@@ -119,6 +121,24 @@ def test_unreadable_json_is_refused_by_what_it_is_and_where(tmp_path, content):
 def test_the_hash_is_sha256_of_the_bytes(kept):
     expected = "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4"
     assert files.sha256_of(kept) == expected
+
+
+@pytest.mark.parametrize("size", [0, 5, files.CHUNK, 2 * files.CHUNK + 1])
+def test_what_is_hashed_while_it_is_written_is_all_that_is_written(kept, size):
+    data = bytes(range(251)) * (size // 251 + 1)
+    for writer in (
+        data[:size],
+        lambda file: [file.write(data[:size][:3]), file.write(data[3:size])],
+    ):
+        sha256 = files.write_hashed(kept, writer)
+        assert kept.read_bytes() == data[:size]
+        assert sha256 == hashlib.sha256(data[:size]).hexdigest()
+
+
+def test_an_array_is_hashed_while_numpy_writes_it(kept):
+    array = np.arange(60, dtype=np.float32).reshape(3, 20)[:, ::2]
+    assert files.write_hashed(kept, lambda file: np.save(file, array)) == files.sha256_of(kept)
+    assert np.array_equal(np.load(kept), array)
 
 
 def test_a_file_with_its_recorded_hash_is_accepted(kept):

@@ -26,6 +26,10 @@ MACHINE = {
     "torch": "2.0.1",
     "soteacher": "1.2.3",
 }
+CALM = {"standard": [10.0, 10.1, 9.9, 10.0, 30.0], "soteacher": [10.4, 10.6, 10.3, 10.6, 31.5]}
+"""One step of each method took long, which the quartiles do not show."""
+REFERENCE = ("standard", "more_time")
+"""The cell without a number."""
 MILLISECONDS = {
     "standard": [10, 20, 40, 100, 10],
     "soteacher": [11, 21, 48, 200, 9],  # 10, 5, 20, 100 and -10 % more
@@ -43,9 +47,11 @@ def block(demo):
 def write(block, tmp_path):
     """Write the two files of the clock; returns the path of the steps."""
 
-    def write(times=MILLISECONDS, peaks=(None, None), **changes):
+    def write(times=MILLISECONDS, peaks=(None, None), waiting=(1.0, 1.0), **changes):
+        wall = dict(zip(times, waiting, strict=True))
         steps = [
             {"network": "wrn_10_2", "method": method, "step": k + 1, "seconds": t / 1e3}
+            | {"cpu_seconds": wall[method] and t / 1e3 / wall[method]}
             for k in range(5)
             for method, of_method in times.items()
             for t in of_method[k : k + 1]
@@ -113,11 +119,11 @@ def test_each_network_is_compared_with_its_own_first_method(write):
 def test_cells_say_their_numbers_and_which_method_is_the_reference(write, block):
     found = texts(table_of(block, write()))
     assert found == {
-        ("wrn_10_2 standard", "step_ms"): "20.00 (10.00 to 40.00)",
+        ("wrn_10_2 standard", "step_ms"): "20.00 (10.00 to 40.00), disturbed",
         ("wrn_10_2 standard", "more_time"): "reference",
         ("wrn_10_2 standard", "kept_mb"): "0.00",
-        ("wrn_10_2 soteacher", "step_ms"): "21.00 (11.00 to 48.00)",
-        ("wrn_10_2 soteacher", "more_time"): "+10.00 (+5.00 to +20.00)",
+        ("wrn_10_2 soteacher", "step_ms"): "21.00 (11.00 to 48.00), disturbed",
+        ("wrn_10_2 soteacher", "more_time"): "+10.00 (+5.00 to +20.00), disturbed",
         ("wrn_10_2 soteacher", "kept_mb"): "12.35",
     }
 
@@ -126,6 +132,48 @@ def test_the_peak_is_shown_where_it_was_measured(write, block):
     found = texts(table_of(block, write(peaks=(100.0, 112.3456))))
     assert found["wrn_10_2 standard", "peak_mb"] == "100.00"
     assert found["wrn_10_2 soteacher", "peak_mb"] == "112.35"
+
+
+@pytest.mark.parametrize(
+    ("times", "waiting", "expected"),
+    [
+        pytest.param(CALM, (1.0, 1.0), set(), id="calm"),
+        pytest.param(CALM, (1.09, 1.09), set(), id="nearly all of a core"),
+        pytest.param(CALM, (None, None), set(), id="on a GPU"),
+        pytest.param(
+            CALM,
+            (1.0, 1.2),
+            {("soteacher", "step_ms"), ("soteacher", "more_time")},
+            id="one method waited for a core",
+        ),
+        pytest.param(
+            CALM,
+            (1.2, 1.0),
+            {("standard", "step_ms"), ("standard", "more_time"), ("soteacher", "more_time")},
+            id="the reference waited for a core",
+        ),
+        pytest.param(
+            {"standard": [10, 12, 14, 10, 12], "soteacher": [11, 13.2, 15.4, 11, 13.2]},
+            (None, None),
+            {("standard", "step_ms"), ("soteacher", "step_ms")},
+            id="both methods were slower in the same steps: only their ratio is sure",
+        ),
+    ],
+)
+def test_times_are_disturbed_if_quartiles_are_wide_or_steps_waited(
+    write, block, times, waiting, expected
+):
+    table = table_of(block, write(times, waiting=waiting))
+    marked = table[table["disturbed"]]
+    found = {
+        (row.split()[1], column)
+        for row, column in zip(marked["row"], marked["column"], strict=True)
+    }
+    assert found == expected
+    assert ("disturbed" in " ".join(texts(table).values())) == bool(expected - {REFERENCE})
+    said = [note for note in notes(table) if note.startswith("Disturbed: ")]
+    assert len(said) == bool(expected)
+    assert all("10 % of the median" in note and "1.1 times" in note for note in said)
 
 
 @pytest.mark.parametrize("peaks", [(None, None), (1.5, 2.5)])
@@ -139,7 +187,7 @@ def test_the_csv_says_what_the_table_says(write, block, tmp_path, peaks):
 
 
 def test_markdown_and_latex_have_every_cell_the_number_of_steps_and_the_device(write, block):
-    table = table_of(block, write())
+    table = table_of(block, write(CALM))
     said = heading(block, table)
     assert said.endswith("; median and quartiles of n = 5 steps per method.")
     device = "Measured on A CPU (AVX2, 2 threads), float32, torch 2.0.1, soteacher 1.2.3."

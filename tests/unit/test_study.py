@@ -136,7 +136,7 @@ BAD_VALUES = [
     ("pairs", {}, ".pairs", "expected at least one entry; got {}"),
     ("pairs", 3, ".pairs", "expected a mapping; got 3"),
     ("device", "gpu", ".device", """expected 'auto', 'cpu' or 'cuda'; got "gpu\""""),
-    ("precision", "tf23", ".precision", """expected 'float32' or 'tf32'; got "tf23\""""),
+    ("precision", "tf23", ".precision", "expected 'float32', 'tf32' or 'bfloat16'; got \"tf23\""),
     ("runs_per_job", 2.5, ".runs_per_job", "expected a whole number; got 2.5"),
     ("recipes demo", "long", ".recipes.demo", 'expected a mapping; got "long"'),
     ("recipes demo lr", "fast", ".recipes.demo.lr", 'expected a number or a mapping; got "fast"'),

@@ -16,6 +16,7 @@ from soteacher.core.recipe import Recipe
 from soteacher.core.scalars import scalar
 from soteacher.core.settings import Settings, parse
 from soteacher.data.spec import DataSpec
+from soteacher.study import expansion
 from soteacher.study.expand import expand
 from soteacher.study.load import load, read
 from soteacher.study.study_file import MOST_BYTES, values_of
@@ -371,9 +372,10 @@ def test_a_network_of_too_many_layers_is_no_network(demo, network):
     assert "pairs.odd" in said and ("unknown network" in said or "a text of one line" in said)
 
 
-def test_more_runs_than_a_study_can_have_are_refused(demo):
-    demo["seeds"] = [*range(1000)]
-    with pytest.raises(UserError, match="the study needs more than 10000 runs"):
+def test_more_runs_than_a_study_can_have_are_refused(demo, monkeypatch):
+    demo["seeds"] = [*range(200)]
+    monkeypatch.setattr(expansion, "MOST_RUNS", 1000)
+    with pytest.raises(UserError, match="the study needs more than 1000 runs"):
         expand(read(demo))
 
 

@@ -310,7 +310,15 @@ def test_results_of_unlike_machines_are_told(key, value, text, runs):
     block = block_of(*cells)
     found = tabulate(block, row("s0", 0.7), row("s1", 0.7, **{key: value}))
     assert MACHINE.keys() >= {key}
-    assert notes(found)[-1] == f"Trained on {ONE}; and on {text}."
+    mixed = ["The runs differ in precision: float32, tf32."] if key == "precision" else []
+    assert notes(found) == [f"Trained on {ONE}; and on {text}.", *mixed]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_the_precision_of_all_runs_is_told_with_their_machine(precision):
+    block = block_of(cell("standard", SEEDS))
+    found = tabulate(block, *(row(run, 0.7, precision=precision) for run in block["runs"]))
+    assert notes(found) == [f"Trained on {ONE.replace('float32', precision)}."]
 
 
 def test_a_run_without_a_result_tells_no_machine():
@@ -519,9 +527,10 @@ def table_command(block, measures, folder):
     """Make a table's files in a folder, named by the table; return the exit code."""
     stem = folder / block["name"]
     said = Request.of(folder / "asked", "table", block).write()
+    listed = Request.of(folder / "asked", "measures", [str(path) for path in measures]).write()
     outputs = ["--out", f"{stem}.csv", "--markdown", f"{stem}.md", "--latex", f"{stem}.tex"]
     try:
-        cli.main(["table", "--block", said, "--measures", *map(str, measures), *outputs])
+        cli.main(["table", "--block", said, "--measures", listed, *outputs])
     except SystemExit as ended:
         return ended.code or 0
     return 0

@@ -317,7 +317,8 @@ def test_a_table_refuses_measures_of_other_settings(place):
     rows = list(csv.DictReader(measures.open()))
     run = rows[0]["run"]
     block = {"name": "table1", "kind": "accuracy", "runs": {run: "0" * 64}, "cells": []}
-    arguments = ["--measures", str(measures), "--markdown", "t.md", "--latex", "t.tex"]
+    listed = place.asked([str(measures)])
+    arguments = ["--measures", listed, "--markdown", "t.md", "--latex", "t.tex"]
     arguments += ["--out", "t.csv"]
     said = place.soteacher("table", "--block", place.asked(block), *arguments, code=2)
     assert f"'{run}' have other settings" in said

@@ -1,9 +1,9 @@
 import shlex
-import shutil
 from importlib.util import find_spec
 
 import soteacher
 from soteacher import __version__
+from soteacher.core import gpus
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
 from soteacher.study.expand import expand_possible
@@ -32,6 +32,7 @@ try:
         }
         for role, jobs in PLAN.jobs.items()
     }
+    NUMBERS = {role: {name: i for i, name in enumerate(jobs, 1)} for role, jobs in JOBS.items()}
     BLOCKS = {name: Request.of(REQUESTS, name, block_record(PLAN, name)) for name in PLAN.contents}
     TIMED = {
         name: Request.of(REQUESTS, f"time_steps-{name}", request)
@@ -41,16 +42,16 @@ try:
 except UserError as error:
     refuse(error)
 
-# 1 if the study asks for a GPU or this machine has one
-GPU = int(
-    STUDY.device == "cuda" or STUDY.device == "auto" and shutil.which("nvidia-smi") is not None
-)
+HAS_TORCH = find_spec("torch") is not None
+
+# 1 if the study asks for a GPU, or if there is one here that it may use
+GPU = int(STUDY.device == "cuda" or STUDY.device == "auto" and bool(gpus.usable()))
 
 
 wildcard_constraints:
     data="|".join(STUDY.data),
     role="teacher|student",
-    job="|".join(name for named in JOBS.values() for name in named) or "none",
+    job="[^/]+-[0-9a-f]{10}",  # a list of all names would be read again for every job
     table="|".join(STUDY.tables),
     figure="|".join(STUDY.figures) or "none",
     timed="|".join(TIMED) or "none",
@@ -81,7 +82,8 @@ def requested(request):
 def write_requests():
     """Write the request files of the whole study, also of what is not asked for now."""
     jobs = [request for named in JOBS.values() for request in named.values()]
-    for request in [*jobs, *BLOCKS.values(), *TIMED.values(), *([PAGE] if PAGE else [])]:
+    lists = [measures_list(block) for block in BLOCKS]
+    for request in [*jobs, *BLOCKS.values(), *lists, *TIMED.values(), *([PAGE] if PAGE else [])]:
         request.write()
 
 
@@ -91,9 +93,17 @@ def how(role, name):
     A change of these is no reason to rerun a job. So rules get them from a function of `output`,
     which Snakemake does not compare.
     """
-    number = list(JOBS[role]).index(name) + 1
-    job = f"--job '{role}s, {number} of {len(JOBS[role])}'"
+    job = f"--job '{role}s, {NUMBERS[role][name]} of {len(JOBS[role])}'"
     return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
+
+
+def whole_machine(wildcards):
+    """All cores of this Snakemake, so that no other job runs beside this one.
+
+    In a cluster, jobs on other nodes do not matter: a job asks for the cores that it uses.
+    """
+    cores = workflow.resource_settings.cores
+    return cores if workflow.local_exec and cores else STUDY.threads
 
 
 def soteacher_of(wildcards, output):
@@ -105,8 +115,7 @@ def soteacher_of(wildcards, output):
     is called by its path. This is also a function of `output`: moving the clone or the environment
     is no reason to rerun a job.
     """
-    deployed = workflow.deployment_settings.deployment_method
-    own = not deployed and find_spec("torch") is not None
+    own = not workflow.deployment_settings.deployment_method and HAS_TORCH
     return [sys.executable if own else "python", str(Path(soteacher.__file__).parent)]
 
 
@@ -116,6 +125,13 @@ def check_possible(block):
         PLAN.check([block])
     except UserError as error:
         refuse(error)
+
+
+def job_of(role, name):
+    """The job of a name; a file with another name is of another version of the study."""
+    if name not in JOBS[role]:
+        refuse(f"the study has no job '{name}' of {role}s: `snakemake -n` lists its jobs")
+    return PLAN.jobs[role][name]
 
 
 def data_of(job):
@@ -134,6 +150,11 @@ def measures_of(block, *kinds):
     return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
 
 
+def measures_list(block):
+    """The request with the list of a block's measures, which a command line may not hold."""
+    return Request.of(REQUESTS, f"measures-{block}", measures_of(block))
+
+
 def steps_of(table):
     """Times of the training steps of a table of those."""
     return [f"{RESULTS}/overhead/{table}{kind}.csv" for kind in ("", ".methods") if table in TIMED]
@@ -149,7 +170,7 @@ def hashes_of(block):
 
 def teachers_of(wildcards):
     """Manifests of the teachers of a job of students."""
-    runs = PLAN.jobs["student"][wildcards.job].runs
+    runs = job_of("student", wildcards.job).runs
     return [manifest_of(job) for job in PLAN.jobs_of(run.teacher for run in runs)]
 
 

@@ -3,6 +3,7 @@ rule prepare:
         f"{RESULTS}/data/{{data}}.json",
     log:
         f"{RESULTS}/logs/prepare/{{data}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT

@@ -1,6 +1,6 @@
 rule measure:
     input:
-        data=lambda wildcards: data_of(PLAN.jobs[wildcards.role][wildcards.job]),
+        data=lambda wildcards: data_of(job_of(wildcards.role, wildcards.job)),
         manifest=f"{RESULTS}/runs/{{role}}s/{{job}}.json",
     output:
         runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
@@ -9,6 +9,7 @@ rule measure:
         hashes=f"{RESULTS}/measures/{{role}}s/{{job}}.sha256",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -40,6 +41,7 @@ rule table:
         hashes=f"{RESULTS}/tables/{{table}}.sha256",
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -47,10 +49,11 @@ rule table:
         soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         block=lambda wildcards: requested(BLOCKS[wildcards.table]),
+        measures=lambda wildcards: requested(measures_list(wildcards.table)),
         caption=lambda wildcards: caption(PLAN, wildcards.table),
     shell:
         "{params.soteacher:q} table --block {params.block:q}"
-        " --measures {input.measures:q} --steps {input.steps:q}"
+        " --measures {params.measures:q} --steps {input.steps:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " --log {log:q} --out {output.csv:q}"
 
@@ -72,6 +75,7 @@ rule figure:
         hashes=f"{RESULTS}/figures/{{figure}}.sha256",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT
@@ -79,9 +83,10 @@ rule figure:
         soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         block=lambda wildcards: requested(BLOCKS[wildcards.figure]),
+        measures=lambda wildcards: requested(measures_list(wildcards.figure)),
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
-        "{params.soteacher:q} figure --block {params.block:q} --measures {input.runs:q}"
+        "{params.soteacher:q} figure --block {params.block:q} --measures {params.measures:q}"
         " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
 
 
@@ -96,6 +101,7 @@ rule page:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
         f"{RESULTS}/logs/page.log",
+    retries: 0  # a retry would end in the same way
     localrule: True
     conda:
         ENVIRONMENT

@@ -9,9 +9,10 @@ rule time_steps:
         f"{RESULTS}/logs/time_steps/{{timed}}.log",
     conda:
         ENVIRONMENT
-    threads: STUDY.threads
+    threads: whole_machine
     resources:
         gpu=GPU,
+        tries=lambda wildcards, attempt: attempt,
     params:
         soteacher=soteacher_of,
         version=__version__,  # another version may be faster
@@ -21,4 +22,5 @@ rule time_steps:
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
     shell:
         "{params.soteacher:q} time-steps --block {params.block:q} --data {input:q}"
-        " --store {params.store:q} {params.how} {params.allowed} --log {log:q} --out {output.steps:q}"
+        " --store {params.store:q} {params.how} {params.allowed} --attempt {resources.tries}"
+        " --log {log:q} --out {output.steps:q}"

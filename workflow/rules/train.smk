@@ -1,6 +1,6 @@
 rule teach:
     input:
-        data=lambda wildcards: data_of(PLAN.jobs["teacher"][wildcards.job]),
+        data=lambda wildcards: data_of(job_of("teacher", wildcards.job)),
     output:
         f"{RESULTS}/runs/teachers/{{job}}.json",
     log:
@@ -27,7 +27,7 @@ rule teach:
 
 rule distill:
     input:
-        data=lambda wildcards: data_of(PLAN.jobs["student"][wildcards.job]),
+        data=lambda wildcards: data_of(job_of("student", wildcards.job)),
         teachers=teachers_of,
     output:
         f"{RESULTS}/runs/students/{{job}}.json",

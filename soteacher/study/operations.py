@@ -1,0 +1,73 @@
+"""The number of ATen operations of a training step, which a GPU's host must launch one by one.
+
+Views are not counted, and neither is the optimizer's single fused operation. The numbers describe
+the code of this package: `tests/oracle/test_step_counts.py` counts the operations of every method
+again, on torch's meta device, and says which number to change.
+"""
+
+from __future__ import annotations
+
+from soteacher.models import catalogue
+from soteacher.study.specs import RunSpec
+
+FORWARD, EVALUATION, BACKWARD = 4.5, 3.5, 3.4
+"""Operations per batch norm of a network: in a forward pass of training (a convolution, a batch
+norm and its counter of batches, an activation, and half an addition), of evaluation (without the
+counter), and in a backward pass."""
+STEP = 17
+"""Operations of a step besides the network: cross-entropy, its gradient, and the records."""
+KD = 24
+"""Operations of the divergence from the teacher's predictions, and its gradient."""
+BATCH, ROTATION, TURN = 18, 22, 14
+"""Operations that make a batch, that rotate its images by any angle, and of each turned view."""
+OF_METHODS = {
+    "ab": 0,
+    "at": 108,
+    "augmix": 405,
+    "cc": 26,
+    "consistency": 38,
+    "crd": 184,
+    "crl": 51,
+    "cutmix": 0,
+    "fitnet": 14,
+    "ft": 69,
+    "kd": 0,
+    "label_smoothing": 11,
+    "mixup": 18,
+    "nst": 159,
+    "pkt": 62,
+    "rco": 0,
+    "rkd": 102,
+    "sp": 35,
+    "sskd": 125,
+    "vid": 111,
+}
+"""Name of a loss term to the operations that it adds to a step, its gradient's included."""
+PER_NORM = {"l1": 5.5, "lipschitz": 8.7}
+"""The same per batch norm of the network, for penalties of all its weights."""
+OF_ANOTHER_METHOD = 100
+"""Assumed for a method that is not part of this package."""
+FIRST_STAGE = 40
+"""Operations of a step of a first stage that trains modules on the teacher's outputs alone."""
+
+
+def own_operations(spec: RunSpec) -> float:
+    """Return the operations of one training step of a run, without its batch and its teacher."""
+    norms = catalogue.norms(spec.network.name)
+    of_terms = sum(
+        PER_NORM[name] * norms if name in PER_NORM else OF_METHODS.get(name, OF_ANOTHER_METHOD)
+        for name in spec.terms
+    )
+    return (FORWARD + BACKWARD) * norms + STEP + of_terms + (KD if spec.teacher else 0)
+
+
+def batch_operations(spec: RunSpec) -> float:
+    """Return the operations that make the batch of a step."""
+    stream = spec.stream
+    turns = TURN * (stream.turns - 1)
+    return BATCH + turns + (ROTATION if stream.augment.rotation else 0)
+
+
+def evaluation_operations(spec: RunSpec) -> float:
+    """Return the operations of a run's network on a batch without gradients."""
+    return EVALUATION * catalogue.norms(spec.network.name)
