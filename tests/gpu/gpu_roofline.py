@@ -1,7 +1,7 @@
 """The shortest possible time of a training step: a model of its work, and GPUs' stated peaks.
 
-Nothing here was measured. FLOP and bytes are those of `soteacher.study.gpu_hours`, which takes shares
-of such peaks to model hours; here a measured time is compared with the whole peaks.
+Nothing here was measured. FLOP and bytes are those of `soteacher.study.gpu_hours`, which takes
+shares of such peaks to model hours; here a measured time is compared with the whole peaks.
 """
 
 from __future__ import annotations
