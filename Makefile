@@ -5,6 +5,7 @@
 #   make test-faults                              kills, damaged files, full disks, no network; Linux
 #   make test-documented                          tests with the methods of docs/add-a-method.md added
 #   make readme-picture                           picture of the demo's page for the README; Chromium
+#   make bench                                    side by side with other code on a CPU; 15 minutes
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
 #   make gpu-check                                ten minutes on a GPU, with $(PYTHON) as it is; docs/gpu.md
 #   make gpu-check-packages                       the folder `carried` for a GPU machine without a network
@@ -23,11 +24,12 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CONDA := .venv-conda
 SLURM := .venv-slurm
+BENCH := .venv-bench
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm gpu-check gpu-check-packages \
-	lint format clean
+.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm bench gpu-check \
+	gpu-check-packages lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -42,6 +44,9 @@ readme-picture: demo
 rehearsal: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
 	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
+
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python -m bench
 
 test-slurm: $(SLURM)/installed
 	timeout -k 30 540 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
@@ -106,5 +111,10 @@ $(SLURM)/installed: pyproject.toml constraints.txt
 	grep -v '^torch' constraints.txt > $(@D)/constraints.txt
 	$(new_venv)
 
+# A separate environment, with the code that is compared.
+$(BENCH)/installed: NEEDS := --constraint constraints.txt --editable '.[workflow]' --requirement bench/requirements.txt
+$(BENCH)/installed: pyproject.toml constraints.txt bench/requirements.txt
+	$(new_venv)
+
 clean:
-	rm -rf carried .venv $(CONDA) $(SLURM) .snakemake results
+	rm -rf carried .venv $(CONDA) $(SLURM) $(BENCH) .snakemake results

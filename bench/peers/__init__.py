@@ -1,0 +1,1 @@
+"""Other code that trains the same networks, as its users run it."""
