@@ -7,12 +7,18 @@
 #   make readme-picture                           picture of the demo's page for the README; Chromium
 #   make bench                                    side by side with other code on a CPU; 15 minutes
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
+#   make gpu-check                                ten minutes on a GPU, with $(PYTHON) as it is; docs/gpu.md
+#   make gpu-check-packages                       the folder `carried` for a GPU machine without a network
 #   make test-conda                               tests with a conda and a channel that it sets up; Linux
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 WORKERS ?= 2
 CORES ?= all
+# of gpu-check
+DEVICE ?= cuda
+SECONDS ?= 600
+STUDY ?= config/paper.yaml
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -22,7 +28,8 @@ BENCH := .venv-bench
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm bench lint format clean
+.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm bench gpu-check \
+	gpu-check-packages lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -55,6 +62,15 @@ test-faults: $(INSTALLED)
 
 test-documented: $(INSTALLED)
 	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)
+
+# It installs nothing: the packages are those of $(PYTHON) and, if it exists, of the folder `carried`.
+gpu-check: export PYTHONPATH := $(CURDIR)/carried:$(PYTHONPATH)
+gpu-check:
+	@$(PYTHON) tests/gpu/gpu_check.py --device $(DEVICE) --seconds $(SECONDS) --study $(STUDY)
+
+gpu-check-packages:
+	$(PYTHON) -m pip install --quiet --upgrade --target carried --constraint constraints.txt $(PIP_FLAGS) \
+		--requirement tests/gpu/requirements.txt
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -101,4 +117,4 @@ $(BENCH)/installed: pyproject.toml constraints.txt bench/requirements.txt
 	$(new_venv)
 
 clean:
-	rm -rf .venv $(CONDA) $(SLURM) $(BENCH) .snakemake results
+	rm -rf carried .venv $(CONDA) $(SLURM) $(BENCH) .snakemake results

@@ -86,7 +86,7 @@ def _time_network(
             "is not timed; set a smaller `batch` in the recipe"
         )
     peaks = {method: _peak_mb(setup, member) for method, member in members.items()}
-    learners = {method: _learner(setup, member) for method, member in members.items()}
+    learners = {method: new_learner(setup, member) for method, member in members.items()}
     facts = devices.facts(device, precision)
     where = {key: facts[key] for key in ("device", "threads", "precision")}
     where["capability"] = facts["cpu_capability"] if device == "cpu" else ""
@@ -121,11 +121,11 @@ def _timed(
     The methods alternate (A B, B A, A B, ...), so that no method is always the first.
     """
     recipe = next(iter(learners.values())).recipe
-    cursors = _cursors(recipe.epochs, setup.stream.steps)
+    cursors = timed_cursors(recipe.epochs, setup.stream.steps)
     for number, cursor in enumerate(islice(cursors, WARM_UP + count), 1 - WARM_UP):
         batch = setup.stream.batch(cursor)
         for method in [*learners] if number % 2 else [*reversed(learners)]:
-            _enter_epoch(learners[method], cursor)
+            enter_epoch(learners[method], cursor)
             devices.synchronise(setup.device)
             started, cpu_started = time.perf_counter(), time.thread_time()
             learners[method].step(batch, None)
@@ -139,27 +139,28 @@ def _peak_mb(setup: PassSetup, member: Member) -> float | None:
     """Return the peak GPU memory of a step, with only this network and the images on the GPU."""
     if setup.device != "cuda":
         return None
-    learner = _learner(setup, member)
-    for cursor in islice(_cursors(learner.recipe.epochs, setup.stream.steps), WARM_UP + 1):
-        _enter_epoch(learner, cursor)
+    learner = new_learner(setup, member)
+    for cursor in islice(timed_cursors(learner.recipe.epochs, setup.stream.steps), WARM_UP + 1):
+        enter_epoch(learner, cursor)
         devices.reset_peak_memory(setup.device)
         learner.step(setup.stream.batch(cursor), None)
     return devices.peak_memory_mb(setup.device)
 
 
-def _learner(setup: PassSetup, member: Member) -> Learner:
+def new_learner(setup: PassSetup, member: Member) -> Learner:
+    """Return a member's learner at the start of its main stage, without its preparation."""
     learner = setup.learner(member, member.spec.loss_terms())
-    learner.enter(Cursor(Stage.MAIN, 0, 0))  # this skips a preparation
+    learner.enter(Cursor(Stage.MAIN, 0, 0))
     return learner
 
 
-def _enter_epoch(learner: Learner, cursor: Cursor) -> None:
+def enter_epoch(learner: Learner, cursor: Cursor) -> None:
     """Move a learner to the start of an epoch; the skipped last step would do it otherwise."""
     if cursor.step == 0:
         learner.enter(cursor)
 
 
-def _cursors(epochs: int, steps: int) -> Iterator[Cursor]:
+def timed_cursors(epochs: int, steps: int) -> Iterator[Cursor]:
     """Yield cursors from the second epoch on, endlessly, without the last step of each epoch.
 
     The first epoch has no consistency term. The last batch of an epoch may be smaller, and its step
