@@ -35,6 +35,7 @@ class NST(FeatureDistiller):
     """Discrepancy between the distributions of channels, of all stages."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 159
     display_name: ClassVar[str] = "NST"
 
     weight: Weight = Table5(standard=50.0, soteacher=25.0)
