@@ -31,6 +31,7 @@ from soteacher.penalties import (
     L1Penalty,
     LipschitzPenalty,
 )
+from soteacher.penalties import l1 as l1_formula
 from soteacher.penalties import lipschitz as lipschitz_formula
 from soteacher.store.run_folder import RunFolder
 from soteacher.training import loop, state
@@ -434,3 +435,25 @@ def test_a_penalty_in_an_own_loop_has_the_cpu_s_bits_and_waits_for_its_checks_on
     waits = [note for note in gpu.notes if note.phase == "step"]
     check([note for note in waits if note.file != "penalties/checks.py"])
     assert len(waits) == 2 * checks
+
+
+@pytest.mark.parametrize("penalty", [lipschitz_formula.lipschitz_sum, l1_formula.l1_sum])
+def test_the_layers_of_a_network_may_be_on_several_devices(gpu, penalty):
+    def found(moved):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2)
+            )
+        for layer in moved:
+            network[layer].to("cuda")
+        total = penalty(network)
+        total.backward()
+        weights = [layer.weight for layer in network if layer.weight.grad is not None]
+        assert all(weight.grad.device == weight.device for weight in weights)
+        return [total.detach().cpu(), *(weight.grad.cpu() for weight in weights)]
+
+    expected = found(())
+    with gpu:
+        for moved in ((0,), (1,), (2,), (0, 2)):
+            torch.testing.assert_close(found(moved), expected, rtol=1e-6, atol=0)
