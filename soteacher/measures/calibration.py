@@ -29,8 +29,8 @@ def nll(logs: np.ndarray, labels: np.ndarray) -> float:
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
     """Return, per bin of top-1 confidence, (number of images, mean confidence, accuracy).
 
-    probabilities : (N, K).   labels : int, (N,).   Returns (n_bins, 3). Bins have equal width and are half-open: (low, high]. Confidence and
-    accuracy of empty bins are 0.
+    probabilities : (N, K).   labels : int, (N,).   Returns (n_bins, 3). Bins have equal width and
+    are half-open: (low, high]. Confidence and accuracy of empty bins are 0.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
