@@ -96,7 +96,8 @@ def _derivatives(logits: np.ndarray, of_labels: np.ndarray, b: float) -> tuple[f
 
     They are the means over images of E[z] - z_y and Var[z], where z has the softmax's distribution.
     """
-    weights = np.exp(b * logits)
+    weights = b * logits
+    np.exp(weights, out=weights)  # in new memory it would take twice the time
     total = weights.sum(axis=1)
     weights *= logits
     mean = weights.sum(axis=1) / total
