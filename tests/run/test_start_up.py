@@ -76,6 +76,19 @@ def test_measuring_imports_no_large_library_but_numpy():
     assert [name for name in ("torch", *LIBRARIES) if name in modules] == []
 
 
+def test_reports_import_nothing_that_checks_studies():
+    code = (
+        "import json, sys, soteacher.report.tables, soteacher.report.figures, soteacher.report.page"
+    )
+    code += "\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout)
+    assert "pandas" in modules
+    assert [
+        name for name in ("torch", "pydantic", "soteacher.study.specs") if name in modules
+    ] == []
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_deterministic_algorithms_are_as_torch_s_usual_function_sets_them(deterministic):
     before = torch.get_deterministic_debug_mode()
