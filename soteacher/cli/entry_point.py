@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
             warnings.simplefilter("default")
     output.escape_unprintable()
     try:
-        _run(_parser().parse_args(arguments))
+        given = sys.argv[1:] if arguments is None else arguments
+        _run(_parser(given).parse_args(given))
     except ModuleNotFoundError as error:
         package = (error.name or __package__).partition(".")[0]
         if package == __package__.partition(".")[0]:
@@ -98,7 +99,8 @@ def _run(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """Return the parser; if the first argument is a command, only that one is imported."""
     parser = argparse.ArgumentParser(
         "soteacher",
         description="Student-oriented teacher training for knowledge distillation.",
@@ -107,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"soteacher {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in (*COMMANDS, *WORKFLOW_COMMANDS):
+    every = (*COMMANDS, *WORKFLOW_COMMANDS)
+    for name in [name for name in every if [name] == arguments[:1]] or every:
         module = import_module(f"soteacher.cli.{name.replace('-', '_')}")
         shown = {"help": module.HELP} if name in COMMANDS else {}  # without help, it is not listed
         command = commands.add_parser(

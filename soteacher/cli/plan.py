@@ -13,7 +13,6 @@ from soteacher.cli.arguments import add_study, plan_of
 from soteacher.cli.format import amount, duration
 from soteacher.core.errors import UserError
 from soteacher.core.memory import available
-from soteacher.core.places import expanded
 
 if TYPE_CHECKING:
     from soteacher.store.forecast import Forecast
@@ -74,6 +73,8 @@ def facts_of(plan: Plan, forecast: Forecast) -> dict[str, Any]:
 
 def _places(plan: Plan) -> dict[str, Any]:
     """Return the absolute paths of the store, of the images with a `path`, and of method files."""
+    from soteacher.core.places import expanded
+
     study = plan.study
     located = {name: plan.data_location(name).get("path") for name in study.data}
     return {

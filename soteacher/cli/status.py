@@ -7,12 +7,14 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soteacher.cli.arguments import add_study, possible_plan_of
 from soteacher.cli.format import duration
-from soteacher.store.status import ENDS, STATES, State, processes, seconds_left, survey
-from soteacher.study.plan import Plan
+
+if TYPE_CHECKING:
+    from soteacher.store.status import State
+    from soteacher.study.plan import Plan
 
 HELP = "Show which runs are done, running, waiting or failed."
 
@@ -32,6 +34,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the status, once or until every run has ended."""
+    from soteacher.store.status import ENDS, seconds_left, survey
+
     plan = possible_plan_of(options.study)
     try:
         while True:
@@ -57,6 +61,8 @@ def to_text(
 
     left : seconds until all runs are trained, with the present processes; None: unknown.
     """
+    from soteacher.store.status import STATES, processes
+
     lines = []
     for role in ("teacher", "student"):
         of_role = [states[run.id].name for run in plan.runs.values() if run.role == role]

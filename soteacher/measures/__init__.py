@@ -1,1 +1,1 @@
-"""The measures of a network: pure functions of its logits, without torch."""
+"""The measures of a network: pure functions of its predictions, without torch."""

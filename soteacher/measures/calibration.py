@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from soteacher.core.random import key
-from soteacher.measures.softmax import log_softmax, softmax
 
 N_BINS = 15
 TEMPERATURES = (0.05, 20.0)
@@ -19,22 +18,20 @@ ACCURACY = 1e-10
 """The search ends with a step that is relatively smaller. Newton's steps square the error."""
 
 
-def nll(logits: np.ndarray, labels: np.ndarray) -> float:
+def nll(logs: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean over images of -log of the label's probability, in nats.
 
-    logits : (N, K).   labels : int, (N,).
+    logs : logarithms of the probabilities, (N, K).   labels : int, (N,).
     """
-    logs = log_softmax(logits)
     return float(-np.take_along_axis(logs, labels[:, None], axis=1).mean())
 
 
-def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
+def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
     """Return, per bin of top-1 confidence, (number of images, mean confidence, accuracy).
 
-    Returns (n_bins, 3). Bins have equal width and are half-open: (low, high]. Confidence and
-    accuracy of empty bins are 0.
+    probabilities : (N, K).   labels : int, (N,).   Returns (n_bins, 3). Bins have equal width and
+    are half-open: (low, high]. Confidence and accuracy of empty bins are 0.
     """
-    probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     highs = np.arange(1, n_bins + 1) / n_bins
@@ -51,9 +48,12 @@ def reliability(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) ->
     )
 
 
-def ece(logits: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> float:
-    """Return the expected calibration error: the mean of |confidence - accuracy| over images."""
-    counts, confidence, accuracy = reliability(logits, labels, n_bins).T
+def ece(bins: np.ndarray) -> float:
+    """Return the expected calibration error: the mean of |confidence - accuracy| over images.
+
+    bins : what `reliability` returns.
+    """
+    counts, confidence, accuracy = bins.T
     return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
 
 
@@ -96,7 +96,8 @@ def _derivatives(logits: np.ndarray, of_labels: np.ndarray, b: float) -> tuple[f
 
     They are the means over images of E[z] - z_y and Var[z], where z has the softmax's distribution.
     """
-    weights = np.exp(b * logits)
+    weights = b * logits
+    np.exp(weights, out=weights)  # in new memory it would take twice the time
     total = weights.sum(axis=1)
     weights *= logits
     mean = weights.sum(axis=1) / total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from soteacher.study.specs import PRECISIONS
+from soteacher.core.precisions import PRECISIONS
 
 VERSIONS = ("torch", "soteacher")
 

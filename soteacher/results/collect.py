@@ -11,13 +11,15 @@ import numpy as np
 
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
-from soteacher.core.hashing import canonical_json, json_sha256
+from soteacher.core.hashing import json_sha256
 from soteacher.data.prepared import Prepared
 from soteacher.measures import calibration, fidelity
 from soteacher.measures import distance as truth
 from soteacher.measures.accuracy import top_k
+from soteacher.measures.softmax import probabilities
+from soteacher.results.teachers import Teachers
 from soteacher.store.run_folder import RunFolder
-from soteacher.study.specs import RunSpec, fingerprint_of
+from soteacher.study.specs import fingerprint_of
 
 MEASURES = (
     "top1",
@@ -89,6 +91,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
     Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
     """
     measured = Measured([], [], [])
+    teachers = Teachers(store)
     for run_id, entry in sorted(manifest["runs"].items()):
         record = _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
@@ -105,7 +108,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
                 f"{run_id}: diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
             )
         else:
-            run = _Artifacts(run_id, entry, record, data, store)
+            run = _Artifacts(run_id, entry, record, data, teachers)
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
@@ -151,54 +154,49 @@ class _Artifacts:
         entry: dict[str, Any],
         record: dict[str, Any],
         data: Prepared,
-        store: Path,
+        teachers: Teachers,
     ) -> None:
-        self.id, self.entry, self.record, self.data, self.store = run_id, entry, record, data, store
-        self.folder = RunFolder(store, entry["fingerprint"], run_id)
+        self.id, self.entry, self.record, self.data = run_id, entry, record, data
+        self.teachers = teachers
+        self.folder = RunFolder(teachers.store, entry["fingerprint"], run_id)
         self.logits = np.load(self._file("test_logits.npy"))
         self.labels = np.asarray(data.array("test_labels"))
-        self.scaled, self.temperatures = calibration.scale(self.logits, self.labels)
+        scaled, self.temperatures = calibration.scale(self.logits, self.labels)
+        self.predicted, self.logs = probabilities(self.logits)
+        scaled_predicted, self.scaled_logs = probabilities(scaled)
+        self.bins = [
+            calibration.reliability(predicted, self.labels)
+            for predicted in (self.predicted, scaled_predicted)
+        ]
+        """Reliability before and after temperature scaling."""
 
     def _file(self, name: str) -> Path:
         known = self.entry["artifacts"][name]
         return files.checked(self.folder.path / name, known, f"{name} of {self.id}")
 
     def measures(self) -> dict[str, float]:
-        logits, labels = self.logits, self.labels
         row = {
-            "top1": top_k(logits, self.data.test_classes, 1),
-            "top5": top_k(logits, self.data.test_classes, 5),
-            "nll": calibration.nll(logits, labels),
-            "ece": calibration.ece(logits, labels),
-            "nll_scaled": calibration.nll(self.scaled, labels),
-            "ece_scaled": calibration.ece(self.scaled, labels),
+            "top1": top_k(self.logits, self.data.test_classes, 1),
+            "top5": top_k(self.logits, self.data.test_classes, 5),
+            "nll": calibration.nll(self.logs, self.labels),
+            "ece": calibration.ece(self.bins[0]),
+            "nll_scaled": calibration.nll(self.scaled_logs, self.labels),
+            "ece_scaled": calibration.ece(self.bins[1]),
             "temperature_first": self.temperatures[0],
             "temperature_second": self.temperatures[1],
         }
         if "teacher" in self.entry:
-            teacher = self.entry["teacher"]
-            taught_by = RunFolder(self.store, teacher["fingerprint"], teacher["id"])
-            self._check_teacher(taught_by)
-            teacher_logits = np.load(taught_by.artifact("test_logits.npy"))
-            row["agreement"] = fidelity.agreement(teacher_logits, logits)
-            row["predictive_kl"] = fidelity.predictive_kl(teacher_logits, logits)
+            teacher = self.teachers.of(self.id, self.entry)
+            row["agreement"] = fidelity.agreement(teacher.logits, self.logits)
+            row["predictive_kl"] = fidelity.predictive_kl(teacher.logs, self.logs)
         for split in ("test", "train") if self.data.has_truth else ():
             known = np.asarray(self.data.array(f"{split}_truth"))
-            predicted = np.load(self._file(f"{split}_logits.npy"))
+            predicted = self.predicted
+            if split == "train":
+                predicted, _ = probabilities(np.load(self._file("train_logits.npy")))
             row[f"{split}_distance"] = truth.distance(predicted, known)
             row[f"{split}_distance_l1"] = truth.distance(predicted, known, order=1)
         return row
-
-    def _check_teacher(self, teacher: RunFolder) -> None:
-        """Refuse a teacher that is not the one in the student's spec."""
-        record = teacher.record()
-        if record is not None:
-            spec = RunSpec.from_json(record["spec"]).as_teacher()
-            if spec.canonical != canonical_json(self.entry["spec"]["teacher"]):
-                raise Damaged(
-                    f"the manifest says that {self.id} was taught by {teacher.id}, which is not "
-                    f"the teacher in its spec; {files.AGAIN}"
-                )
 
     def epochs(self) -> list[dict[str, Any]]:
         with open(self._file("history.csv"), newline="", encoding="utf-8") as file:
@@ -215,8 +213,7 @@ class _Artifacts:
 
     def reliability(self) -> list[dict[str, Any]]:
         rows = []
-        for scaled, logits in enumerate((self.logits, self.scaled)):
-            bins = calibration.reliability(logits, self.labels)
+        for scaled, bins in enumerate(self.bins):
             for index, (images, confidence, accuracy) in enumerate(bins):
                 edges = (index / len(bins), (index + 1) / len(bins))
                 values = (scaled, index + 1, *edges, int(images), confidence, accuracy)

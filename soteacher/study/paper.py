@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from soteacher.core import registry
+from soteacher.core.precisions import FLOAT32, TF32
 from soteacher.core.settings import Settings, parse
 from soteacher.study.contents import Reading
-from soteacher.study.specs import FLOAT32, TF32, RunSpec
+from soteacher.study.specs import RunSpec
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from soteacher.core.cursor import Stage
 from soteacher.core.errors import UserError
 from soteacher.core.exact_values import whole
 from soteacher.core.hashing import canonical_json, json_sha256
+from soteacher.core.precisions import FLOAT32
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
@@ -30,8 +31,6 @@ LOOP = 1
 """Revision of the training loop. Increase it if the same settings give other bits."""
 SHORT = 16
 """Number of hexadecimal digits of a spec's hash that later rules compare."""
-PRECISIONS = FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
-"""The precisions of a run. Specs leave out float32, the default."""
 
 Role = Literal["teacher", "student"]
 KINDS = {"teacher": "regularizer", "student": "distiller"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from soteacher.core.errors import UserError
-from soteacher.study.specs import BFLOAT16, FLOAT32
+from soteacher.core.precisions import BFLOAT16, FLOAT32
 from soteacher.training.gpu_diagnosis import diagnose
 
 log = logging.getLogger("soteacher")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from soteacher.core.errors import UserError
-from soteacher.study.specs import BFLOAT16, FLOAT32, TF32
+from soteacher.core.precisions import BFLOAT16, FLOAT32, TF32
 from soteacher.training.gpu_diagnosis import diagnose
 
 log = logging.getLogger("soteacher")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from soteacher.core.precisions import BFLOAT16
 from soteacher.models.output import Output
-from soteacher.study.specs import BFLOAT16
 
 
 def forward(network: nn.Module, images: Tensor, precision: str) -> Output:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from soteacher.core.batch import Batch
 from soteacher.core.cursor import Cursor, Stage
+from soteacher.core.precisions import FLOAT32
 from soteacher.core.recipe import Recipe
 from soteacher.data.stream import Stream
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
-from soteacher.study.specs import FLOAT32
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.forward import forward

@@ -15,7 +15,7 @@ from scipy.stats import entropy
 
 from soteacher.measures import calibration, fidelity
 from soteacher.measures import distance as truth
-from soteacher.measures import softmax as probabilities
+from soteacher.measures.softmax import probabilities
 
 
 @pytest.fixture
@@ -38,11 +38,19 @@ def by_probabilities(*rows: list[float]) -> np.ndarray:
     return np.log(np.array(rows))
 
 
+def nll(logits: np.ndarray, labels: np.ndarray) -> float:
+    return calibration.nll(probabilities(logits)[1], labels)
+
+
+def ece(logits: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
+    return calibration.ece(calibration.reliability(probabilities(logits)[0], labels, n_bins))
+
+
 def test_nll_is_torchs_cross_entropy(logits, labels):
     expected = torch.nn.functional.cross_entropy(
         torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
     )
-    assert calibration.nll(logits, labels) == pytest.approx(expected.item(), rel=1e-12)
+    assert nll(logits, labels) == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_ece_of_four_images_by_hand():
@@ -57,39 +65,40 @@ def test_ece_of_four_images_by_hand():
     sixth = 2 * abs((0.36 + 0.39) / 2 - 1 / 2)
     fourteenth = 1 * abs(0.9 - 1)
     expected = (fifth + sixth + fourteenth) / 4
-    assert calibration.ece(predicted, labels) == pytest.approx(expected, abs=1e-12)
+    assert ece(predicted, labels) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower_one():
-    table = calibration.reliability(np.array([[0.0, 0.0]]), np.array([0]), n_bins=2)
+    table = calibration.reliability(np.array([[0.5, 0.5]]), np.array([0]), n_bins=2)
     assert table.tolist() == [[1, 0.5, 1.0], [0, 0, 0]]
 
 
 def test_certainty_counts_to_the_highest_bin():
-    table = calibration.reliability(np.array([[1000.0, 0.0]]), np.array([1]))
+    certain, _ = probabilities(np.array([[1000.0, 0.0]]))
+    table = calibration.reliability(certain, np.array([1]))
     assert table[-1].tolist() == [1, 1.0, 0.0]
     assert table[:-1].sum() == 0
 
 
 @pytest.mark.parametrize("n_bins", [1, 10, 15])
 def test_ece_is_the_loop_over_its_definition(logits, labels, n_bins):
-    probabilities = softmax(logits)
-    confidence, found = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    predicted = softmax(logits)
+    confidence, found = predicted.max(axis=1), predicted.argmax(axis=1)
     expected = 0.0
     for b in range(n_bins):
         inside = (confidence > b / n_bins) & (confidence <= (b + 1) / n_bins)
         if inside.any():
             accuracy = (found[inside] == labels[inside]).mean()
             expected += inside.mean() * abs(confidence[inside].mean() - accuracy)
-    assert calibration.ece(logits, labels, n_bins) == pytest.approx(expected, abs=1e-12)
+    assert ece(logits, labels, n_bins) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_best_temperature_is_that_of_a_fine_grid(logits, labels):
     grid = np.exp(np.linspace(np.log(0.5), np.log(10), 4001))
-    losses = [calibration.nll(logits / t, labels) for t in grid]
+    losses = [nll(logits / t, labels) for t in grid]
     found = calibration.best_temperature(logits, labels)
     assert found == pytest.approx(grid[np.argmin(losses)], rel=1e-3)
-    assert calibration.nll(logits / np.float64(found), labels) <= min(losses)
+    assert nll(logits / np.float64(found), labels) <= min(losses)
     assert found == pytest.approx(2.5, abs=0.5)  # where the labels were drawn
 
 
@@ -153,8 +162,9 @@ def test_the_search_passes_over_the_logits_few_times(logits, labels, monkeypatch
 def test_softmax_and_its_logarithm_are_scipys_bit_for_bit(logits):
     logits[:3, 0] = [1e30, -1e30, 88]
     exact = logits.astype(np.float64)
-    assert np.array_equal(probabilities.softmax(logits), special.softmax(exact, axis=1))
-    assert np.array_equal(probabilities.log_softmax(logits), special.log_softmax(exact, axis=1))
+    predicted, logs = probabilities(logits)
+    assert np.array_equal(predicted, special.softmax(exact, axis=1))
+    assert np.array_equal(logs, special.log_softmax(exact, axis=1))
 
 
 def test_logits_times_three_have_three_times_the_temperature(logits, labels):
@@ -185,8 +195,8 @@ def test_each_image_is_scaled_with_the_temperature_of_the_other_half(logits, lab
 def test_scaling_mends_overconfidence_and_changes_no_prediction(logits, labels):
     scaled, temperatures = calibration.scale(logits, labels)
     assert min(temperatures) > 1
-    assert calibration.ece(scaled, labels) < calibration.ece(logits, labels)
-    assert calibration.nll(scaled, labels) < calibration.nll(logits, labels)
+    assert ece(scaled, labels) < ece(logits, labels)
+    assert nll(scaled, labels) < nll(logits, labels)
     assert np.array_equal(scaled.argmax(axis=1), logits.argmax(axis=1))
 
 
@@ -201,12 +211,13 @@ def test_predictive_kl_is_scipys_entropy_of_teacher_to_student(logits):
     expected = np.mean(
         [entropy(p, q) for p, q in zip(softmax(logits), softmax(student), strict=True)]
     )
-    assert fidelity.predictive_kl(logits, student) == pytest.approx(expected, rel=1e-10)
-    assert fidelity.predictive_kl(logits, logits) == 0
+    of_teacher, of_student = (probabilities(given)[1] for given in (logits, student))
+    assert fidelity.predictive_kl(of_teacher, of_student) == pytest.approx(expected, rel=1e-10)
+    assert fidelity.predictive_kl(of_teacher, of_teacher) == 0
 
 
 def test_distance_to_the_true_distribution_by_hand():
-    predicted = by_probabilities([0.5, 0.3, 0.2], [0.1, 0.8, 0.1])
+    predicted = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
     known = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
     assert truth.distance(predicted, known) == pytest.approx(np.sqrt(0.04 + 0.01 + 0.01) / 2)
     assert truth.distance(predicted, known, order=1) == pytest.approx(0.4 / 2)

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from soteacher.cli.entry_point import COMMANDS
 from soteacher.training import device
 
 JOB = """
@@ -75,6 +76,19 @@ def test_measuring_imports_no_large_library_but_numpy():
     assert [name for name in ("torch", *LIBRARIES) if name in modules] == []
 
 
+def test_reports_import_nothing_that_checks_studies():
+    code = (
+        "import json, sys, soteacher.report.tables, soteacher.report.figures, soteacher.report.page"
+    )
+    code += "\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout)
+    assert "pandas" in modules
+    assert [
+        name for name in ("torch", "pydantic", "soteacher.study.specs") if name in modules
+    ] == []
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_deterministic_algorithms_are_as_torch_s_usual_function_sets_them(deterministic):
     before = torch.get_deterministic_debug_mode()
@@ -88,3 +102,19 @@ def test_deterministic_algorithms_are_as_torch_s_usual_function_sets_them(determ
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.set_deterministic_debug_mode(before)
+
+
+@pytest.mark.parametrize("command", ["table", "figure", "page", "measure", "teach"])
+def test_a_command_imports_no_other_command_and_not_what_checks_studies(command):
+    code = (
+        "import json, sys\nfrom soteacher.cli import main\n"
+        f"try:\n    main([{command!r}, '--help'])\n"
+        "except SystemExit:\n    print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: soteacher {command} ")
+    modules = json.loads(done.stderr)
+    assert f"soteacher.cli.{command}" in modules
+    others = [f"soteacher.cli.{name}" for name in (*COMMANDS, "table", "page") if name != command]
+    unneeded = ("pydantic", "numpy", "soteacher.study.specs", *LIBRARIES, *others)
+    assert [name for name in unneeded if name in modules] == []

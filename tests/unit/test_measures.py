@@ -16,6 +16,7 @@ from soteacher.data.settings import Augment
 from soteacher.data.spec import DataSpec
 from soteacher.measures import calibration
 from soteacher.measures.accuracy import top_k
+from soteacher.measures.softmax import probabilities
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec
@@ -172,8 +173,10 @@ def test_the_scaled_measures_are_of_the_cross_fitted_logits(shelf):
     row = shelf.measured().runs["good"]
     scaled, temperatures = calibration.scale(np.log(PREDICTED), LABELS)
     assert (row["temperature_first"], row["temperature_second"]) == temperatures
-    assert row["nll_scaled"] == calibration.nll(scaled, LABELS) != row["nll"]
-    assert row["ece_scaled"] == calibration.ece(scaled, LABELS) != row["ece"]
+    predicted, logs = probabilities(scaled)
+    bins = calibration.reliability(predicted, LABELS)
+    assert row["nll_scaled"] == calibration.nll(logs, LABELS) != row["nll"]
+    assert row["ece_scaled"] == calibration.ece(bins) != row["ece"]
 
 
 def test_a_student_is_compared_with_its_teacher(shelf):
@@ -376,6 +379,19 @@ def test_labels_that_changed_after_training_are_not_used(shelf):
     np.save(shelf.data.folder / "test_labels.npy", LABELS[::-1])
     with pytest.raises(Damaged, match="prepared array test_labels has changed"):
         shelf.measured()
+
+
+def test_a_teacher_of_several_students_is_read_once(shelf, monkeypatch):
+    shelf.put("teacher")
+    for student in ("first", "second"):
+        shelf.put(student, teacher="teacher")
+    read, artifact = [], RunFolder.artifact
+    monkeypatch.setattr(
+        RunFolder, "artifact", lambda self, name: read.append(self.id) or artifact(self, name)
+    )
+    rows = shelf.measured().runs
+    assert read == ["teacher"]
+    assert rows["first"]["agreement"] == rows["second"]["agreement"] == 1
 
 
 def test_a_student_is_not_compared_with_another_teacher_than_its_own(shelf):
