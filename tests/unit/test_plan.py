@@ -489,6 +489,7 @@ def test_seeds_of_two_tables_may_have_teachers_with_two_recipes(wide):
     wide["pairs"]["wrn_16_2/wrn_10_1"]["teacher_recipe"] = "students"
     first, *_ = wide["tables"].values()
     first |= {"teachers": ["standard"]}
+    pairs = {"a": "wrn_16_2/wrn_10_1", "b": "wrn_16_2/wrn_16_1"}
     wide["tables"] = {
         name: first | {"pairs": [pair], "seeds": [seed]}
         for seed, (name, pair) in enumerate(
