@@ -492,9 +492,7 @@ def test_seeds_of_two_tables_may_have_teachers_with_two_recipes(wide):
     pairs = {"a": "wrn_16_2/wrn_10_1", "b": "wrn_16_2/wrn_16_1"}
     wide["tables"] = {
         name: first | {"pairs": [pair], "seeds": [seed]}
-        for seed, (name, pair) in enumerate(
-            {"a": "wrn_16_2/wrn_10_1", "b": "wrn_16_2/wrn_16_1"}.items()
-        )
+        for seed, (name, pair) in enumerate(pairs.items())
     }
     wide.pop("figures", None)
     plan = plan_of(wide)
