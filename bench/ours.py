@@ -70,7 +70,7 @@ class OurPass:
         stream: Any = self._stream
         teacher = self.setup.teacher or (lambda batch: None)
         with suppress(_Enough):
-            run_pass(self.learners, stream, teacher, math.inf, _never)
+            run_pass([*self.learners], stream, teacher, math.inf, _never)
         reached = Cursor(START.stage, START.epoch, self._done)
         for learner in self.learners:
             if learner.cursor != reached:

@@ -93,6 +93,12 @@ class LossTerm(Settings):
     of_weights: ClassVar[bool] = False
     """Whether its losses depend on the network's weights and buffers alone, not on its outputs. The
     gradients of such losses are added to the others for all weights at once."""
+    operations: ClassVar[int] = 100
+    """ATen operations that the term adds to a training step, its gradient's included and views left
+    out. `soteacher plan` models the time on a GPU with it."""
+    prepares_from_teacher: ClassVar[bool] = False
+    """Whether `preparation` returns a stage that depends on the teacher alone. `soteacher plan`
+    counts that stage once per teacher."""
     turns: ClassVar[int] = 1
     """Number of views of each image, turned by 0, 90, ... degrees: 1 or 4. The images of a batch
     are (turns * B, 3, H, W), and so are the rows of outputs: row v * B + i is view v of image i,

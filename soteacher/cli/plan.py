@@ -219,6 +219,7 @@ def _rates(facts: dict[str, Any]) -> list[str]:
     if unknown:
         lines.append(
             f"The time of {'s and '.join(unknown)}s is unknown, because the store has no finished "
-            "one: train one first, or give the rate of one training process with --rate TFLOP/s."
+            "one of this precision: train one first, or give the rate of one training process with "
+            "--rate TFLOP/s."
         )
     return lines

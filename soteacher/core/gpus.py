@@ -135,8 +135,6 @@ def _cards() -> list[_Card] | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    if result.returncode and "no devices" not in f"{result.stdout}{result.stderr}".lower():
-        return None
     cards: list[_Card] = []
     for line in result.stdout.splitlines():
         if match := _LINE.match(line):
@@ -145,7 +143,10 @@ def _cards() -> list[_Card] | None:
                 cards.append(_Card(number, model, match["uuid"], []))
             elif cards:
                 cards[-1].instances.append(match["uuid"])
-    return cards
+    said = f"{result.stdout}{result.stderr}".lower()
+    if not cards and result.returncode and "no devices" not in said:
+        return None
+    return cards  # also with an error: one GPU of several may be lost, or its infoROM damaged
 
 
 def _of_the_driver() -> list[Gpu]:

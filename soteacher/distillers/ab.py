@@ -42,6 +42,7 @@ class AB(Distiller):
     """A first stage matches activation boundaries; cross-entropy and KD follow."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 0
     display_name: ClassVar[str] = "AB"
     remark: ClassVar[str] = (
         "this weight has no effect, here as in the authors' code: the method's loss is that of a "

@@ -34,6 +34,7 @@ class AT(FeatureDistiller):
     """Mean squared error between attention maps of all stages."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 108
     display_name: ClassVar[str] = "AT"
 
     weight: Weight = Table5(standard=1000.0, soteacher=500.0)

@@ -33,6 +33,7 @@ class CC(FeatureDistiller):
     """Products of consecutive images' differences between embedded features."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 26
     display_name: ClassVar[str] = "CC"
 
     weight: Weight = Table5(standard=0.02, soteacher=0.01)

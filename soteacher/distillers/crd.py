@@ -45,6 +45,7 @@ class CRD(FeatureDistiller):
     """Contrast of an image's embeddings in both networks with those of other images."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 184
     display_name: ClassVar[str] = "CRD"
     revision: ClassVar[int] = 2
 

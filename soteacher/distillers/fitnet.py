@@ -32,6 +32,7 @@ class FitNet(FeatureDistiller):
     """Mean squared error between the teacher's map of stage 2 and the regressed student's map."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 14
     display_name: ClassVar[str] = "FitNets"
 
     weight: Weight = Table5(standard=100.0, soteacher=50.0)

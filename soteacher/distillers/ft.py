@@ -44,6 +44,8 @@ class FT(FeatureDistiller):
     """Mean absolute difference between the attention of the student's and the teacher's factor."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 69
+    prepares_from_teacher: ClassVar[bool] = True
     display_name: ClassVar[str] = "FT"
 
     weight: Weight = Table5(standard=200.0, soteacher=100.0)

@@ -17,6 +17,7 @@ class KD(Distiller):
     """0.5 * cross-entropy + 0.5 * T^2 KL(teacher || student) at T = 4, without other losses."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 0
     display_name: ClassVar[str] = "KD"
 
     ce: float = Field(0.5, ge=0)

@@ -10,6 +10,13 @@ teacher's distribution in each stage:
 with means over images and pairs of channels. The larger of two maps is averaged down to the size of
 the smaller. The kernel is Huang and Wang's polynomial kernel of degree 2 without constant, as in
 the code that SoTeacher's authors ran (RepDistiller).
+
+With this kernel, the discrepancy of two maps is the squared distance of their mean outer products
+over the channels, one entry per pair of pixels:
+
+    E k(t, t') + E k(s, s') - 2 E k(s, t) = |E t t^T - E s s^T|^2
+
+Maps with fewer pixels than channels are compared in this form, which takes fewer operations.
 """
 
 from __future__ import annotations
@@ -35,7 +42,9 @@ class NST(FeatureDistiller):
     """Discrepancy between the distributions of channels, of all stages."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 159
     display_name: ClassVar[str] = "NST"
+    revision: ClassVar[int] = 2
 
     weight: Weight = Table5(standard=50.0, soteacher=25.0)
     """Weight of the discrepancy (beta of Table 5)."""
@@ -52,22 +61,30 @@ class NST(FeatureDistiller):
 
         losses = []
         for stage in self._stages:
-            student_channels, teacher_channels = map(
-                channels, same_size(student[stage], teacher[stage])
-            )
-            losses.append(
-                kernel(teacher_channels, teacher_channels)
-                + kernel(student_channels, student_channels)
-                - 2 * kernel(student_channels, teacher_channels)
-            )
+            pair = same_size(student[stage], teacher[stage])
+            losses.append(discrepancy(*map(channels, pair)))
         return torch.stack(losses).sum()
+
+
+def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the squared discrepancy of channels, (B, C, N) and (B, D, N): the mean over B."""
+    if student.shape[2] < min(student.shape[1], teacher.shape[1]):
+        difference = outer(teacher) - outer(student)
+        return difference.square().sum(dim=(1, 2)).mean()
+    return kernel(teacher, teacher) + kernel(student, student) - 2 * kernel(student, teacher)
 
 
 def channels(features: Tensor) -> Tensor:
     """Return the channels of (B, C, H, W) as vectors of length 1 over pixels: (B, C, H * W)."""
-    return directions(features.flatten(2))
+    # all training uses the channels-last layout, in which the pixels of a channel are far apart
+    return directions(features.contiguous().flatten(2))
 
 
 def kernel(first: Tensor, second: Tensor) -> Tensor:
     """Return the mean of (a . b)^2 over images and pairs of channels, (B, C, N) and (B, D, N)."""
     return (first @ second.transpose(1, 2)).square().mean()
+
+
+def outer(vectors: Tensor) -> Tensor:
+    """Return the mean of v v^T over channels (B, C, N): (B, N, N)."""
+    return vectors.transpose(1, 2) @ vectors / vectors.shape[1]

@@ -31,6 +31,7 @@ class PKT(FeatureDistiller):
     """Divergence between the probabilities of a batch's images to be neighbours."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 62
     display_name: ClassVar[str] = "PKT"
 
     weight: Weight = Table5(standard=30000.0, soteacher=15000.0)

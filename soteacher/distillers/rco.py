@@ -24,6 +24,7 @@ class RCO(Distiller):
     """KD from earlier checkpoints of the teacher, one after the other, then from the last one."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 0
     display_name: ClassVar[str] = "RCO"
 
     ce: float = Field(0.5, ge=0)

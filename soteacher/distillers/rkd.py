@@ -33,6 +33,7 @@ class RKD(FeatureDistiller):
     """Smooth l1 differences of distances and of angles between a batch's pooled features."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 102
     display_name: ClassVar[str] = "RKD"
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)

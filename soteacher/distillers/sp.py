@@ -32,6 +32,7 @@ class SP(FeatureDistiller):
     """Mean squared error between the similarities of a batch's images."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 35
     display_name: ClassVar[str] = "SP"
 
     weight: Weight = Table5(standard=3000.0, soteacher=1500.0)

@@ -48,6 +48,8 @@ class SSKD(Distiller):
     """KD of upright and turned images, and of their similarities in a self-supervised head."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 125
+    prepares_from_teacher: ClassVar[bool] = True
     display_name: ClassVar[str] = "SSKD"
     turns: ClassVar[int] = 4
 

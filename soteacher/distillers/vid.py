@@ -38,6 +38,7 @@ class VID(FeatureDistiller):
     """Negative log-likelihood of the teacher's maps, given the student's maps, in all stages."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 111
     display_name: ClassVar[str] = "VID"
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)

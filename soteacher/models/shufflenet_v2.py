@@ -48,11 +48,17 @@ class Shuffle(torch.autograd.Function):
     (on a CPU, the copies halve its time).
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: FunctionCtx, left: Tensor, right: Tensor) -> Tensor:
+    def forward(left: Tensor, right: Tensor) -> Tensor:
         """Return the joined map, (B, 2C, H, W)."""
         pair = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=4)
         return pair.flatten(3).permute(0, 3, 1, 2)  # (B, H, W, C, 2) -> (B, 2C, H, W)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: Halves, output: Tensor) -> None:
+        """Keep nothing; torch.func needs this as a function of its own."""
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Halves:
@@ -61,6 +67,11 @@ class Shuffle(torch.autograd.Function):
         # (B, H, W, C, 2) -> (2, B, H, W, C) -> (2, B, C, H, W)
         left, right = pair.movedim(4, 0).contiguous().permute(0, 1, 4, 2, 3)
         return left, right
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, left: Tensor, right: Tensor) -> Tensor:
+        """Return the derivative in the direction of two maps, in the forward mode."""
+        return shuffled(left, right)
 
 
 def shuffled(left: Tensor, right: Tensor) -> Tensor:

@@ -20,10 +20,14 @@ class _SumOfNorms(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, *weights: Tensor) -> Tensor:
+    def forward(*weights: Tensor) -> Tensor:
         """Return the sum, ()."""
-        ctx.save_for_backward(*weights)
         return torch.stack(torch._foreach_norm(weights, 1)).sum()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the weights; torch.func needs this as a function of its own."""
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -33,6 +37,17 @@ class _SumOfNorms(torch.autograd.Function):
         signs = torch._foreach_sign(ctx.saved_tensors)
         torch._foreach_mul_(signs, gradient)
         return tuple(signs)
+
+    @staticmethod
+    def vmap(
+        info: Any, dims: tuple[int | None, ...], *weights: Tensor
+    ) -> tuple[Tensor, int | None]:
+        """Return the sum of each of several networks, for `torch.func.vmap`."""
+        sums = [
+            weight.abs().sum() if dim is None else weight.movedim(dim, 0).abs().flatten(1).sum(1)
+            for dim, weight in zip(dims, weights, strict=True)
+        ]
+        return sum(sums[1:], sums[0]), 0
 
 
 def in_few_operations(weights: Sequence[Tensor]) -> bool:
@@ -50,4 +65,9 @@ def sum_of_norms(weights: Sequence[Tensor]) -> Tensor:
     for weight in weights:
         alike[weight.device, weight.dtype].append(weight)
     totals: list[Tensor] = [_SumOfNorms.apply(*group) for group in alike.values()]
-    return totals[0] if len(totals) == 1 else torch.stack(totals).sum()
+    return totals[0] if len(totals) == 1 else added(totals)
+
+
+def added(terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum of terms (), on the device of the first: a network may have several."""
+    return torch.stack([term.to(terms[0].device) for term in terms]).sum()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from soteacher.core.errors import UserError, one_of
 from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Which
-from soteacher.penalties.entrywise import in_few_operations, sum_of_norms
+from soteacher.penalties.entrywise import added, in_few_operations, sum_of_norms
 
 
 class L1Penalty(nn.Module):
@@ -55,4 +55,4 @@ def l1_sum(network: nn.Module, which: Which = "weights") -> Tensor:
     weights = [at_least_float32(part) for part in parts]
     if in_few_operations(weights):
         return sum_of_norms(weights)
-    return torch.stack([torch.linalg.vector_norm(weight, 1) for weight in weights]).sum()
+    return added([torch.linalg.vector_norm(weight, 1) for weight in weights])

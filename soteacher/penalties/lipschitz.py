@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from soteacher.core.errors import UserError, few, one_of
 from soteacher.penalties.checks import at_least_float32, check_network, checked_weight
 from soteacher.penalties.choices import Norm
-from soteacher.penalties.entrywise import in_few_operations, sum_of_norms
+from soteacher.penalties.entrywise import added, in_few_operations, sum_of_norms
 
 LazyBatchNorm = nn.LazyBatchNorm1d | nn.LazyBatchNorm2d | nn.LazyBatchNorm3d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm | LazyBatchNorm
@@ -194,7 +194,7 @@ def lipschitz_sum(network: nn.Module, norm: Norm = "entrywise") -> Tensor:
     terms = [bounds[layer] for layer in in_order]
     if convolutions:
         terms.append(sum_of_norms(convolutions))
-    return torch.stack(terms).sum()
+    return added(terms)
 
 
 def _convolution(layer: nn.Conv2d, weight: Tensor, norm: Norm) -> Tensor:

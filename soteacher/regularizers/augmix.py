@@ -193,6 +193,7 @@ class AugMix(ImageChange):
     """
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 405
     display_name: ClassVar[str] = "AugMix"
     table7: ClassVar[bool] = True
 

@@ -39,6 +39,7 @@ class Consistency(Regularizer):
     mean is a plain mean, and epoch e has weight ramp((e-1)/T)."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 38
     remembers_images: ClassVar[bool] = True
 
     _penalty: ConsistencyPenalty = PrivateAttr()

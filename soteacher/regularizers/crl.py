@@ -34,6 +34,7 @@ class CRL(Regularizer):
     """
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 51
     display_name: ClassVar[str] = "CRL"
     table7: ClassVar[bool] = True
     remembers_images: ClassVar[bool] = True

@@ -43,6 +43,7 @@ class CutMix(ImageChange):
     """
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 0
     display_name: ClassVar[str] = "CutMix"
     table7: ClassVar[bool] = True
     blends: ClassVar[bool] = True

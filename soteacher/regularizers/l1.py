@@ -22,6 +22,7 @@ class L1(Regularizer):
     """`weight` * `l1_sum` of the network in each step, in addition to the recipe's weight decay."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 10
     of_weights: ClassVar[bool] = True
     display_name: ClassVar[str] = "ℓ1"
     table7: ClassVar[bool] = True

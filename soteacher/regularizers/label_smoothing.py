@@ -35,6 +35,7 @@ class LabelSmoothing(Regularizer):
     """Targets are moved towards the uniform distribution; images are not changed."""
 
     display_name: ClassVar[str] = "Label smoothing (added)"
+    operations: ClassVar[int] = 11
 
     epsilon: float = Field(0.1, ge=0, le=1)
     """Share of the uniform distribution in the target."""

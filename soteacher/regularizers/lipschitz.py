@@ -28,6 +28,7 @@ class Lipschitz(Regularizer):
     """`weight` * `lipschitz_sum` of the network in each step, after the forward pass."""
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 59
     of_weights: ClassVar[bool] = True
 
     weight: Weight | dict[str, Weight] = 1e-5

@@ -48,6 +48,7 @@ class Mixup(ImageChange):
     """
 
     in_paper: ClassVar[bool] = True
+    operations: ClassVar[int] = 18
     display_name: ClassVar[str] = "Mixup"
     table7: ClassVar[bool] = True
     blends: ClassVar[bool] = True

@@ -33,6 +33,7 @@ class Kind(NamedTuple):
     network: str
     height: int
     width: int
+    precision: str
 
 
 class Rate(NamedTuple):
@@ -169,7 +170,7 @@ def _distinct(runs: Iterable[Run]) -> list[Run]:
 
 
 def _kind(spec: RunSpec, outline: Outline) -> Kind:
-    return Kind(spec.role, spec.network.name, outline.height, outline.width)
+    return Kind(spec.role, spec.network.name, outline.height, outline.width, spec.precision)
 
 
 def _finished(plan: Plan) -> dict[str, str]:

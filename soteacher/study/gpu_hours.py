@@ -45,8 +45,6 @@ SIZES = (24, 40, 80)
 """Memory of common GPUs, in GB."""
 USABLE = 0.95
 """Assumed share of a GPU's memory that training processes can use."""
-FROM_TEACHER = frozenset({"ft", "sskd"})
-"""The methods with a first stage that trains on the teacher's outputs alone, once per teacher."""
 
 
 class Gpu(NamedTuple):
@@ -135,7 +133,7 @@ def work_of(passes: Iterable[tuple[Sequence[RunSpec], Outline]]) -> list[Work]:
     for specs, outline in passes:
         works.append(_of_pass(specs, outline))
         for spec in specs:
-            if FROM_TEACHER & spec.terms.keys():
+            if _prepares_from_teacher(spec):
                 first_stages[PreparationSpec(spec).canonical] = _of_first_stage(spec, outline)
     return [*works, *first_stages.values()]
 
@@ -177,8 +175,8 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
     steps, tests = _steps(specs[0], outline), -(-outline.n_test // TEST_BATCH)
     epochs = []
     for spec in specs:
-        alone = FROM_TEACHER & spec.terms.keys()
-        epochs.append(spec.recipe.epochs + (0 if alone else _prepare_epochs(spec)))
+        apart = _prepares_from_teacher(spec)
+        epochs.append(spec.recipe.epochs + (0 if apart else _prepare_epochs(spec)))
         work.train(spec, outline, epochs[-1] * steps)
         tested = (spec.recipe.epochs + 1) * tests
         work.evaluate(spec, outline, -(-outline.n_test // tests), tested)
@@ -208,6 +206,11 @@ def _of_an_image(spec: RunSpec, outline: Outline) -> tuple[int, int]:
     name, height, width = spec.network.name, outline.height, outline.width
     flop = catalogue.flops(name, height, width, outline.n_classes)
     return flop, sum(catalogue.values(name, height, width))
+
+
+def _prepares_from_teacher(spec: RunSpec) -> bool:
+    """Return whether a run has a first stage on the teacher's outputs alone."""
+    return any(part.prepares_from_teacher for part in spec.parts())
 
 
 def _prepare_epochs(spec: RunSpec) -> int:

@@ -137,10 +137,12 @@ class RunSpec:
         """Return this spec for use in a student's spec, without `keep_every`."""
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
 
-    def check_methods(self) -> None:
-        """Raise `UserError` if a loss term is not available, or its file is not the planned one."""
-        for name, term in self.terms.items():
-            term.part(KINDS[self.role], name)
+    def parts(self) -> list[type[LossTerm]]:
+        """Return the classes of the loss terms.
+
+        Raises `UserError` if one is not available, or its file is not the planned one.
+        """
+        return [term.part(KINDS[self.role], name) for name, term in self.terms.items()]
 
     def loss_terms(self) -> list[LossTerm]:
         """Return new loss terms, sorted by name; every run needs new ones."""

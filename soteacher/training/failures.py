@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from soteacher.core.errors import OutOfMemory, RunsFailed, UserError
 
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|OutOfMemoryError|MemoryError|can't allocate memory|not enough memory"
-    r"|_STATUS_ALLOC_FAILED",
+    r"out of memory|OutOfMemoryError|MemoryError|not enough memory|bad.alloc"
+    r"|(?:can't|cannot|could not) allocate memory|_ALLOC(?:ATION)?_FAILED"
+    r"|NVML_SUCCESS == r INTERNAL ASSERT",  # torch's allocator, on a GPU without free memory
     re.IGNORECASE,
 )
-"""Texts of torch, CUDA, its libraries and Python."""
+"""Texts of torch, CUDA, its libraries, C++, Linux and Python."""
 GPU_IS_LOST = re.compile(
-    r"\bAcceleratorError\b|CUDA error: |device-side assert|illegal memory access"
-    r"|CU\w+_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR)"
+    r"\bAcceleratorError\b|CUDA (?:driver )?error: |device-side assert|illegal memory access"
+    r"|CU\w+_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED)"
+    r"|CUFFT_(?:EXEC_FAILED|INTERNAL_ERROR)"
 )
-"""Texts of CUDA, cuBLAS and cuDNN."""
+"""Texts of CUDA and its libraries."""
 
 
 def is_out_of_memory(text: str) -> bool:

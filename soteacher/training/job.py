@@ -59,7 +59,7 @@ def run_job(
             pending = _unfinished(pending, refused)
             if pending:
                 for member in pending:
-                    member.spec.check_methods()
+                    member.spec.parts()  # raises UserError if a method is not available
                 options.choose_gpu()
                 from soteacher.training.passes import train_passes
 

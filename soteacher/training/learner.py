@@ -139,14 +139,14 @@ class Learner:
         of_weights = [loss for name, loss in losses.items() if name in self._of_weights]
         others = [loss for name, loss in losses.items() if name not in self._of_weights]
         reduce(add, others).backward()  # type: ignore[no-untyped-call]
-        if of_weights:
+        if any(loss.requires_grad for loss in of_weights):  # a method may pause, with a constant
             parameters = [p for p in self.parameters() if p.requires_grad]
             found = torch.autograd.grad(reduce(add, of_weights), parameters, allow_unused=True)
             pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
             sums = [(p.grad, g) for p, g in pairs if p.grad is not None]
             for parameter, gradient in pairs:
-                if parameter.grad is None:
-                    parameter.grad = gradient
+                if parameter.grad is None:  # the kernel of SGD needs the parameter's strides
+                    parameter.grad = torch.empty_like(parameter).copy_(gradient)
             torch._foreach_add_([grad for grad, _ in sums], [gradient for _, gradient in sums])
 
     def check_finite(self, steps: int) -> None:

@@ -39,10 +39,17 @@ class SGD:
     def step(self) -> None:
         """Update the parameters that have gradients."""
         updated = [parameter for parameter in self.parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in updated if parameter.grad is not None]
         momenta = [self.momenta.get(parameter) for parameter in updated] if self.momentum else []
+        if any(momentum is not None for momentum in momenta):
+            # some parameters may have had no gradient so far; the kernel takes no v for all or none
+            momenta = [
+                torch.zeros_like(gradient) if momentum is None else momentum
+                for momentum, gradient in zip(momenta, gradients, strict=True)
+            ]
         sgd(
             [*updated],
-            [parameter.grad for parameter in updated if parameter.grad is not None],
+            gradients,
             momenta,
             fused=True,
             lr=self.lr,

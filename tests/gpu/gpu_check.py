@@ -334,11 +334,20 @@ def unable(device: str) -> str | None:
     )
 
 
+def seconds(text: str) -> float:
+    """Return a limit of time from the command line; without one, the check would not end."""
+    if not SHORTEST <= (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected {SHORTEST:.0f} seconds or more; got {text}")
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the check; return 0, 1 if something is wrong, or 2 if it cannot run here."""
     parser = argparse.ArgumentParser("gpu-check", description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--seconds", type=float, default=600, help="limit of time, 600 by default")
+    parser.add_argument(
+        "--seconds", type=seconds, default=600, help="limit of time, 600 by default"
+    )
     parser.add_argument(
         "--study",
         type=Path,

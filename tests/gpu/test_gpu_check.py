@@ -219,6 +219,14 @@ def test_what_is_missing_is_named_in_one_line(monkeypatch, capsys):
     assert f"{sys.executable} has no pydantic: " in line and "make gpu-check-packages" in line
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "9"])
+def test_a_time_without_end_or_too_short_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main(["--device", "cpu", f"--seconds={text}"])
+    assert ended.value.code == 2
+    assert f"expected 10 seconds or more; got {text}" in capsys.readouterr().err
+
+
 def test_no_gpu_is_said_in_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu_check.main(["--out", str(tmp_path / "out")]) == 2

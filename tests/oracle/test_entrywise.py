@@ -80,6 +80,16 @@ def test_a_gradient_of_the_gradient_is_that_of_the_other_form():
     assert second.item() == pytest.approx(2 * 6 * 4 * 0.5**3)  # of n * scale^4, n = 12 entries
 
 
+def test_torch_func_differentiates_it_also_for_several_networks_at_once():
+    weights = torch.randn(5, 3, 2)  # of five networks
+
+    def total(weight):
+        return entrywise.sum_of_norms([weight, 2 * weight])
+
+    found = torch.func.vmap(torch.func.grad(total))(weights)
+    assert found.equal(3 * weights.sign())
+
+
 def test_a_cpu_keeps_the_form_whose_bits_are_recorded():
     assert not entrywise.in_few_operations([torch.zeros(2)])
     assert entrywise.in_few_operations([torch.zeros(2, device="meta")])

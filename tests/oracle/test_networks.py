@@ -422,6 +422,27 @@ def test_the_gradients_of_a_channel_shuffle_are_those_of_autograd_in_maps_of_the
         assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_torch_func_gives_gradients_of_each_image_and_derivatives_in_a_direction(name):
+    network = built(name).double().eval()
+    values = {name: value.detach() for name, value in network.named_parameters()}
+    x = images(2, 3, 1).double()
+
+    def loss(values, image):
+        logits, _ = torch.func.functional_call(network, values, (image[None],))
+        return logits.square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(values, x)
+    along = torch.func.jvp(lambda image: loss(values, image), (x[1],), (x[0],))[1]
+    image = x[1].clone().requires_grad_()
+    *expected, of_image = torch.autograd.grad(
+        loss(dict(network.named_parameters()), image), [*network.parameters(), image]
+    )
+    for each, gradient in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(each[1], gradient, rtol=1e-6, atol=1e-12)
+    assert along.item() == pytest.approx((of_image * x[0]).sum().item(), rel=1e-9)
+
+
 def test_convolutions_begin_with_the_standard_deviation_of_their_fan_out():
     network = built("wrn_10_4")
     for layer, kernel, out, tolerance in (

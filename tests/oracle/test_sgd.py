@@ -71,6 +71,29 @@ def test_a_copy_with_the_momenta_continues_with_the_same_bits():
     assert all(map(torch.equal, trained.parameters(), copy.parameters()))
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_weight_whose_first_gradient_comes_later_begins_then(momentum):
+    """As `torch.optim.SGD` without its fused kernel, which refuses such a weight."""
+    generator = torch.Generator().manual_seed(0)
+    first = [torch.randn(2, 3, generator=generator) for _ in range(3)]
+    ours, theirs = ([nn.Parameter(weight.clone()) for weight in first] for _ in "ab")
+    sgd = SGD(ours, momentum, 5e-4)
+    sgd.lr = 0.05
+    expected = torch.optim.SGD(theirs, lr=0.05, momentum=momentum, weight_decay=5e-4)
+    for step in range(5):
+        for number, pair in enumerate(zip(ours, theirs, strict=True)):
+            gradient = torch.randn(2, 3, generator=generator)
+            for weight in pair:
+                # the last weight stops after two steps
+                used = step < 2 if number == 2 else step >= number
+                weight.grad = gradient.clone() if used else None
+        sgd.step()
+        expected.step()
+    for found, wanted, before in zip(ours, theirs, first, strict=True):
+        assert not torch.equal(found, before)
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
 def test_two_steps_by_the_equation():
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
     gradients = [np.array([0.5, 1.0]), np.array([-1.0, 0.25])]

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from cuda_operations import INDEXING, NOT_DETERMINISTIC, SCATTERS, SIZES, WAITS
+from cuda_operations import GRADIENT_WAITS, INDEXING, NOT_DETERMINISTIC, SCATTERS, SIZES, WAITS
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 import soteacher
@@ -187,12 +187,13 @@ class PretendedGPU(TorchDispatchMode):
         self.phases = ["elsewhere"]
         """The parts of the job that are running, the innermost last."""
         self.calls: Counter[str] = Counter()
-        """Number of times that each part has begun."""
+        """Number of times that each part has begun since this context was entered."""
         self._forward_lines: dict[int, tuple[str, int]] = {}
         """Number of a node of the backward graph to the line that made it."""
         self._patches = pytest.MonkeyPatch()
 
     def __enter__(self) -> PretendedGPU:
+        self.calls.clear()
         for owner, name, value in self._stand_ins():
             self._patches.setattr(owner, name, value)
         return super().__enter__()
@@ -313,11 +314,14 @@ class PretendedGPU(TorchDispatchMode):
             self._note(WAIT, name, why)
         if name == "repeat_interleave" and kwargs.get("output_size") is None:
             self._note(WAIT, name, SIZES)
+        if name in GRADIENT_WAITS and any(tensor.requires_grad for tensor in ours):
+            self._note(WAIT, name, "its gradient looks for zeros")
         if full in SCATTERS and args[0].dim() > 1:
             self._note(WAIT, name, "deterministic, of more than one dimension")
         weighted = name == "bincount" and len(others + ours) > 1
         product = name.startswith("scatter_reduce") and "prod" in args
-        if {name, full} & NOT_DETERMINISTIC or weighted or product:
+        largest = name == "_embedding_bag_backward" and args[8] == 2
+        if {name, full} & NOT_DETERMINISTIC or weighted or product or largest:
             self._note(REFUSED, name, "no deterministic kernel on CUDA")
 
     def _check_copy(self, name: str, args: Any, kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from soteacher.penalties.lipschitz import lipschitz_sum
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.expand import expand
 from soteacher.study.load import load
+from soteacher.training.learner import Learner
 from soteacher.training.members import Member
 from soteacher.training.setup import PassSetup
 
@@ -128,3 +130,15 @@ def test_gradients_of_losses_of_the_weights_are_added_to_the_same_bits(lab, monk
         found.append([*learner.values().values(), *gradients, *learner.epoch_losses.values()])
     assert len(found[0]) == len(found[1]) > 3
     assert all(a.equal(b) for a, b in zip(*found, strict=True))
+
+
+def test_losses_of_the_weights_may_be_constant_or_the_only_ones_of_a_weight():
+    used, alone = (torch.nn.Parameter(torch.ones(2, 3)) for _ in "ab")
+    learner = SimpleNamespace(_of_weights={"paused", "sum"}, parameters=lambda: [used, alone])
+    losses = {"ce": 2 * used.sum(), "paused": torch.zeros(())}
+    Learner._backward(learner, losses)
+    assert alone.grad is None and used.grad.tolist() == [[2] * 3] * 2
+    used.grad = None
+    Learner._backward(learner, losses | {"ce": 2 * used.sum(), "sum": alone.sum() + used.sum()})
+    assert alone.grad.tolist() == [[1] * 3] * 2 and used.grad.tolist() == [[3] * 3] * 2
+    assert alone.grad.stride() == alone.stride()  # the gradient of a sum has strides of 0

@@ -31,13 +31,16 @@ from soteacher.penalties import (
     L1Penalty,
     LipschitzPenalty,
 )
+from soteacher.penalties import l1 as l1_formula
 from soteacher.penalties import lipschitz as lipschitz_formula
 from soteacher.store.run_folder import RunFolder
-from soteacher.training import loop, state
+from soteacher.training import evaluate, loop, passes, state
+from soteacher.training import learner as learner_module
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
+from soteacher.training.passes import Pass
 from soteacher.training.teacher import FrozenTeacher
 
 pytestmark = pytest.mark.cpu_only(
@@ -102,9 +105,21 @@ def check(notes: list[Note], allowed: list[Allowed] = ()) -> None:
     assert not stale, f"allowed, but it never happens: {stale}"
 
 
+MOST_AT_END = 8
+"""Waits of one line of code at the end of an epoch: one, or one for each loss."""
+
+
+def check_ends(gpu: PretendedGPU) -> None:
+    """Fail if a line waits for each batch or image at the ends of epochs."""
+    ends = [note for note in gpu.notes if note.phase == "epoch" and note.kind == WAIT]
+    counts = Counter(f"soteacher/{note.file}:{note.line}" for note in ends)
+    many = {place: n for place, n in counts.items() if n > MOST_AT_END * gpu.calls["epoch"]}
+    assert not many, f"waits in {gpu.calls['epoch']} starts and ends of epochs: {many}"
+
+
 @pytest.fixture
 def gpu(monkeypatch) -> PretendedGPU:
-    """A pretended GPU that tells a step from the ends of epochs and from saves."""
+    """A pretended GPU that tells the steps of a pass from the ends of epochs and from saves."""
     gpu = PretendedGPU()
 
     def in_phase(owner, name, phase):
@@ -115,13 +130,15 @@ def gpu(monkeypatch) -> PretendedGPU:
 
         monkeypatch.setattr(owner, name, wrapped)
 
-    in_phase(Learner, "step", "step")
+    in_phase(passes, "run_pass", "step")  # all of it, but what follows
+    for owner, name in ((Learner, "step"), (Stream, "batch"), (FrozenTeacher, "__call__")):
+        in_phase(owner, name, "step")  # a pass catches their errors
     in_phase(Learner, "_end_epoch", "epoch")
-    in_phase(Stream, "batch", "step")
     in_phase(Stream, "_draw", "epoch")
-    in_phase(FrozenTeacher, "__call__", "step")
-    in_phase(FrozenTeacher, "_load", "epoch")
+    in_phase(FrozenTeacher, "_load", "load")
     in_phase(state, "save", "save")
+    in_phase(learner_module, "weights_writer", "keep")
+    in_phase(Pass, "_finish", "end")
     return gpu
 
 
@@ -164,6 +181,7 @@ def check_equal(lab, gpu, runs, allowed=()):
     except RunsFailed as error:
         failed = error
     check(gpu.notes, allowed)
+    check_ends(gpu)
     assert failed is None, failed
     for run in runs:
         if not ROUNDED.isdisjoint(run.spec.terms):
@@ -199,16 +217,44 @@ def test_every_distiller_has_the_cpu_s_results_and_no_step_waits(lab, gpu, rare_
     check_equal(lab, gpu, students)
 
 
-def test_ends_of_epochs_and_saves_wait_a_few_times(lab, gpu):
+@pytest.fixture
+def small_evaluations(monkeypatch) -> None:
+    """Evaluations take 25 batches: a wait for each of them counts."""
+    monkeypatch.setattr(evaluate, "BATCH", 2)
+
+
+def test_ends_of_epochs_and_saves_wait_a_few_times(lab, gpu, small_evaluations):
     """An epoch waits 3 times for its draws, 4 at its end, and once per loss; a save per tensor."""
     [teacher], _ = plan_of(lab, recipe=RECIPE | {"keep_every": 0})
     with gpu:
         train(lab, [teacher], "cuda")
+    check_ends(gpu)
     waits = Counter(note.phase for note in gpu.notes if note.kind == WAIT)
     assert 0 < waits["epoch"] / RECIPE["epochs"] <= 3 + 4 + 1
     assert 0 < gpu.calls["save"] <= RECIPE["epochs"] + 1
     tensors = 2 * len(catalogue.build("wrn_10_2", 10).state_dict())  # with all momenta
     assert 0 < waits["save"] / gpu.calls["save"] <= tensors + 3
+
+
+AT_ENDS = {
+    "an evaluation by batch": (
+        Evaluator, "top1", "(predicted == self._test_classes).sum().item()",
+        "sum(part.sum().item() for part in (predicted == self._test_classes).split(2))"),
+    "a value of each image": (
+        Learner, "_end_epoch", "self.n_correct.item()",
+        "self.n_correct.item() + 0 * sum(map(int, self.stream.labels))"),
+}  # fmt: skip
+"""Owner, function, text and its replacement."""
+
+
+@pytest.mark.parametrize("name", AT_ENDS)
+def test_many_waits_at_the_ends_of_epochs_are_noted_with_their_line(
+    lab, gpu, taught, monkeypatch, name
+):
+    file, line = mutate(monkeypatch, *AT_ENDS[name])
+    notes_of_mutant(lab, gpu, taught)
+    with pytest.raises(AssertionError, match=f"soteacher/{file}:{line}"):
+        check_ends(gpu)
 
 
 def test_an_allowed_wait_that_never_happens_is_a_fault():
@@ -300,6 +346,11 @@ IN_A_LOSS = {
     "gradient of max": (f"{LOGITS}.max(dim=1).values.sum()", WAIT),
     "inverse": (f"torch.linalg.inv({LOGITS}.T @ {LOGITS} + torch.eye(10, device={LOGITS}.device))"
                 ".sum().detach()", WAIT),
+    "gradient of prod": (f"{LOGITS}.prod(dim=1).sum()", WAIT),
+    "gradient of cumprod": (f"{LOGITS}.cumprod(dim=1).sum()", WAIT),
+    "gradient of masked_scatter": (
+        f"{LOGITS}.masked_scatter({LOGITS} > 0, {LOGITS}).sum()", WAIT),
+    "pseudoinverse": (f"torch.linalg.pinv({LOGITS}.detach()).sum()", WAIT),
     "CPU tensor": (f"({LOGITS} + torch.ones(10)).sum()", MIXED),
     "CPU scalar in stack": (f"torch.stack([{LOGITS}.sum(), torch.ones(())]).sum()", MIXED),
     "CPU generator": (f"torch.rand(3, generator=torch.Generator(), device={LOGITS}.device).sum()",
@@ -313,6 +364,9 @@ IN_A_LOSS = {
         "torch.nn.functional.adaptive_avg_pool2d(output.features['stage1'], 3).sum()", REFUSED),
     "gradient of interpolation": (
         "torch.nn.functional.interpolate(output.features['stage1'], 3, mode='bicubic').sum()",
+        REFUSED),
+    "largest of a bag": (
+        f"torch.nn.functional.embedding_bag(batch.labels[None], {LOGITS}, mode='max').sum()",
         REFUSED),
     "reflection": (
         "torch.nn.functional.pad(output.features['stage1'], (1, 1, 1, 1), 'reflect').sum()",
@@ -335,6 +389,11 @@ def test_a_fault_in_a_loss_is_noted_with_its_line(lab, gpu, taught, monkeypatch,
 
 
 ELSEWHERE = {
+    "a wait in the loop of a pass": (
+        passes, "run_pass", "group.step(", "torch.cuda.synchronize(); group.step(", WAIT, {}),
+    "a loss's value in the loop of a pass": (
+        loop._Group, "step", "list(self.running)", "list(self.running) * int(batch.labels[0] >= 0)",
+        WAIT, {}),
     "a loss's value in a step": (Learner, "step", "loss.detach()", "loss.item()", WAIT, {}),
     "a condition in a step": (
         Learner, "step", "self.optimizer.step()",
@@ -434,3 +493,25 @@ def test_a_penalty_in_an_own_loop_has_the_cpu_s_bits_and_waits_for_its_checks_on
     waits = [note for note in gpu.notes if note.phase == "step"]
     check([note for note in waits if note.file != "penalties/checks.py"])
     assert len(waits) == 2 * checks
+
+
+@pytest.mark.parametrize("penalty", [lipschitz_formula.lipschitz_sum, l1_formula.l1_sum])
+def test_the_layers_of_a_network_may_be_on_several_devices(gpu, penalty):
+    def found(moved):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2)
+            )
+        for layer in moved:
+            network[layer].to("cuda")
+        total = penalty(network)
+        total.backward()
+        weights = [layer.weight for layer in network if layer.weight.grad is not None]
+        assert all(weight.grad.device == weight.device for weight in weights)
+        return [total.detach().cpu(), *(weight.grad.cpu() for weight in weights)]
+
+    expected = found(())
+    with gpu:
+        for moved in ((0,), (1,), (2,), (0, 2)):
+            torch.testing.assert_close(found(moved), expected, rtol=1e-6, atol=0)

@@ -338,6 +338,15 @@ def test_other_studies_runs_tell_the_rate_until_the_plan_s_own_do():
     assert rates(Forecast(study)) == {("teacher", "wrn_16_2"): TEACHER / 10}
 
 
+def test_runs_of_another_precision_tell_no_rate():
+    study = plan(precision="tf32")
+    data = prepared(study)
+    finish(data, roles(plan())[0][0], seconds=4.0, pid=1)
+    assert rates(Forecast(study)) == {}
+    finish(data, roles(study)[0][0], seconds=10.0, pid=2)
+    assert rates(Forecast(study)) == {("teacher", "wrn_16_2"): TEACHER / 10}
+
+
 def test_a_network_that_the_plan_does_not_train_tells_no_rate():
     other = plan(pairs={"wrn_40_2/wrn_16_1": PAIR})
     data = prepared(other)

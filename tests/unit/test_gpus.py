@@ -86,6 +86,12 @@ def test_warnings_of_nvidia_smi_are_no_gpu_and_hide_none(machine):
     assert machine(f"{warning}{TWO}{warning}") == named(A, B)
 
 
+@pytest.mark.parametrize("code", [14, 15])  # an infoROM is damaged, or one GPU of several is lost
+def test_gpus_that_nvidia_smi_lists_are_used_also_if_it_ends_with_an_error(machine, code):
+    lost = "Unable to determine the device handle for GPU2: 0000:03:00.0: GPU is lost.\n"
+    assert machine(TWO + lost, code, driver=[(A, "No"), (B, "No"), (C, "No")]) == named(A, B)
+
+
 def test_where_nvidia_smi_says_that_there_is_no_device_the_driver_s_gpus_are_not_used(machine):
     """A scheduler may have hidden them."""
     assert machine("No devices were found\n", driver=[(A, "No")]) == []

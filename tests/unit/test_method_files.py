@@ -135,14 +135,14 @@ def test_a_preparation_names_the_file_s_content_and_leaves_its_weights_out(study
 
 def test_a_job_refuses_another_content_than_the_plan_s(study, folder, monkeypatch):
     [run, *_] = [r for r in runs(study) if r.id.endswith("/near")]
-    run.spec.check_methods()
+    run.spec.parts()
     monkeypatch.setattr(registry, "_files", {})
     with pytest.raises(UserError, match="which is not loaded: list the file under `methods`"):
-        run.spec.check_methods()
+        run.spec.parts()
     (folder / "mine/near.py").write_text(NEAR + "\n# changed\n")
     load_methods(["mine/near.py"])
     with pytest.raises(UserError, match=r"mine/near\.py now has sha256 .*: restore the file, or"):
-        run.spec.check_methods()
+        run.spec.parts()
 
 
 def test_an_unknown_method_is_refused_with_the_files_names_too(study):
