@@ -14,4 +14,9 @@ def canonical_json(value: Any) -> str:
 
 def json_sha256(value: Any) -> str:
     """Return the sha256 of a value's canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return sha256_of(canonical_json(value))
+
+
+def sha256_of(text: str) -> str:
+    """Return the sha256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

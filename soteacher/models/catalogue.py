@@ -127,13 +127,15 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
     return sum(layer.flops(height, width) for layer in before) + 2 * last.channels * n_classes
 
 
-def values(name: str, height: int, width: int) -> list[int]:
+@cache
+def values(name: str, height: int, width: int) -> tuple[int, ...]:
     """Return the number of values of each convolution's output for one image."""
     family, sizes = find(name)
-    layers = family.layers(*sizes)
-    return [layer.values(height, width) for layer in layers if isinstance(layer, Convolution)]
+    convolutions = [x for x in family.layers(*sizes) if isinstance(x, Convolution)]
+    return tuple(convolution.values(height, width) for convolution in convolutions)
 
 
+@cache
 def norms(name: str) -> int:
     """Return the number of batch norms."""
     family, sizes = find(name)

@@ -150,7 +150,7 @@ def _of_network(spec: RunSpec, outline: Outline) -> int:
     return round(4 * (OF_A_VALUE * sum(values) * images + OF_THE_LARGEST * max(values) * tested))
 
 
-def _values(spec: RunSpec, outline: Outline) -> list[int]:
+def _values(spec: RunSpec, outline: Outline) -> tuple[int, ...]:
     return catalogue.values(spec.network.name, outline.height, outline.width)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,6 +35,9 @@ class Expansion:
         self.wanted: dict[str, set[str]] = {}
         self._methods: dict[str, dict[str, dict[str, TermSpec]]] = {}
         """Data set to the loss terms of each teacher method on it."""
+        self._known: dict[tuple[Hashable, ...], dict[int, Run]] = {}
+        """All that determines a run but its seed, to seed to run. The first run is made from the
+        study, the others from the first: a study of thousands of runs has few settings."""
 
     def remove(self, block: str) -> None:
         """Remove a table or figure, and the runs that only this one needs."""
@@ -56,6 +60,15 @@ class Expansion:
         change : a changed setting of the method, or None. If the changed method equals another
         method of the study, the run of that method is returned.
         """
+        runs = self._known.setdefault(("teacher", pair_name, method, change), {})
+        if seed not in runs:
+            first = next(iter(runs.values()), None) or self._teacher(pair_name, method, change)
+            run_id = f"{first.id.rpartition('/')[0]}/seed{seed}"
+            runs[seed] = replace(first, id=run_id, spec=first.spec.with_seed(seed))
+        return runs[seed]
+
+    def _teacher(self, pair_name: str, method: str, change: Change | None) -> Run:
+        """Return `teacher_run` of seed 0."""
         study = self.study
         pair = study.pairs[pair_name]
         network, _ = networks(pair_name, pair)
@@ -75,17 +88,33 @@ class Expansion:
                     f"expected at most {MOST_BYTES}: choose a shorter name"
                 )
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
-        spec = self._spec("teacher", pair.data, network, recipe, terms, seed)
+        spec = self._spec("teacher", pair.data, network, recipe, terms)
         for term in regularizers.values():
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
-        run_id = f"{pair.data}/{network}/{method}/seed{seed}"
-        return Run(run_id, pair.data, spec, table5=table5)
+        return Run(f"{pair.data}/{network}/{method}/seed0", pair.data, spec, table5=table5)
 
     def student(
         self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
     ) -> Run:
         """Return the run of a pair's student of that teacher, or of the teacher's `epoch`."""
+        # the specs of one teacher with several seeds share `unseeded`
+        of_teacher = id(teacher.spec.unseeded), teacher.table5
+        runs = self._known.setdefault(("student", pair_name, distiller, epoch, *of_teacher), {})
+        seed = teacher.spec.seed
+        if seed not in runs:
+            if first := next(iter(runs.values()), None):
+                assert first.teacher is not None
+                run_id = teacher.id + first.id.removeprefix(first.teacher.id)
+                spec = first.spec.with_seed(seed)
+                runs[seed] = replace(first, id=run_id, spec=spec, teacher=teacher)
+            else:
+                runs[seed] = self._student(block, pair_name, distiller, teacher, epoch)
+        return self._add(block, runs[seed])
+
+    def _student(
+        self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None
+    ) -> Run:
         study = self.study
         pair = study.pairs[pair_name]
         _, network = networks(pair_name, pair)
@@ -96,9 +125,10 @@ class Expansion:
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
         _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
         terms = {student.method: TermSpec.of(term)}
-        spec = self._spec("student", pair.data, network, recipe, terms, teacher.spec.seed)
+        spec = self._spec("student", pair.data, network, recipe, terms)
         spec = replace(
             spec.as_teacher(),
+            seed=teacher.spec.seed,
             teacher=teacher.spec.as_teacher(),
             stream=replace(spec.stream, turns=term.turns),
         )
@@ -106,8 +136,7 @@ class Expansion:
         if epoch is not None and epoch != last:
             spec = replace(spec, teacher_epoch=epoch)
             parent_id = f"{teacher.id}/epoch{epoch:03d}"
-        run = Run(f"{parent_id}/{network}/{distiller}", pair.data, spec, teacher)
-        return self._add(block, run)
+        return Run(f"{parent_id}/{network}/{distiller}", pair.data, spec, teacher)
 
     def _spec(
         self,
@@ -116,8 +145,8 @@ class Expansion:
         network: str,
         recipe: Recipe,
         terms: dict[str, TermSpec],
-        seed: int,
     ) -> RunSpec:
+        """Return a spec of seed 0."""
         family, _ = catalogue.find(network)
         return RunSpec(
             role=role,
@@ -126,7 +155,7 @@ class Expansion:
             network=NetworkSpec(network, family.revision),
             recipe=recipe,
             terms=terms,
-            seed=seed,
+            seed=0,
             precision=self.study.precision,
         )
 
@@ -153,7 +182,7 @@ class Expansion:
                 f"{block}: the study needs more than {MOST_RUNS} runs; expected fewer seeds, "
                 "methods or values"
             )
-        if known.spec != run.spec:
+        if known is not run and known.spec != run.spec:
             raise UserError(
                 f"{block}: two pairs of the study train '{run.id}' with different recipes; "
                 "expected one recipe for a network on one data set with one method"

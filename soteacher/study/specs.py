@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from soteacher.core.cursor import Stage
 from soteacher.core.errors import UserError
 from soteacher.core.exact_values import whole
-from soteacher.core.hashing import canonical_json, json_sha256
+from soteacher.core.hashing import canonical_json, json_sha256, sha256_of
 from soteacher.core.precisions import FLOAT32
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import check_revision
@@ -88,7 +88,18 @@ class RunSpec:
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values, without values that equal their defaults."""
+        """Return the spec as JSON values, without values that equal their defaults.
+
+        Specs that differ only in their seeds share the inner values, so nobody changes these.
+        """
+        values = {**self.unseeded, "seed": self.seed}
+        if self.teacher is not None:
+            values["teacher"] = self.teacher.to_json()
+        return values
+
+    @cached_property
+    def unseeded(self) -> dict[str, Any]:
+        """The JSON values of the spec without the seed and the teacher's spec."""
         values: dict[str, Any] = {
             "role": self.role,
             "loop": self.loop,
@@ -97,15 +108,19 @@ class RunSpec:
             "network": self.network.to_json(),
             "recipe": self.recipe.spec(),
             "terms": {name: term.to_json() for name, term in self.terms.items()},
-            "seed": self.seed,
         }
         if self.precision != FLOAT32:
             values["precision"] = self.precision
-        if self.teacher is not None:
-            values["teacher"] = self.teacher.to_json()
         if self.teacher_epoch is not None:
             values["teacher_epoch"] = self.teacher_epoch
         return values
+
+    def with_seed(self, seed: int) -> RunSpec:
+        """Return this spec with another seed, also of the teacher; it shares `unseeded`."""
+        teacher = None if self.teacher is None else self.teacher.with_seed(seed)
+        spec = replace(self, seed=seed, teacher=teacher)
+        spec.__dict__["unseeded"] = self.unseeded
+        return spec
 
     @cached_property
     def canonical(self) -> str:
@@ -115,7 +130,7 @@ class RunSpec:
     @cached_property
     def sha256(self) -> str:
         """The sha256 of the canonical JSON; every result of the run carries it."""
-        return json_sha256(self.to_json())
+        return sha256_of(self.canonical)
 
     def as_teacher(self) -> RunSpec:
         """Return this spec for use in a student's spec, without `keep_every`."""

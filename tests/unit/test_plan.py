@@ -13,6 +13,7 @@ from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
 from soteacher.study.expand import expand
 from soteacher.study.load import read
+from soteacher.study.spec_parts import TermSpec
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
 STUDENTS = ("wrn_10_1", "wrn_16_1")
@@ -409,6 +410,7 @@ import json, sys, time
 began = time.process_time()
 from soteacher.study.expand import expand
 from soteacher.study.load import read
+from soteacher.study.spec_parts import TermSpec
 from soteacher.study import paper, summary as describe
 plan = expand(read(json.load(sys.stdin)))
 jobs = plan.jobs
@@ -469,3 +471,46 @@ def test_nothing_in_a_plan_can_be_changed(demo):
     ):
         with pytest.raises(FrozenInstanceError):
             setattr(frozen, name, None)
+
+
+def test_every_seed_s_runs_are_those_of_a_study_of_this_seed_alone(wide):
+    alone = {}
+    for seed in (7, 0, 3):
+        alone |= specs(wide | {"seeds": [seed]})
+    together = plan_of(wide | {"seeds": [7, 0, 3]})
+    assert {run_id: run.spec.to_json() for run_id, run in together.runs.items()} == alone
+    for run in together.runs.values():
+        if run.teacher is not None:
+            assert run.id.startswith(f"{run.teacher.id}/")
+            assert together.runs[run.teacher.id] is run.teacher
+
+
+def test_seeds_of_two_tables_may_have_teachers_with_two_recipes(wide):
+    wide["pairs"]["wrn_16_2/wrn_10_1"]["teacher_recipe"] = "students"
+    first, *_ = wide["tables"].values()
+    first |= {"teachers": ["standard"]}
+    pairs = {"a": "wrn_16_2/wrn_10_1", "b": "wrn_16_2/wrn_16_1"}
+    wide["tables"] = {
+        name: first | {"pairs": [pair], "seeds": [seed]}
+        for seed, (name, pair) in enumerate(pairs.items())
+    }
+    wide.pop("figures", None)
+    plan = plan_of(wide)
+    recipes = {run.spec.seed: run.spec.recipe for run in plan.runs.values() if not run.teacher}
+    assert recipes[0] != recipes[1]
+    for run in plan.runs.values():
+        if run.teacher:
+            assert run.spec.teacher == run.teacher.spec.as_teacher()
+
+
+def test_settings_are_read_once_for_all_seeds(monkeypatch):
+    calls = []
+    settings_of = TermSpec.of
+    monkeypatch.setattr(TermSpec, "of", lambda term: calls.append(term) or settings_of(term))
+    counts = {}
+    for n in (1, 60):  # 9,600 runs, all in one table
+        calls.clear()
+        plan = plan_of(large_study() | {"seeds": [*range(n)]})
+        assert len(plan.runs_of("every")) > 100 * n
+        counts[n] = len(calls)
+    assert counts[1] == counts[60] > 0

@@ -1,3 +1,5 @@
+import gc
+import inspect
 import shlex
 from importlib.util import find_spec
 
@@ -42,6 +44,11 @@ try:
 except UserError as error:
     refuse(error)
 
+# the plan stays until the end, and so do the jobs that Snakemake makes of it: of thousands of runs,
+# millions of objects, among which Python would look for garbage again and again
+gc.freeze()
+gc.set_threshold(100_000)
+
 HAS_TORCH = find_spec("torch") is not None
 
 # 1 if the study asks for a GPU, or if there is one here that it may use
@@ -67,6 +74,12 @@ ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
 SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
 if STUDY.methods:  # where method files are; what they say is in the runs' specs
     SHARED += f" --methods {shlex.join(STUDY.methods)}"
+
+
+def fast(function):
+    """Keep the signature of a function of a rule, which Snakemake inspects many times per job."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def requested(request):
@@ -106,6 +119,7 @@ def whole_machine(wildcards):
     return cores if workflow.local_exec and cores else STUDY.threads
 
 
+@fast
 def soteacher_of(wildcards, output):
     """The command `soteacher` of the package that was imported here, as Python and its argument.
 
@@ -132,6 +146,18 @@ def job_of(role, name):
     if name not in JOBS[role]:
         refuse(f"the study has no job '{name}' of {role}s: `snakemake -n` lists its jobs")
     return PLAN.jobs[role][name]
+
+
+@fast
+def store_of(wildcards, output):
+    """The store; a function of `output`, as a moved store is no reason to rerun a job."""
+    return STUDY.store
+
+
+@fast
+def tries_of(wildcards, attempt):
+    """The number of the attempt at a job, for its command."""
+    return attempt
 
 
 def data_of(job):
@@ -168,6 +194,7 @@ def hashes_of(block):
     ]
 
 
+@fast
 def teachers_of(wildcards):
     """Manifests of the teachers of a job of students."""
     runs = job_of("student", wildcards.job).runs

@@ -11,7 +11,7 @@ rule prepare:
         soteacher=soteacher_of,
         spec=lambda wildcards: PLAN.data_spec(wildcards.data).canonical,
         location=lambda wildcards: canonical_json(PLAN.data_location(wildcards.data)),
-        store=lambda wildcards, output: STUDY.store,
+        store=store_of,
     shell:
         "{params.soteacher:q} prepare --spec {params.spec:q} --location {params.location:q}"
         " --store {params.store:q} --log {log:q} --out {output:q}"

@@ -1,6 +1,6 @@
 rule measure:
     input:
-        data=lambda wildcards: data_of(job_of(wildcards.role, wildcards.job)),
+        data=fast(lambda wildcards: data_of(job_of(wildcards.role, wildcards.job))),
         manifest=f"{RESULTS}/runs/{{role}}s/{{job}}.json",
     output:
         runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
@@ -16,8 +16,8 @@ rule measure:
     params:
         soteacher=soteacher_of,
         version=__version__,  # another version may write another format
-        runs=lambda wildcards: requested(JOBS[wildcards.role][wildcards.job]),
-        store=lambda wildcards, output: STUDY.store,
+        runs=fast(lambda wildcards: requested(JOBS[wildcards.role][wildcards.job])),
+        store=store_of,
     shell:
         "{params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"

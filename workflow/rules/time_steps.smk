@@ -12,12 +12,12 @@ rule time_steps:
     threads: whole_machine
     resources:
         gpu=GPU,
-        tries=lambda wildcards, attempt: attempt,
+        tries=tries_of,
     params:
         soteacher=soteacher_of,
         version=__version__,  # another version may be faster
         block=lambda wildcards: requested(TIMED[wildcards.timed]),
-        store=lambda wildcards, output: STUDY.store,
+        store=store_of,
         how=HOW,  # a change reruns this rule: times depend on the device
         allowed=lambda wildcards, output: f"{ALLOWED} {SHARED}",
     shell:

@@ -1,6 +1,6 @@
 rule teach:
     input:
-        data=lambda wildcards: data_of(job_of("teacher", wildcards.job)),
+        data=fast(lambda wildcards: data_of(job_of("teacher", wildcards.job))),
     output:
         f"{RESULTS}/runs/teachers/{{job}}.json",
     log:
@@ -12,13 +12,13 @@ rule teach:
     threads: STUDY.threads
     resources:
         gpu=GPU,
-        tries=lambda wildcards, attempt: attempt,
+        tries=tries_of,
     params:
         soteacher=soteacher_of,
-        runs=lambda wildcards: requested(JOBS["teacher"][wildcards.job]),
+        runs=fast(lambda wildcards: requested(JOBS["teacher"][wildcards.job])),
         links=f"{RESULTS}/teachers",
-        store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: how("teacher", wildcards.job),
+        store=store_of,
+        how=fast(lambda wildcards, output: how("teacher", wildcards.job)),
     shell:
         "{params.soteacher:q} teach --runs {params.runs:q} --data {input.data:q}"
         " --store {params.store:q} {params.how} --attempt {resources.tries} --links {params.links:q}"
@@ -27,7 +27,7 @@ rule teach:
 
 rule distill:
     input:
-        data=lambda wildcards: data_of(job_of("student", wildcards.job)),
+        data=fast(lambda wildcards: data_of(job_of("student", wildcards.job))),
         teachers=teachers_of,
     output:
         f"{RESULTS}/runs/students/{{job}}.json",
@@ -40,13 +40,13 @@ rule distill:
     threads: STUDY.threads
     resources:
         gpu=GPU,
-        tries=lambda wildcards, attempt: attempt,
+        tries=tries_of,
     params:
         soteacher=soteacher_of,
-        runs=lambda wildcards: requested(JOBS["student"][wildcards.job]),
+        runs=fast(lambda wildcards: requested(JOBS["student"][wildcards.job])),
         links=f"{RESULTS}/students",
-        store=lambda wildcards, output: STUDY.store,
-        how=lambda wildcards, output: how("student", wildcards.job),
+        store=store_of,
+        how=fast(lambda wildcards, output: how("student", wildcards.job)),
     shell:
         "{params.soteacher:q} distill --runs {params.runs:q} --data {input.data:q}"
         " --teachers {input.teachers:q} --store {params.store:q} {params.how}"
