@@ -150,7 +150,7 @@ def _gpus(facts: dict[str, Any]) -> list[str]:
             hours.setdefault(row["gpu"], [row["gpu"]]).append(cell)
         lines += [
             "",
-            "Time on one GPU, by a model and not measured (docs/reproduce.md states the model):",
+            "Time on one GPU, by a model, which docs/reproduce.md compares with measured steps:",
             "one training process at a time, and in brackets a bound for several on the GPU.",
             "",
             *_aligned(

@@ -1,12 +1,13 @@
-"""The time that runs take on a GPU, by a model. Nothing here was measured on a GPU.
+"""The time that runs take on a GPU, by a model whose constants are from one machine with an H100.
 
 The host launches the operations of a step one by one, while the device computes them: a pass takes
 the longer of both. The device takes, for each network of a step, the longer of two times: its
 arithmetic at a share of the GPU's peak, and its traffic at a share of the memory's bandwidth. The
 layers of distillers and of first stages are left out, as in `soteacher.study.cost`.
 
-The peaks are the vendors' figures for dense products, recalled from their data sheets. The shares
-and the time of a launch are assumptions.
+The peaks are the vendors' figures for dense products, recalled from their data sheets. The time of
+a launch and the shares of the peaks are those of docs/gpu_check_h100.json, and
+`tests/unit/test_cost.py` compares the model with its steps. Other machines launch faster or slower.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from soteacher.study.operations import (
 )
 from soteacher.study.specs import PreparationSpec, RunSpec
 
-LAUNCH = 8e-6
-"""Seconds of the host per ATen operation in eager PyTorch, assumed (5 to 12 microseconds)."""
+LAUNCH = 26e-6
+"""Seconds of the host per ATen operation in eager PyTorch, deterministic: 23 to 30 microseconds in
+TF32 and bfloat16 on a virtual machine with an H100. 5 to 12 are often stated for fast hosts."""
 LEARNER = 0.35e-3
 """Seconds of the host per step of a run besides its operations: the loop and the fused SGD."""
 FORWARD_TRAFFIC, TRAINING_TRAFFIC = 7.1, 17.3
@@ -35,8 +37,9 @@ FORWARD_TRAFFIC, TRAINING_TRAFFIC = 7.1, 17.3
 forward pass and in a training step; counted on torch's meta device."""
 CASTS = 1
 """Further operations per batch norm in bfloat16, in a forward or a backward pass: a cast."""
-SHARE = {"float32": 0.5, "tf32": 0.25, "bfloat16": 0.25}
-"""Precision to the assumed share of the peak that convolutions reach."""
+SHARE = {"float32": 0.4, "tf32": 0.25, "bfloat16": 0.2}
+"""Precision to the share of the peak that convolutions reach, on the H100 with the networks of
+Tiny-ImageNet; assumed for the others."""
 OF_BANDWIDTH = 0.8
 """Assumed share of the memory's bandwidth that is reached."""
 BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2}

@@ -94,7 +94,8 @@ def test_a_teacher_s_steps_see_its_images_and_targets(lab, monkeypatch):
                 torch.testing.assert_close(batch.images[: len(batch.labels)], other.images)
             if batch.targets is not None:
                 blended = True
-                torch.testing.assert_close(batch.targets.sum(dim=1), torch.ones(len(batch.labels)))
+                whole = torch.ones_like(batch.targets[:, 0])
+                torch.testing.assert_close(batch.targets.sum(dim=1), whole)
         # label smoothing has targets of its own: those of a learner, not of the batch
         assert blended is (name in ("mixup", "cutmix", "all_cut", "mixup_smoothed"))
         changed = any(not b.images.equal(p.images) for b, p in zip(batches, plain, strict=True))
@@ -144,16 +145,19 @@ def test_the_history_says_each_loss_and_how_many_are_right(lab):
 def test_a_blend_is_right_by_the_share_of_the_predicted_label(lab, monkeypatch):
     """Checked on the logits that the learner itself saw."""
     [run] = teachers(lab, mixup={"mixup": {"alpha": 5}})
-    right = [0.0] * 3
+    seen = []
     said = learner_module._correct
 
     def watched(logits, batch):
-        for row, target in zip(logits, batch.targets, strict=True):
-            right[batch.cursor.epoch] += target[row.argmax()].item()
+        seen.append((logits, batch))
         return said(logits, batch)
 
     monkeypatch.setattr(learner_module, "_correct", watched)
     lab.run([run])
+    right = [0.0] * 3
+    for logits, batch in seen:
+        for row, target in zip(logits, batch.targets, strict=True):
+            right[batch.cursor.epoch] += target[row.argmax()].item()
     found = [float(row["train_top1"]) for row in lab.history(run)]
     assert found == pytest.approx([count / 64 for count in right])
     assert any(abs(count - round(count)) > 1e-3 for count in right)  # shares, no whole images

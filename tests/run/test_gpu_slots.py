@@ -196,6 +196,7 @@ def test_nothing_is_done_on_a_machine_without_gpus(machine, tmp_path, tool):
 
 
 def test_a_slot_that_cannot_be_made_is_one_line(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(slots, "_held", None)  # of a GPU of this machine, by an earlier test
     for key in (gpus.CHOSEN, *gpus.SCHEDULERS):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setattr(slots.gpus, "usable", lambda: [gpus.Gpu(uuid, uuid) for uuid in GPUS])

@@ -154,7 +154,7 @@ def loaded(lab, run, name="weights.safetensors"):
 def assert_same_state(found, expected):
     found, expected = found.state_dict(), expected.state_dict()
     assert found.keys() == expected.keys()
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    assert [name for name in expected if not found[name].cpu().equal(expected[name].cpu())] == []
 
 
 def assert_same_history(found, expected):
