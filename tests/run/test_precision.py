@@ -106,6 +106,7 @@ def test_killed_and_gone_on_in_bfloat16_is_the_same_as_never_killed(lab, able, k
         assert {len(lab.record(run)["attempts"]) for run in runs} == {2}
 
 
+@pytest.mark.cpu_only("compares logits with those of the CPU, bit for bit")
 def test_measures_of_a_bfloat16_run_are_those_of_its_weights_in_float32(lab, able):
     [run], _ = planned(lab, "bfloat16", teachers={"standard": {}})
     lab.run([run])
@@ -147,6 +148,7 @@ def test_autocast_leaves_batch_norms_in_float32_arithmetic(name):
     assert {parameter.grad.dtype for parameter in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.cpu_only("shows that a CPU has no TF32")
 def test_tf32_on_a_cpu_gives_float32_s_bits_and_says_float32(lab):
     found = {}
     for precision in ("float32", "tf32"):
@@ -163,6 +165,7 @@ def test_tf32_on_a_cpu_gives_float32_s_bits_and_says_float32(lab):
     assert found["tf32"] == found["float32"]
 
 
+@pytest.mark.cpu_only("shows what a CPU without bfloat16 does")
 def test_a_cpu_without_bfloat16_refuses_the_job_and_leaves_nothing(lab, monkeypatch):
     known = {"flags": "fpu avx2", "model name": "A CPU"}
     monkeypatch.setattr(device, "_cpu_info", lambda name: known[name])

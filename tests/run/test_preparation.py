@@ -280,7 +280,7 @@ def test_what_was_prepared_is_frozen_while_students_train(lab, squeezed):
         modules = torch.nn.ModuleDict(received).eval()
         state = modules.state_dict()
         assert state.keys() == trained.keys()
-        assert [name for name in trained if not state[name].equal(trained[name])] == []
+        assert [name for name in trained if not state[name].cpu().equal(trained[name])] == []
         assert not any(p.requires_grad or p.grad is not None for p in modules.parameters())
 
 
