@@ -34,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 
 import soteacher
 from soteacher.core import lazy
+from soteacher.training import device as devices
 from soteacher.training.learner import Diverged
 
 PACKAGE = Path(soteacher.__file__).parent
@@ -205,6 +206,7 @@ class PretendedGPU(TorchDispatchMode):
     def _stand_ins(self) -> Iterator[tuple[Any, str, Any]]:
         """Yield owner, name and value of the functions that a machine with a GPU has."""
         cuda = torch.cuda
+        yield devices, "diagnose", lambda: None  # its answer would be kept for later tests
         yield cuda, "_lazy_init", lambda: None
         yield cuda, "is_available", lambda: True
         yield cuda, "device_count", lambda: 1
