@@ -129,7 +129,9 @@ class Check:
 
     def write(self) -> None:
         """Write the report as it is now."""
-        report = {name: value for name, value in vars(self).items() if name not in ("until",)}
+        here = ("until", "out", "store")  # of this machine alone; the report is to be sent
+        report = {name: value for name, value in vars(self).items() if name not in here}
+        report["study"] = [path.name for path in self.study]
         self.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report, indent=1, default=str)
         (self.out / "report.json").write_text(text + "\n", encoding="utf-8")
