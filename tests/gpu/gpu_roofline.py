@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
+from soteacher.study import gpu_hours
 from soteacher.study.cost import step_flop
 from soteacher.study.gpu_hours import BYTES, FORWARD_TRAFFIC, TRAINING_TRAFFIC
 from soteacher.study.specs import RunSpec
@@ -26,18 +27,25 @@ class Peaks:
     memory: float
 
 
+MODELLED = {
+    gpu.name: Peaks(
+        **{name: peak / 1e12 for name, peak in gpu.peak.items()}, memory=gpu.bandwidth / 1e12
+    )
+    for gpu in gpu_hours.GPUS
+}
 GPUS = {
     r"H200": Peaks(67, 495, 989, 4.8),
-    r"GH200|H100.*HBM3|H100 SXM": Peaks(67, 495, 989, 3.35),
+    r"GH200|H100.*HBM3|H100 SXM": MODELLED["H100"],
     r"H100 NVL": Peaks(60, 418, 835, 3.9),
     r"H100": Peaks(51, 378, 756, 2.0),
+    r"A100-SXM.*80GB": MODELLED["A100"],
     r"A100.*80GB": Peaks(19.5, 156, 312, 1.94),
     r"A100": Peaks(19.5, 156, 312, 1.555),
     r"A30": Peaks(10.3, 82, 165, 0.933),
     r"A10\b": Peaks(31.2, 62.5, 125, 0.6),
     r"L40S": Peaks(91.6, 183, 362, 0.864),
     r"L4\b": Peaks(30.3, 60, 121, 0.3),
-    r"RTX 4090": Peaks(82.6, 82.6, 165, 1.008),
+    r"RTX 4090": MODELLED["RTX 4090"],
     r"RTX 3090": Peaks(35.6, 35.6, 71, 0.936),
 }
 """Pattern of a GPU's name to its peaks; the first pattern that is found counts."""
