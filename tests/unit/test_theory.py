@@ -91,8 +91,25 @@ def test_errors_are_within_both_bounds_and_weissman_s_is_the_tighter(theory):
         )
         for truth in (np.full(n_classes, 1 / n_classes), theory.noisy(n_classes)):
             assert theory.exceeded_error(n, truth) < weissman < paper
+    ratios = {
+        n_classes: [
+            theory.proposition_bound(n, n_classes)
+            / theory.exceeded_error(n, theory.noisy(n_classes))
+            for n in (10, 100, 1000, 10_000)
+        ]
+        for n_classes in (10, 100)
+    }
+    assert 4 < min(ratios[10]) <= max(ratios[10]) < 4.6
+    assert 13 < min(ratios[100]) <= max(ratios[100]) < 14.5
     steps = [theory.proposition_bound(n, 10) / theory.proposition_bound(4 * n, 10) for n in (5, 90)]
     assert steps == pytest.approx([2, 2])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 100])
+def test_inequality_13_follows_from_weissman_s_and_is_weaker(n_classes):
+    exponent = np.linspace(0, 4 * n_classes, 4001)  # N epsilon^2 / 2
+    weissman = np.minimum(0, np.log(2.0**n_classes - 2) - exponent)  # log of a probability
+    assert (weissman <= np.log(2) - exponent / n_classes).all()
 
 
 def log_loss(p, labels):
