@@ -32,6 +32,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 	gpu-check-packages lint format clean
 
 demo: $(INSTALLED)
+	@echo "Commands need this environment: source $(BIN)/activate. Each job prints one line when it has ended."
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo
 	@cat results/demo/tables/table1.md
@@ -85,20 +86,29 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# Installs what NEEDS names. pip would compile on one core; compileall uses all cores.
+# Installs what NEEDS names, and says what it does. pip would compile on one core; compileall uses all cores.
 define new_venv
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --no-compile $(PIP_FLAGS) $(NEEDS)
-	$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true  # a few files in packages are not valid Python
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "soteacher needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "Set-up of $(@D), once; $(COSTS)"
+	@echo "1 of 3: making a virtual environment with $(PYTHON)"
+	@$(PYTHON) -m venv $(@D)
+	@echo "2 of 3: downloading and installing packages; pip prints nothing while it works"
+	@$(@D)/bin/pip install --quiet --no-compile $(PIP_FLAGS) $(NEEDS)
+	@echo "3 of 3: compiling them, on all cores"
+	@$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true  # a few files in packages are not valid Python
+	@touch $@
+	@echo "Set-up of $(@D) is complete."
 endef
+
+COSTS = 2 minutes if the network is fast. PyPI's torch contains CUDA: some gigabytes to download, 6 GB on disk. \
+	For CPU wheels, which are smaller, see \`PIP_FLAGS\` in the README.
 
 $(INSTALLED): NEEDS := --constraint constraints.txt --editable '.[workflow,test,lint]'
 $(INSTALLED): pyproject.toml constraints.txt
 	$(new_venv)
 
 # A separate environment, without soteacher and torch; the conda is copied into it.
+$(CONDA)/installed: COSTS := without torch.
 $(CONDA)/installed: NEEDS := --requirement tests/conda/requirements.txt
 $(CONDA)/installed: tests/conda/requirements.txt constraints.txt
 	$(new_venv)

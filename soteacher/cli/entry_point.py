@@ -68,8 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if getattr(options, "log", None):
+        handlers[0].setLevel("INFO")  # epochs and other details only go to the log
         handlers.append(output.LogFile(options.log))
     logging.basicConfig(format="%(asctime)s %(message)s", level="INFO", handlers=handlers)
+    log.setLevel("DEBUG")
     logging.getLogger("fontTools").setLevel("WARNING")  # it logs each glyph of a figure's PDF
     try:
         options.run(options)

@@ -50,6 +50,6 @@ def _run(options: argparse.Namespace) -> None:
         teachers |= read_manifest(path, "the teachers' manifest")["runs"]
     data = open_prepared(options.data, options.store)
     runs = read_request(options.runs, "the list of runs to train")
-    log.info("job of %s: %s", options.job, ", ".join(sorted(runs)))
+    log.debug("job of %s: %s", options.job, ", ".join(sorted(runs)))
     manifest = run_job(runs, data, teachers, job_options(options, options.save_every))
     publish(manifest, options.out, options.links, options.store)

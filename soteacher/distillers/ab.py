@@ -13,7 +13,9 @@ main stage, the student is trained with cross-entropy and KD alone.
 
 This follows the code that SoTeacher's authors ran (RepDistiller). The weight of Table 5 therefore
 has no effect: the first stage has no weight, and the main stage has no loss of AB. A connector is
-the identity if both maps have the same shape, otherwise a convolution and a batch norm.
+the identity if both maps have the same shape, otherwise a convolution and a batch norm. One thing
+differs: RepDistiller's WRN computes some batch norms twice in a step and so updates their running
+statistics twice, here each is computed once (A35 in docs/deviations.md).
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class Learner:
         self.seconds += seconds
         self.images_per_second = self._images / seconds
         facts = " ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
-        log.info(
+        log.debug(
             "%s: %s epoch %d/%d %s, %.0f images/s",
             self.folder.id,
             row["stage"],

@@ -66,7 +66,7 @@ def finish(
         folder.finish("diverged", artifacts, facts, learner.checkpoints)
     else:
         folder.finish("done", artifacts | _results(learner, data), facts, learner.checkpoints)
-    log.info("%s: %s", folder.id, "diverged" if divergence else "finished")
+    log.debug("%s: %s", folder.id, "diverged" if divergence else "finished")
 
 
 def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:

@@ -65,7 +65,7 @@ def time_steps(
         head = {"network": network["network"]}
         steps += [head | row for row in step_rows]
         methods += [head | row for row in method_rows]
-        log.info("%s: timed %d steps of each method", network["network"], request["steps"])
+        log.debug("%s: timed %d steps of each method", network["network"], request["steps"])
     return steps, methods
 
 

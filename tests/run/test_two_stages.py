@@ -6,6 +6,7 @@ import csv
 from copy import deepcopy
 
 import pytest
+from torch.nn import BatchNorm2d
 
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.training.learner import Learner
@@ -44,6 +45,32 @@ def test_ab_s_first_stage_trains_the_trunk_at_the_recipe_s_first_rate(lab, monke
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0]
     main = [row for row in lab.history(run) if row["stage"] == "main"]
     assert [row["loss_boundaries"] for row in main] == ["", ""]
+
+
+def test_ab_updates_each_batch_norm_once_per_step(lab, monkeypatch):
+    """The authors' code does so twice for the norms that give maps before the ReLU (A35)."""
+    [run] = students_of(lab, ab={"prepare_epochs": 2})
+    step, updates = Learner.step, {Stage.PREPARE: [], Stage.MAIN: []}
+
+    def counts(learner):
+        norms = {n: m for n, m in learner.network.named_modules() if isinstance(m, BatchNorm2d)}
+        return {name: int(norm.num_batches_tracked) for name, norm in norms.items()}
+
+    def watched(learner, batch, teacher):
+        before = counts(learner)
+        step(learner, batch, teacher)
+        updates[batch.cursor.stage].append(
+            {name: after - before[name] for name, after in counts(learner).items()}
+        )
+
+    monkeypatch.setattr(Learner, "step", watched)
+    lab.run([run])
+    first, main = updates[Stage.PREPARE], updates[Stage.MAIN]
+    assert len(first) == len(main) == 2 * 4
+    names = first[0].keys()
+    assert {"bn", "stages.1.0.bn1", "stages.2.0.bn1"} < names
+    assert all(found == dict.fromkeys(names, 1) for found in main)
+    assert all(found == dict.fromkeys(names, 1) | {"bn": 0} for found in first)  # no part of it
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_one_s_own_images_are_trained_on_moved_and_changed(own):
     study = own.study
     study["data"]["mine"]["path"] = "elsewhere"
     own.write(study)
-    assert "rule prepare:" in own.snakemake("mine").stderr
+    assert "prepared mine in" in own.snakemake("mine").stderr
     assert manifest.read_bytes() == known
     assert own.trained() == before
     assert own.attempts() == [1, 1, 1, 1]

@@ -79,4 +79,5 @@ def test_an_error_of_a_job_is_not_said_to_be_one_of_the_lock(empty):
     empty.write(empty.study | {"store": "/dev/null/store"})
     said = empty.snakemake("results/tiny/data/digits.json", code=1).stderr
     assert "soteacher: error: " in said
-    assert "lock.smk" not in said
+    assert "Error in rule prepare:" in said and "log: results/tiny/logs/prepare/digits.log" in said
+    assert "lock.smk" not in said and "progress.smk" not in said

@@ -121,7 +121,7 @@ def test_one_figure_is_a_target_of_its_own(whole):
     done = whole.snakemake("curves")
     assert (whole.path / "results/tiny/figures/curves.png").is_file()
     assert not (whole.path / "results/tiny/figures/figure1.png").exists()
-    assert "rule teach" not in done.stderr
+    assert "trained" not in done.stderr
 
 
 def test_every_run_that_the_page_leads_to_is_there(made):

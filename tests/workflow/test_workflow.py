@@ -386,6 +386,30 @@ def test_a_bad_study_is_one_line_and_no_traceback(empty):
     assert "the key 'seeds' appears twice" in done.stderr
 
 
+def test_the_terminal_has_one_line_per_job_and_the_epochs_are_in_the_logs(empty):
+    study = empty.study
+    study["tables"]["table1"] |= {"columns": ["teacher.top1"], "teachers": ["standard"]}
+    empty.write(study)
+    said = empty.snakemake("table1").stderr
+    lines = [line.partition(" ")[2].partition(" ")[2] for line in said.splitlines()]
+    [start] = [number for number, line in enumerate(lines) if line.startswith("4 jobs with 1 ")]
+    assert lines[start + 1].endswith(f"soteacher status {empty.path}/study.yaml --watch")
+    ends = [line.partition(" in ")[0] for line in lines[start + 2 : start + 6]]
+    assert ends == [
+        "1 of 4: prepared digits",
+        "2 of 4: trained 1 teacher (wrn_10_1 on digits)",
+        "3 of 4: measured 1 teacher (wrn_10_1 on digits)",
+        "4 of 4: made table1.csv",
+    ]
+    assert "epoch" not in said and "jobid" not in said
+    [log] = (empty.path / "results/tiny/logs/teach").iterdir()
+    assert "/standard/seed0: main epoch 2/2 " in log.read_text(encoding="utf-8")
+    [whole] = (empty.path / ".snakemake/log").iterdir()
+    assert whole.read_text(encoding="utf-8").count("Finished jobid") == 5
+    shown = empty.snakemake("table1", "--forcerun", "table", "--printshellcmds").stderr
+    assert "localrule table:" in shown and " table --block " in shown and " of 1: " not in shown
+
+
 def test_a_killed_snakemake_leaves_nothing_that_the_same_command_stumbles_over(empty):
     """Its training process lives on; the next call waits for it, then publishes its runs."""
     study = empty.study

@@ -10,8 +10,9 @@ def say(line):
     print(f"soteacher: {line}", file=sys.stderr)
 
 
-def mend_requests():
-    """Write the request files of all jobs, or mend them if they changed."""
+def start_jobs():
+    """Write the request files of all jobs, or mend them if they changed; then tell the progress."""
+    tell_progress()
     try:
         write_requests()
     except UserError as error:  # results may be read-only, and nothing left to do
@@ -21,4 +22,4 @@ def mend_requests():
 # Two Snakemakes would delete each other's outputs. The second waits here: it has read the study and
 # has not looked for files yet. The profiles switch off Snakemake's own lock, see profiles/default.
 # No function of this file calls `execute`: Snakemake would name this file beside errors of jobs.
-workflow.execute = alone(workflow.execute, Path(RESULTS), runs_jobs, mend_requests, say)
+workflow.execute = alone(workflow.execute, Path(RESULTS), runs_jobs, start_jobs, say)
