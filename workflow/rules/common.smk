@@ -11,7 +11,8 @@ from soteacher.core.hashing import canonical_json
 from soteacher.study.expand import expand_possible
 from soteacher.study.load import read
 from soteacher.study.requests import Request
-from soteacher.study.summary import block_record, caption, page_summary
+from soteacher.study.run_table import runs_record
+from soteacher.study.summary import MEASURES_FORMAT, block_record, caption, page_summary
 
 
 def refuse(error):
@@ -40,6 +41,7 @@ try:
         name: Request.of(REQUESTS, f"time_steps-{name}", request)
         for name, request in PLAN.timed.items()
     }
+    RUNS = Request.of(REQUESTS, "runs", runs_record(PLAN))
     PAGE = None if PLAN.impossible else Request.of(REQUESTS, "page", page_summary(PLAN))
 except UserError as error:
     refuse(error)
@@ -95,7 +97,7 @@ def requested(request):
 def write_requests():
     """Write the request files of the whole study, also of what is not asked for now."""
     jobs = [request for named in JOBS.values() for request in named.values()]
-    lists = [measures_list(block) for block in BLOCKS]
+    lists = [measures_list(block) for block in BLOCKS] + [RUNS, all_measures_list()]
     for request in [*jobs, *BLOCKS.values(), *lists, *TIMED.values(), *([PAGE] if PAGE else [])]:
         request.write()
 
@@ -179,6 +181,18 @@ def measures_of(block, *kinds):
 def measures_list(block):
     """The request with the list of a block's measures, which a command line may not hold."""
     return Request.of(REQUESTS, f"measures-{block}", measures_of(block))
+
+
+def all_measures(kind=".csv"):
+    """Measures of all runs of the study, or the lists of their hashes."""
+    return [
+        f"{RESULTS}/measures/{role}s/{name}{kind}" for role, jobs in JOBS.items() for name in jobs
+    ]
+
+
+def all_measures_list():
+    """The request with the list of the measures of all runs."""
+    return Request.of(REQUESTS, "measures-runs", all_measures())
 
 
 def steps_of(table):
