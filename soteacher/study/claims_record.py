@@ -1,0 +1,153 @@
+"""The input of the claims: which methods of a study play which part in the paper's claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from soteacher.study.contents import Points, is_papers
+from soteacher.study.kinds.comparison import pair_deviations, run_deviations
+from soteacher.study.paper import TEACHERS
+from soteacher.study.plan import Plan
+from soteacher.study.runs import Run
+from soteacher.study.schema import networks
+from soteacher.study.spec_parts import TermSpec
+from soteacher.study.summary import planned
+
+REFERENCE = "standard"
+"""Role of the method that the others are compared with."""
+SWEPT = "swept"
+"""Role of a method with one setting changed, of a figure of kind `sweep`."""
+ROLES = {frozenset(terms): role for role, terms in TEACHERS.items() if terms}
+"""The regularizers of the paper's methods, to their names in the paper."""
+
+
+def claims_record(plan: Plan) -> dict[str, Any]:
+    """Return the input of `soteacher claims`, as JSON values.
+
+    Methods are recognized by their regularizers, not by their names. `methods` has the role of each
+    teacher method of each data set, in the order of the study, with the settings of its
+    regularizers. `papers` lists the teachers (data, network, method) and the students (pair,
+    distiller, method) that are trained as in the paper's experiment.
+    """
+    study = plan.study
+    pairs = {}
+    for name, pair in study.pairs.items():
+        teacher, student = networks(name, pair)
+        pairs[name] = {"data": pair.data, "teacher": teacher, "student": student}
+    groups = _without_seeds(plan.runs.values())
+    return {
+        "study": study.study,
+        "runs": planned(plan.runs.values()),
+        "pairs": [{"pair": name} | values for name, values in pairs.items()],
+        "methods": _methods(plan, groups, pairs),
+        "distillers": [[name, student.method] for name, student in study.distillers.items()],
+        "sweeps": _sweeps(plan, pairs),
+        "papers": _papers(plan, groups, pairs),
+        "timed": {
+            name: content.record()["timed"]
+            for name, content in plan.contents.items()
+            if content.timing_request is not None
+        },
+    }
+
+
+def method_of(run: Run) -> str:
+    """Return the teacher method of a run, or of a student's teacher, as its folder is named."""
+    return (run.teacher or run).id.split("/")[2]
+
+
+def role_of(terms: Mapping[str, TermSpec]) -> str:
+    """Return the paper's name of a method with these regularizers.
+
+    A single other regularizer is its own role; a combination that is not in the paper is joined
+    with `+`. A regularizer with a weight of 0 does not count.
+    """
+    used = frozenset(name for name, term in terms.items() if term.settings.get("weight") != 0)
+    return ROLES.get(used, "+".join(sorted(used)))
+
+
+def _without_seeds(runs: Iterable[Run]) -> list[Run]:
+    """Return one run of each kind; the others differ only in the seed."""
+    kinds: dict[tuple[str, ...], Run] = {}
+    for run in runs:
+        parts = run.id.split("/")
+        kinds.setdefault((*parts[:3], *parts[4:]), run)
+    return list(kinds.values())
+
+
+def _methods(
+    plan: Plan, groups: list[Run], pairs: dict[str, dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the teacher methods of each data set with their roles, in the study's order.
+
+    Of the methods without regularizers, only the first one that trains a pair's teacher is the
+    reference.
+    """
+    order = {name: place for place, name in enumerate(plan.study.teachers)}
+    networks_of_pairs = {(pair["data"], pair["teacher"]) for pair in pairs.values()}
+    trained: dict[tuple[str, str], Run] = {}
+    taught: dict[tuple[str, str], Run] = {}
+    for run in groups:
+        if run.teacher is not None:
+            taught.setdefault((run.data, method_of(run)), run.teacher)
+        elif (run.data, run.spec.network.name) in networks_of_pairs:
+            trained.setdefault((run.data, method_of(run)), run)
+    methods: list[dict[str, Any]] = []
+    with_reference: set[str] = set()
+    known = (taught | trained).items()
+    for (data, method), run in sorted(known, key=lambda one: order.get(one[0][1], len(order))):
+        role = SWEPT if "." in method else role_of(run.spec.terms)
+        is_plain = role == "" and method in order and (data, method) in trained
+        if is_plain and data not in with_reference:
+            with_reference.add(data)
+            role = REFERENCE
+        terms = {name: term.to_json() for name, term in run.spec.terms.items()}
+        methods.append({"data": data, "method": method, "role": role, "terms": terms})
+    return methods
+
+
+def _sweeps(plan: Plan, pairs: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    """Return the values of each swept setting, with the method of each value, in their order."""
+    sweeps: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for name, content in plan.contents.items():
+        if plan.study.blocks[name].kind == "sweep" and isinstance(content, Points):
+            for point in content.points:
+                if point.position["value"] != "":  # not a method that is shown for comparison
+                    run = point.runs[0]
+                    setting, distiller = point.panel.split()[-1], run.id.rpartition("/")[2]
+                    for pair in _pairs_of(run, pairs):
+                        values = sweeps.setdefault((pair, distiller, setting), [])
+                        value = {"value": point.position["value"], "method": method_of(run)}
+                        if value not in values:
+                            values.append(value)
+    return [
+        {"pair": pair, "distiller": distiller, "setting": setting, "values": values}
+        for (pair, distiller, setting), values in sweeps.items()
+    ]
+
+
+def _papers(plan: Plan, groups: list[Run], pairs: dict[str, dict[str, str]]) -> list[list[str]]:
+    papers = []
+    for run in groups:
+        method = method_of(run)
+        if run.teacher is None:
+            if is_papers(run_deviations((run,), method)):
+                papers.append([run.data, run.spec.network.name, method])
+        elif run.spec.teacher_epoch is None:
+            distiller = run.id.rpartition("/")[2]
+            for pair in _pairs_of(run, pairs):
+                if is_papers(pair_deviations(plan.study, pair, (run,), method, distiller)):
+                    papers.append([pair, distiller, method])
+    return papers
+
+
+def _pairs_of(run: Run, pairs: dict[str, dict[str, str]]) -> list[str]:
+    """Return the names of the pairs of a student."""
+    assert run.teacher is not None
+    used = (run.data, run.teacher.spec.network.name, run.spec.network.name)
+    return [
+        name
+        for name, pair in pairs.items()
+        if (pair["data"], pair["teacher"], pair["student"]) == used
+    ]
