@@ -55,7 +55,7 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     ]
     methods = {
         name: " + ".join(_text_of(*term) for term in sorted(method.regularizers.items()))
-        or "cross-entropy alone"
+        or ("the true label distributions; not trained" if method.oracle else "cross-entropy alone")
         for name, method in study.teachers.items()
     }
     for name, method in study.teachers.items():
