@@ -125,7 +125,7 @@ class Expansion:
             recipe = self.study.recipes[pair.student_recipe].for_network(network)
             spec = self._spec("teacher", pair.data, network, recipe, {}).as_teacher()
             run_id = f"{pair.data}/{network}/{ALONE}/seed{seed}"
-            runs[seed] = Run(run_id, pair.data, spec.with_seed(seed))
+            runs[seed] = Run(run_id, pair.data, spec.with_seed(seed), alone=True)
         return self._add(block, runs[seed])
 
     def student(

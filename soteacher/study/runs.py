@@ -20,6 +20,8 @@ class Run:
     teacher: Run | None = None
     table5: Column = "standard"
     """Column of Table 5 that gives the weights of a teacher's students."""
+    alone: bool = False
+    """Whether it is a student alone, which has the role of a teacher but no students."""
 
     @property
     def role(self) -> str:

@@ -227,7 +227,7 @@ def test_the_commands_know_oracles_and_students_alone(desk, monkeypatch):
     [folder] = desk.lab.store.glob("data/*")
     desk.lab.data = stored_data(folder)
     teachers, students = by_role(plan)
-    assert json.loads(desk.say("status", "known.yaml", "--json"))
+    assert "teachers (3): 3 waiting" in desk.say("status", "known.yaml")
     desk.lab.run(teachers)
     told = json.loads(desk.say("plan", "known.yaml", "--json"))
     assert told["all"]["in_store"] == 3
@@ -238,8 +238,12 @@ def test_the_commands_know_oracles_and_students_alone(desk, monkeypatch):
     lines = {line.split("|")[1].strip(): line for line in tables.splitlines() if "|" in line}
     assert "Student alone" in lines and "–" in tables
     assert {run.id for run in stored(desk.lab.store)} == plan.runs.keys()
-    kept = desk.say("store", "prune", "known.yaml")
-    assert ORACLE not in kept
+    assert "teachers (3): 3 done\nstudents (4): 4 done" in desk.say("status", "known.yaml")
+    assert desk.say("store", "prune", "known.yaml") == "runs: 0, 0 B\n"
+    needed = {"table1": BASELINES["tables"]["table3"] | {"teachers": ["standard"]}}
+    (desk.path / "less.yaml").write_text(yaml.safe_dump(study | {"tables": needed}))
+    desk.say("store", "prune", "less.yaml", "--yes")
+    assert {run.id for run in stored(desk.lab.store)} == {"few/wrn_10_2/standard/seed0"}
 
 
 def test_a_lost_oracle_is_made_again_with_the_same_bits(known):

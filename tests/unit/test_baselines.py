@@ -12,6 +12,7 @@ from soteacher.data.sources.base import Outline
 from soteacher.study.cost import gpu_bytes, pass_flop
 from soteacher.study.expand import expand, expand_possible
 from soteacher.study.load import read
+from soteacher.study.summary import page_summary
 
 OUTLINE = Outline(n_train=100, n_test=10, height=8, width=8, n_classes=10)
 PAIR = {"data": "known", "teacher_recipe": "short", "student_recipe": "long"}
@@ -116,6 +117,14 @@ def test_a_teacher_method_named_alone_is_refused_beside_the_row_of_that_name():
     assert "the row of students alone is named 'alone'" in refusal(teachers={"alone": {}})
     both = {"teachers": {"alone": {}}, "tables": {"one": {"alone": False}}}
     assert expand(read(changed(**both))).runs
+
+
+def test_the_page_counts_students_alone_apart():
+    [size, *_] = page_summary(expand(read(changed())))["facts"]
+    # for each seed two of Standard and an oracle, which the pairs share as they share the student
+    assert size.startswith("The study needs 6 teachers, 6 students and 2 students alone, over")
+    [size, *_] = page_summary(expand(read(changed(tables={"one": {"alone": False}}))))["facts"]
+    assert size.startswith("The study needs 6 teachers and 6 students, over")
 
 
 def test_an_oracle_is_one_run_per_data_set_and_seed_for_all_pairs():
