@@ -17,6 +17,7 @@ from soteacher.distillers.base import Distiller
 from soteacher.study.specs import RunSpec
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
+from soteacher.training.teacher import FrozenTeacher
 
 if TYPE_CHECKING:
     from bench.peers.torchdistill_box import Box
@@ -97,7 +98,7 @@ def _student_loop(learner: Learner, teacher: nn.Module, images: PILImages) -> St
 
 def _teacher(ours: OurPass) -> nn.Module:
     """Return the frozen teacher of a pass, with its weights."""
-    assert ours.setup.teacher is not None
+    assert isinstance(ours.setup.teacher, FrozenTeacher)
     with torch.no_grad():
         ours.setup.teacher(ours.setup.stream.batch(ours.learners[0].cursor))  # this loads them
     return ours.setup.teacher.network

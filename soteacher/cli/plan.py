@@ -216,7 +216,8 @@ def _rates(facts: dict[str, Any]) -> list[str]:
                 f"{speed} ({source})"
             )
     known = {rate["role"] for rate in rates}
-    unknown = [r for r in ("teacher", "student") if facts["all"][f"{r}s"] and r not in known]
+    needed = {row["role"] for row in facts["gpu"]["memory"]}  # an oracle is not trained
+    unknown = [role for role in ("teacher", "student") if role in needed and role not in known]
     if unknown:
         lines.append(
             f"The time of {'s and '.join(unknown)}s is unknown, because the store has no finished "

@@ -94,6 +94,9 @@ class Distiller(LossTerm):
     temperature: float = Field(4.0, gt=0)
     """Temperature of the predictions of student and teacher in the divergence."""
 
+    logits_only: ClassVar[bool] = False
+    """Whether it uses nothing of its teacher but the logits of upright images after the last epoch.
+    Only such a distiller can learn from an oracle. A subclass does not inherit it."""
     remark: ClassVar[str] = ""
     """A note for readers of its weight in a table; empty if none is needed."""
 

@@ -18,6 +18,7 @@ class KD(Distiller):
 
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 0
+    logits_only: ClassVar[bool] = True
     display_name: ClassVar[str] = "KD"
 
     ce: float = Field(0.5, ge=0)

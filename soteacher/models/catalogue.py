@@ -93,6 +93,11 @@ FAMILIES = (
 )
 
 
+TRUE_LABELS = "true_labels"
+"""The name that stands for a network where the true label distributions are the predictions. It has
+no layers, so its size and its cost are 0; nobody can build it, and no pair can name it."""
+
+
 def find(name: str) -> tuple[Family, tuple[int, ...]]:
     """Return a network's family and sizes; raise `UserError` if there is no such network."""
     for family in FAMILIES:
@@ -105,11 +110,20 @@ def find(name: str) -> tuple[Family, tuple[int, ...]]:
     raise UserError(unknown("network", name, known))
 
 
+def _layers(name: str) -> Layers:
+    """Return the layers that are counted, without the last, linear layer."""
+    if name == TRUE_LABELS:
+        return []
+    family, sizes = find(name)
+    return family.layers(*sizes)
+
+
 @cache
 def parameters(name: str, n_classes: int) -> int:
     """Return the number of trainable parameters."""
-    family, sizes = find(name)
-    *before, last = family.layers(*sizes)
+    if name == TRUE_LABELS:
+        return 0
+    *before, last = _layers(name)
     assert isinstance(last, Norm)
     counted = sum(layer.parameters for layer in (*before, last))
     return counted + (last.channels + 1) * n_classes
@@ -121,8 +135,9 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
 
     Biases, norms and activations are not counted, as is usual when a network's cost is stated.
     """
-    family, sizes = find(name)
-    *before, last = family.layers(*sizes)
+    if name == TRUE_LABELS:
+        return 0
+    *before, last = _layers(name)
     assert isinstance(last, Norm)
     return sum(layer.flops(height, width) for layer in before) + 2 * last.channels * n_classes
 
@@ -130,16 +145,14 @@ def flops(name: str, height: int, width: int, n_classes: int) -> int:
 @cache
 def values(name: str, height: int, width: int) -> tuple[int, ...]:
     """Return the number of values of each convolution's output for one image."""
-    family, sizes = find(name)
-    convolutions = [x for x in family.layers(*sizes) if isinstance(x, Convolution)]
+    convolutions = [layer for layer in _layers(name) if isinstance(layer, Convolution)]
     return tuple(convolution.values(height, width) for convolution in convolutions)
 
 
 @cache
 def norms(name: str) -> int:
     """Return the number of batch norms."""
-    family, sizes = find(name)
-    return sum(isinstance(layer, Norm) for layer in family.layers(*sizes))
+    return sum(isinstance(layer, Norm) for layer in _layers(name))
 
 
 def build(name: str, n_classes: int) -> nn.Module:

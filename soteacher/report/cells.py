@@ -55,8 +55,13 @@ class RunsTable(TableReport):
         )
 
     def shown(self, cell: pd.Series) -> str:
-        """Return mean ± sd; the paper's value and the difference; n if runs are missing."""
+        """Return mean ± sd; the paper's value and the difference; n if runs are missing.
+
+        A cell that never has runs has a dash.
+        """
         measure = cell["measure"]
+        if cell["n_planned"] == 0:
+            return "–"
         if cell["n"] == 0:
             text = "none"
         elif cell["n"] == 1:
@@ -73,7 +78,7 @@ class RunsTable(TableReport):
 
     def heading(self, record: dict[str, Any], table: pd.DataFrame) -> str:
         """Return the title with the number of seeds."""
-        planned = sorted(set(table["n_planned"]))
+        planned = sorted(set(table["n_planned"]) - {0})
         if planned == [1]:
             return f"{record['title']}; one seed (n = 1), last epoch."
         n = " or ".join(str(n) for n in planned)

@@ -18,8 +18,12 @@ def machine(run: pd.Series) -> str:
 
 
 def trained_on(runs: pd.DataFrame) -> str:
-    """Return the machines that trained finished runs, without duplicates, joined by semicolons."""
-    return "; ".join(dict.fromkeys(machine(run) for _, run in runs.iterrows()))
+    """Return the machines that trained finished runs, without duplicates, joined by semicolons.
+
+    An oracle is not trained, so it has no device.
+    """
+    trained = runs[runs["device"] != ""]
+    return "; ".join(dict.fromkeys(machine(run) for _, run in trained.iterrows()))
 
 
 def machine_notes(table: pd.DataFrame) -> list[str]:

@@ -18,6 +18,8 @@ LABELS = {
     "no_cr": "no-CR",
     "no_lr": "no-LR",
     "l2": "ℓ2",
+    "oracle": "Oracle",
+    "alone": "Student alone",
     "overhead": "Training overhead",
     "truth": "Distance to the true label distribution",
     "curves": "Training curves",

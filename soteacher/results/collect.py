@@ -114,7 +114,9 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             run = _Artifacts(run_id, entry, record, data, teachers, truth)
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
-            row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
+            # an oracle has no epochs
+            row |= {"best_top1": max((epoch["test_top1"] for epoch in epochs), default="")}
+            row |= run.measures()
             row |= run.trained_on()
             measured.epochs.extend(epochs)
             measured.reliability.extend(run.reliability())

@@ -63,7 +63,7 @@ class Forecast:
         }
         self.finished = _finished(plan)
         """Id to fingerprint of the runs that are finished in the store."""
-        kinds = {self._kind(run) for run in plan.runs.values()}
+        kinds = {self._kind(run) for run in _trained(plan.runs.values())}
         if rate is None:
             known = {
                 plan.data_spec(name).canonical: outline for name, outline in self._outlines.items()
@@ -136,7 +136,7 @@ class Forecast:
 
     def _together(self, runs: Iterable[Run]) -> list[tuple[list[RunSpec], Outline]]:
         """Return the specs of the runs of each pass, and the sizes of their data."""
-        passes = self._by_pass(_distinct(runs)).values()
+        passes = self._by_pass(_trained(runs)).values()
         return [([run.spec for run in one], self._outlines[one[0].data]) for one in passes]
 
     def _by_pass(self, runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
@@ -154,7 +154,7 @@ class Forecast:
         return flop
 
     def _seconds(self, flop: dict[str, float]) -> float | None:
-        kinds = {run_id: self._kind(self.plan.runs[run_id]) for run_id in flop}
+        kinds = {run.id: self._kind(run) for run in _trained(self.plan.runs[i] for i in flop)}
         if not self.rates.keys() >= {*kinds.values()}:
             return None
         seconds = sum(flop[i] / self.rates[kind].flop_per_second for i, kind in kinds.items())
@@ -167,6 +167,11 @@ class Forecast:
 def _distinct(runs: Iterable[Run]) -> list[Run]:
     """Return the runs without duplicates: equal runs of one data set are trained and kept once."""
     return list({(run.data, run.spec.sha256): run for run in runs}.values())
+
+
+def _trained(runs: Iterable[Run]) -> list[Run]:
+    """Return the distinct runs without oracles, which cost nothing and have no rate."""
+    return [run for run in _distinct(runs) if not run.spec.is_oracle]
 
 
 def _kind(spec: RunSpec, outline: Outline) -> Kind:

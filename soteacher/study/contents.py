@@ -54,6 +54,7 @@ class Cell:
     column: str
     measure: str
     runs: tuple[Run, ...]
+    """Empty for a number that does not exist, such as the accuracy of a missing teacher."""
     deviations: tuple[str, ...]
     """The differences from the paper's experiment. If there are only readings of its text, the
     paper's number is shown."""
@@ -84,7 +85,7 @@ class Cells(Content):
                 "row": cell.row,
                 "column": cell.column,
                 "measure": cell.measure,
-                "role": cell.runs[0].role,
+                "role": cell.runs[0].role if cell.runs else "",
                 "runs": [run.id for run in cell.runs],
                 "papers": is_papers(cell.deviations),
                 "paper_row": cell.paper_row,

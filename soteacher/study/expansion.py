@@ -12,6 +12,7 @@ from soteacher.core.recipe import Recipe
 from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange, Regularizer
+from soteacher.study.oracle import oracle_spec
 from soteacher.study.runs import Run
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
@@ -20,6 +21,8 @@ from soteacher.study.specs import Role, RunSpec
 
 MOST_RUNS = 100_000
 """Maximum number of runs of a study. The paper's study needs 466."""
+ALONE = "alone"
+"""The name of students alone in tables, and in the place of a teacher method in their runs' ids."""
 
 
 class TooManyRuns(UserError):
@@ -71,6 +74,8 @@ class Expansion:
         """Return `teacher_run` of seed 0."""
         study = self.study
         pair = study.pairs[pair_name]
+        if study.teachers[method].oracle and change is None:
+            return self._oracle(method, pair.data)
         network, _ = networks(pair_name, pair)
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
@@ -93,6 +98,35 @@ class Expansion:
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
         return Run(f"{pair.data}/{network}/{method}/seed0", pair.data, spec, table5=table5)
+
+    def _oracle(self, method: str, data: str) -> Run:
+        """Return the oracle of a data set: it is the same for all pairs and recipes."""
+        study = self.study
+        if study.data[data].true_labels is None:
+            raise UserError(
+                f"the oracle '{method}' predicts true label distributions, which are not known of "
+                f"'{data}'; set the data set's `true_labels`, or leave out '{method}' or the pairs "
+                "with this data set"
+            )
+        spec, table5 = oracle_spec(study.data[data].data_spec), study.teachers[method].table5
+        equal = [name for name, m in study.teachers.items() if m.oracle and m.table5 == table5]
+        return Run(f"{data}/{spec.network.name}/{equal[0]}/seed0", data, spec, table5=table5)
+
+    def alone(self, block: str, pair_name: str, seed: int) -> Run:
+        """Return the run of a pair's student alone, and record that the block needs it.
+
+        It is the student's network, trained as students are but with labels alone: a run of the
+        role teacher without regularizers.
+        """
+        runs = self._known.setdefault((ALONE, pair_name), {})
+        if seed not in runs:
+            pair = self.study.pairs[pair_name]
+            _, network = networks(pair_name, pair)
+            recipe = self.study.recipes[pair.student_recipe].for_network(network)
+            spec = self._spec("teacher", pair.data, network, recipe, {}).as_teacher()
+            run_id = f"{pair.data}/{network}/{ALONE}/seed{seed}"
+            runs[seed] = Run(run_id, pair.data, spec.with_seed(seed), alone=True)
+        return self._add(block, runs[seed])
 
     def student(
         self, block: str, pair_name: str, distiller: str, teacher: Run, epoch: int | None = None
@@ -121,6 +155,12 @@ class Expansion:
         student = study.distillers[distiller]
         recipe = study.recipes[pair.student_recipe].for_network(network)
         term = student.distiller.for_teacher(teacher.table5)
+        if teacher.spec.is_oracle and not vars(type(term)).get("logits_only", False):
+            raise UserError(
+                f"{block}: {distiller} needs more of its teacher than the logits of each image, "
+                f"and the oracle {teacher.id} has nothing else; expected distillers that need only "
+                "these, such as kd"
+            )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
         _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
@@ -170,7 +210,8 @@ class Expansion:
         """Return the methods of the study with exactly these terms, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
-            for name in self.study.teachers:
+            trained = [name for name, m in self.study.teachers.items() if not m.oracle]
+            for name in trained:
                 with suppress(UserError):  # a method may have no weight for this data set
                     of_method = self._regularizers(name, data, None)
                     self._methods[data][name] = {n: TermSpec.of(t) for n, t in of_method.items()}

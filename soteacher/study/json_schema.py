@@ -80,7 +80,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
         for name in named["regularizer"]
     }
     methods = TeacherMethod.model_json_schema(schema_generator=_Described)
-    table5 = methods["properties"]["table5"]
+    own = {name: methods["properties"][name] for name in ("table5", "oracle")}
     distillers = {}
     for name in named["distiller"]:
         distillers[name] = schema(registry.get("distiller", name))
@@ -96,7 +96,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
             "type": "object",
             "additionalProperties": {
                 "type": ["object", "null"],
-                "properties": {"table5": table5, **regularizers},
+                "properties": own | regularizers,
                 "additionalProperties": False,
             },
         },

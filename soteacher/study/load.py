@@ -161,7 +161,7 @@ def _data(values: Any, where: str) -> DataSet:
 
 def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     values = _mapping(values, where)
-    stated = {key: values.pop(key) for key in ("table5",) if key in values}
+    stated = {key: values.pop(key) for key in ("table5", "oracle") if key in values}
     regularizers = {
         name: parse(_part("regularizer", name, where, methods), settings, f"{where}.{name}")
         for name, settings in values.items()
@@ -171,6 +171,11 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
+    if method.oracle and regularizers:
+        raise UserError(
+            f"{where}: an oracle is not trained, so it has no regularizers; leave out "
+            f"{', '.join(map(repr, regularizers))}, or `oracle`"
+        )
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
 

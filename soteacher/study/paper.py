@@ -86,6 +86,8 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     not compared, because the paper does not report them. If the paper does not use the run's data,
     the run is compared with the paper's run of the same network, or else with CIFAR-100.
     """
+    if spec.is_oracle:
+        return [f"{method} is the true label distributions themselves (not in the paper)"]
     teacher = spec.role == "teacher"
     source = spec.data.source
     network = spec.network.name

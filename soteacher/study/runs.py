@@ -22,6 +22,8 @@ class Run:
     """Column of Table 5 that gives the weights of a teacher's students."""
     pair: str = ""
     """Name of a student's pair in the study, the first one that needs it; empty for teachers."""
+    alone: bool = False
+    """Whether it is a student alone, which has the role of a teacher but no students."""
 
     @property
     def role(self) -> str:

@@ -103,13 +103,16 @@ class DataSet(Settings):
 
 
 class TeacherMethod(Settings):
-    """A method to train teachers: a set of regularizers, which is empty for Standard."""
+    """A teacher method: a set of regularizers, which is empty for Standard, or an oracle."""
 
     regularizers: Mapping[str, Regularizer]
     """Regularizers of the teacher's training, by name."""
     table5: Column = "standard"
     """Column of the paper's Table 5 that gives the distillation weights of these teachers'
     students."""
+    oracle: bool = False
+    """Whether the teacher knows the true label distributions: its predictions are these, and
+    nothing is trained. It needs a data set with `true_labels`, and has no regularizers."""
 
 
 class Student(Settings):

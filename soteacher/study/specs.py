@@ -23,6 +23,7 @@ from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
 from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Distiller
+from soteacher.models.catalogue import TRUE_LABELS
 from soteacher.regularizers.base import ImageChange
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
 from soteacher.terms import LossTerm
@@ -121,6 +122,11 @@ class RunSpec:
         spec = replace(self, seed=seed, teacher=teacher)
         spec.__dict__["unseeded"] = self.unseeded
         return spec
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the run is a teacher that predicts p* and is not trained (`study.oracle`)."""
+        return self.network.name == TRUE_LABELS
 
     @cached_property
     def canonical(self) -> str:

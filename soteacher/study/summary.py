@@ -43,11 +43,14 @@ def caption(plan: Plan, name: str) -> str:
 
 def page_summary(plan: Plan) -> dict[str, Any]:
     """Return the texts of the page besides its tables and figures."""
-    roles = [run.role for run in plan.runs.values()]
+    roles = ["student alone" if run.alone else run.role for run in plan.runs.values()]
     seeds = sorted({run.spec.seed for run in plan.runs.values()})
     study = plan.study
+    counts = [f"{roles.count('teacher')} teachers", f"{roles.count('student')} students"]
+    if "student alone" in roles:
+        counts.append(f"{roles.count('student alone')} students alone")
     size = (
-        f"The study needs {roles.count('teacher')} teachers and {roles.count('student')} students, "
+        f"The study needs {', '.join(counts[:-1])} and {counts[-1]}, "
         f"over seeds {', '.join(map(str, seeds))}, on {_data(plan)}."
         if roles
         else f"The study needs no trained networks. Its data sets are {_data(plan)}."
@@ -59,7 +62,7 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     ]
     methods = {
         name: " + ".join(_text_of(*term) for term in sorted(method.regularizers.items()))
-        or "cross-entropy alone"
+        or ("the true label distributions; not trained" if method.oracle else "cross-entropy alone")
         for name, method in study.teachers.items()
     }
     for name, method in study.teachers.items():

@@ -16,6 +16,7 @@ from soteacher.core.errors import RunsFailed, UserError
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
+from soteacher.training import oracle
 from soteacher.training.failures import is_out_of_memory
 from soteacher.training.members import JobOptions, Member, member_of
 
@@ -60,6 +61,11 @@ def run_job(
             if pending:
                 for member in pending:
                     member.spec.parts()  # raises UserError if a method is not available
+                for member in pending:
+                    if member.spec.is_oracle:
+                        oracle.finish(member, data)
+                pending = [member for member in pending if not member.spec.is_oracle]
+            if pending:
                 options.choose_gpu()
                 from soteacher.training.passes import train_passes
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from soteacher.core import registry
@@ -15,6 +12,7 @@ from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import KINDS, PreparationSpec, RunSpec, fingerprint
 from soteacher.training import device as devices
+from soteacher.training.code_hash import code_sha256
 from soteacher.training.failures import loses_gpu
 from soteacher.training.learner import Diverged, Learner
 from soteacher.training.members import Member
@@ -105,13 +103,3 @@ def report_failure(folders: list[RunFolder], error: Exception) -> None:
             "reports errors late: CUDA_LAUNCH_BLOCKING=1 shows which operation failed)",
             retry=True,
         ) from error
-
-
-@cache
-def code_sha256() -> str:
-    """Return one hash of this package's Python files; it is recorded, but in no spec."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    return digest.hexdigest()

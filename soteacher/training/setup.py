@@ -18,7 +18,7 @@ from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, 
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
-from soteacher.training.teacher import FrozenTeacher, build, placed
+from soteacher.training.teacher import FrozenTeacher, OracleTeacher, build, placed
 
 
 class PassSetup:
@@ -45,10 +45,14 @@ class PassSetup:
             spec.stream.turns,
             spec.image_change(),
         )
-        self.teacher: FrozenTeacher | None = None
+        self.teacher: FrozenTeacher | OracleTeacher | None = None
         self.teacher_features: FeatureShapes | None = None
         if members[0].teacher is not None:
             assert spec.teacher is not None
+            if spec.teacher.is_oracle:
+                self.teacher = OracleTeacher(members[0].teacher, device)
+                self.teacher_features = {}
+                return
             network = self._build(spec.teacher.network)
             final = spec.teacher.recipe.epochs
             self.teacher = FrozenTeacher(

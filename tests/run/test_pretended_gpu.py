@@ -22,6 +22,7 @@ from pretended_gpu import ERROR, MIXED, PACKAGE, REFUSED, SMALL_COPY, WAIT, Note
 
 from soteacher.core import registry
 from soteacher.core.errors import RunsFailed
+from soteacher.data.prepared import prepare, stored_data
 from soteacher.data.stream import Stream
 from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
@@ -214,6 +215,17 @@ def test_every_distiller_has_the_cpu_s_results_and_no_step_waits(lab, gpu, rare_
     recipe = RECIPE | {"batch": 64 if pair == OTHER else 40}  # one step an epoch, or two
     teachers, students = plan_of(lab, pair, recipe, distillers=DISTILLERS)
     lab.run(teachers)
+    check_equal(lab, gpu, students)
+
+
+def test_a_student_of_an_oracle_has_the_cpu_s_results_and_no_step_waits(lab, gpu, rare_saves):
+    known = {"source": "few_digits", "augment": AUGMENT, "true_labels": {"confusion": 0.3}}
+    study = {"data": {"few": known}, "teachers": {"oracle": {"oracle": True}}}
+    [oracle], students = plan_of(lab, **study)
+    prepare(oracle.spec.data, lab.store)
+    [folder] = lab.store.glob("data/*")
+    lab.data = stored_data(folder)
+    lab.run([oracle])
     check_equal(lab, gpu, students)
 
 

@@ -223,3 +223,21 @@ def test_the_rehearsal_overrides_only_what_the_paper_s_study_spells_out(root):
                     check(value, outer[key], f"{where}.{key}")
 
     check(over, paper, "rehearsal")
+
+
+def test_the_baselines_add_only_the_students_alone(root, plan):
+    """One per student network and seed; all runs of the paper stay as they are."""
+    more = expand(load(root / "config/paper.yaml", root / "config/baselines.yaml"))
+    assert {i: run.spec for i, run in plan.runs.items()}.items() <= {
+        i: run.spec for i, run in more.runs.items()
+    }.items()
+    assert {*more.runs} - {*plan.runs} == {
+        f"{network}/alone/seed{seed}"
+        for network in (
+            "cifar100/wrn_40_1",
+            "cifar100/wrn_16_2",
+            "cifar100/shufflenet_v2",
+            "tiny_imagenet/resnet18",
+        )
+        for seed in range(3)
+    }

@@ -29,7 +29,7 @@ from soteacher.report.csv_files import read_measures
 from soteacher.report.grid import grid
 from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
-from soteacher.report.tables import read_table
+from soteacher.report.tables import read_table, report_of
 from soteacher.results.collect import COLUMNS
 from soteacher.study.requests import Request
 
@@ -175,6 +175,24 @@ def test_a_table_with_no_result_at_all_can_be_printed_and_names_no_machine():
     assert "none (n = 0 of 1)" in to_markdown(block, found)
     assert "none (n = 0 of 1)" in to_latex(block, found)
     assert not any("Trained on" in note for note in notes(found))
+
+
+def test_a_cell_that_never_has_runs_has_a_dash_and_no_seeds():
+    block = block_of(cell("alone", [], TEACHER, role=""), cell("standard", ["s0", "s1"], TEACHER))
+    found = tabulate(block, row("s0", 0.76), row("s1", 0.77))
+    assert [shown(found.iloc[n]) for n in (0, 1)] == ["–", "76.50 ± 0.71"]
+    assert "over n = 2 seeds" in to_markdown(block, found)
+    assert report_of(found).run_values(found.iloc[0]) == []
+    assert not any("Missing" in note for note in notes(found))
+
+
+def test_an_oracle_has_no_machine_that_trained_it():
+    untrained = row("o0", 1.0, device="", threads=0, torch="")
+    both = tabulate(block_of(cell("a", ["o0"]), cell("b", ["s0"])), untrained, row("s0", 0.7))
+    [machines] = [note for note in notes(both) if note.startswith("Trained on")]
+    assert machines.count("thread") == 1 and "A CPU" in machines
+    alone = tabulate(block_of(cell("a", ["o0"])), untrained)
+    assert not any("Trained on" in note for note in notes(alone))
 
 
 # the paper's values

@@ -64,6 +64,10 @@ class SeedRuns:
             self.expansion.teacher(self.name, pair, method, seed, change) for seed in self.seeds
         )
 
+    def alone(self, pair: str) -> tuple[Run, ...]:
+        """Return the runs of a pair's student alone."""
+        return tuple(self.expansion.alone(self.name, pair, seed) for seed in self.seeds)
+
     def students(
         self, pair: str, distiller: str, teachers: Iterable[Run], epoch: int | None = None
     ) -> tuple[Run, ...]:
@@ -136,6 +140,16 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str], where: st
     for name in names:
         if name not in known:
             raise UserError(f"{where}: {unknown(what, name, known)}")
+
+
+def check_trained(methods: Iterable[str], study: Components, where: str) -> None:
+    """Raise `UserError` if one of the teacher methods is an oracle: it has no training to show."""
+    for method in methods:
+        if study.teachers[method].oracle:
+            raise UserError(
+                f"{where}.teachers: expected methods that are trained; '{method}' is an oracle, "
+                "leave it out"
+            )
 
 
 def teacher_heading(study: Components, pair_name: str) -> str:

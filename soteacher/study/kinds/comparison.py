@@ -6,6 +6,9 @@ from soteacher.study.paper import deviations
 from soteacher.study.runs import Run
 from soteacher.study.schema import Components, networks
 
+ALONE_DIFFERS = "students alone (not in the paper)"
+"""The difference between a row of students alone and the paper's tables, which have none."""
+
 
 def run_deviations(runs: tuple[Run, ...], method: str, distiller: str = "") -> tuple[str, ...]:
     """Return the differences between runs and the paper's; `distiller` is for students only."""

@@ -11,7 +11,7 @@ from soteacher.core.errors import UserError
 from soteacher.core.registry import register
 from soteacher.study.contents import Point, Points
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import PairBlock
+from soteacher.study.kinds.base import PairBlock, check_trained
 from soteacher.study.kinds.comparison import pair_deviations
 from soteacher.study.schema import Components
 
@@ -33,6 +33,7 @@ class CheckpointsFigure(PairBlock):
     def check(self, study: Components, where: str) -> None:
         """Also check that the teachers' recipes keep the checkpoints that the figure needs."""
         super().check(study, where)
+        check_trained(self.teachers, study, where)
         for name in self.pairs_in(study):
             recipe_name = study.pairs[name].teacher_recipe
             recipe = study.recipes[recipe_name]

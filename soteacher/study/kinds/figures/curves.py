@@ -8,8 +8,9 @@ from typing import ClassVar
 from soteacher.core.registry import register
 from soteacher.study.contents import Point, Points
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import PairBlock, teacher_heading
+from soteacher.study.kinds.base import PairBlock, check_trained, teacher_heading
 from soteacher.study.kinds.comparison import pair_deviations, run_deviations
+from soteacher.study.schema import Components
 
 
 @register
@@ -21,6 +22,11 @@ class CurvesFigure(PairBlock):
         "Training accuracy is measured against the labels that the network is trained on, test "
         "accuracy against the classes of the test images."
     )
+
+    def check(self, study: Components, where: str) -> None:
+        """Also check that the teachers are trained."""
+        super().check(study, where)
+        check_trained(self.teachers, study, where)
 
     def content(self, expansion: Expansion, name: str) -> Points:
         """Return the lines of each teacher network, then the lines of each pair's students."""

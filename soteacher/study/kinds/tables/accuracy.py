@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from soteacher.core.registry import register
-from soteacher.study.kinds.cells import ColumnsTable
+from soteacher.study.kinds.cells import StudentColumnsTable
 from soteacher.study.kinds.types import Listed
 
 Accuracy = Literal["student.top1", "student.top5", "teacher.top1", "teacher.top5"]
 
 
 @register
-class AccuracyTable(ColumnsTable):
+class AccuracyTable(StudentColumnsTable):
     """Test accuracy, one row per teacher method: Tables 1, 2 and 7 of the paper."""
 
     title: ClassVar = (

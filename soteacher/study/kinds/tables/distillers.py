@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from soteacher.core.registry import register
 from soteacher.study.contents import Cell, Cells
-from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import PairBlock
-from soteacher.study.kinds.comparison import pair_deviations
+from soteacher.study.expansion import ALONE, Expansion
+from soteacher.study.kinds.alone import AloneBlock
+from soteacher.study.kinds.comparison import ALONE_DIFFERS, pair_deviations
 
 
 @register
-class DistillerTable(PairBlock):
+class DistillerTable(AloneBlock):
     """Students' test accuracy, one row per distiller, one column per pair and teacher: Table 6."""
 
     title: ClassVar = "Test accuracy in percent of students, by distiller and teacher method"
@@ -29,6 +29,11 @@ class DistillerTable(PairBlock):
 
     def _cells(self, expansion: Expansion, name: str) -> Iterator[Cell]:
         study, runs_of = expansion.study, self.runs(expansion, name)
+        if self.alone:  # the same runs in each column of a pair: they have no teacher
+            for pair in self.pairs_in(study):
+                for method in self.teachers:
+                    runs = runs_of.alone(pair)
+                    yield Cell(ALONE, f"{pair} {method}", "top1", runs, (ALONE_DIFFERS,))
         for distiller in self.distillers:
             paper_row = study.distillers[distiller].method
             for pair in self.pairs_in(study):

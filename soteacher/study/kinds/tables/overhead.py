@@ -12,7 +12,7 @@ from soteacher.core.registry import register
 from soteacher.regularizers.base import ImageChange
 from soteacher.study.contents import Content
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import NetworkBlock
+from soteacher.study.kinds.base import NetworkBlock, check_trained
 from soteacher.study.kinds.types import no_duplicates
 from soteacher.study.runs import Run
 from soteacher.study.schema import Components
@@ -87,6 +87,7 @@ class OverheadTable(NetworkBlock):
     def check(self, study: Components, where: str) -> None:
         """Also check that the methods can take turns on the same batches."""
         super().check(study, where)
+        check_trained(self.teachers, study, where)
         for method in self.teachers:
             for name, part in study.teachers[method].regularizers.items():
                 if isinstance(part, ImageChange):

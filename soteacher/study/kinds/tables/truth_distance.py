@@ -8,7 +8,7 @@ from soteacher.core.errors import UserError
 from soteacher.core.registry import register
 from soteacher.study.expansion import Expansion
 from soteacher.study.kinds.base import teacher_heading
-from soteacher.study.kinds.cells import ColumnsTable
+from soteacher.study.kinds.cells import StudentColumnsTable
 from soteacher.study.kinds.types import Listed
 from soteacher.study.schema import Components
 
@@ -43,7 +43,7 @@ Distance = Literal[
 
 
 @register
-class DistanceTable(ColumnsTable):
+class DistanceTable(StudentColumnsTable):
     """Distance of predictions to the true label distributions, if they are known: Eq. (2)."""
 
     title: ClassVar = "Distance of predictions to true label distributions; accuracy in percent"

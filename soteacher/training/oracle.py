@@ -1,0 +1,75 @@
+"""The artifacts and the record of an oracle, which come from the prepared data without training.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, BinaryIO
+
+from soteacher.core.errors import UserError
+from soteacher.core.lazy import numpy as np
+from soteacher.core.version import VERSION
+from soteacher.data.prepared import Prepared
+from soteacher.models.catalogue import TRUE_LABELS
+from soteacher.study.oracle import ORACLE
+from soteacher.training.code_hash import code_sha256
+from soteacher.training.members import Member
+
+log = logging.getLogger("soteacher")
+
+IMPOSSIBLE = -10_000.0
+"""The logit of a class with probability 0, whose logarithm is not finite. The class keeps exactly
+probability 0 in float32 at every temperature up to 96, because exp(-10000 / 96) underflows."""
+NOT_TRAINED = {"device": "", "device_type": "none", "threads": 0, "versions": {"torch": ""}}
+"""The entries of a record that say on what a run was trained, for one that was not trained."""
+
+
+def logits_of(truth: np.ndarray) -> np.ndarray:
+    """Return log p*, (N, K) float32, with `IMPOSSIBLE` for probabilities of 0.
+
+    truth : (N, K), the true label distributions; rows sum to 1.
+    """
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(truth), IMPOSSIBLE).astype(np.float32)
+
+
+def finish(member: Member, data: Prepared) -> None:
+    """Write the description, the logits and the record of an oracle.
+
+    Its history is empty, because it has no epochs. The logits are those of any teacher: of the
+    test and training images, in order. Raises `UserError` if the plan is of another version.
+    """
+    revision = member.spec.network.revision
+    if revision != ORACLE:
+        raise UserError(
+            f"the plan needs revision {revision} of {TRUE_LABELS}, but revision {ORACLE} is "
+            "installed: rerun snakemake with the version that is installed"
+        )
+    folder, spec = member.folder, member.spec
+    folder.describe({"id": folder.id, "spec": spec.to_json(), "data_sha256": data.sha256})
+    facts: dict[str, Any] = {
+        **folder.description(),
+        "seconds": 0.0,
+        "images_per_second": None,
+        "peak_memory_mb": None,
+        "trained_on": NOT_TRAINED | {"precision": spec.precision},
+        "code_sha256": code_sha256(),
+        "soteacher": VERSION,
+    }
+    artifacts = {
+        f"{split}_logits.npy": partial(_save, array=logits_of(data.array(f"{split}_truth")))
+        for split in ("test", "train")
+    }
+    folder.finish("done", artifacts | {"history.csv": _write_no_epochs}, facts, {})
+    log.info("%s: finished, without training", folder.id)
+
+
+def _save(file: BinaryIO, array: np.ndarray) -> None:
+    np.save(file, array)
+
+
+def _write_no_epochs(file: BinaryIO) -> None:
+    file.write(b"stage,epoch,lr,train_top1,test_top1\n")
