@@ -54,7 +54,7 @@ def turned_around(values):
 
 
 OF_DIGITS = {"table1", "table3", "table4", "table6", "truth", "overhead"}
-OF_DIGITS |= {"figure1", "reliability", "curves"}
+OF_DIGITS |= {"figure1", "reliability", "curves", "predictors"}
 OF_DIGITS |= {"table7", "table7_calibration", "table7_agreement", "table7_truth"}
 OF_OTHERS = {"table2", "table3", "table4", "figure2", "reliability"}
 """What shows runs on the digits, and on the rotated ones."""
@@ -71,7 +71,7 @@ CHANGES = [
     ("runs_per_job", 2, set()),
     ("recipes unused", {"epochs": 1, "batch": 1, "lr": 1, "decay_at": []}, {"page"}),
     ("teachers unused", {}, {"page"}),
-    ("seeds", [0, 1], {"table1", "table2", "table3", "table4", "truth", "page"}),
+    ("seeds", [0, 1], {"table1", "table2", "table3", "table4", "truth", "predictors", "page"}),
     ("tables table1 seeds", [0], {"table1"}),
     ("tables table4 columns", BOTH, {"table4"}),
     ("tables more", {"kind": "calibration", "teachers": ["standard"]}, {"more", "page"}),
@@ -82,7 +82,7 @@ CHANGES = [
     (
         "teachers no_cr lipschitz weight",
         2e-4,
-        {"table1", "table2", "truth", "overhead", "figure2", "page"},
+        {"table1", "table2", "truth", "overhead", "figure2", "predictors", "page"},
     ),
     ("distillers kd", {"temperature": 3.0}, OF_KD),
     ("distillers at", {"weight": 3.0}, {"table5", "table6", "page"}),
@@ -222,7 +222,7 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
         for what in ("kind of table", "kind of figure")
         for name in registry.names(what)
     ]
-    assert len({kind.title for kind in kinds}) == len(kinds) == 11
+    assert len({kind.title for kind in kinds}) == len(kinds) == 12
     assert all(kind.meaning.endswith(".") and kind.title[-1] != "." for kind in kinds)
     plan = expand(read(demo))
     for name, block in plan.study.blocks.items():
