@@ -23,6 +23,8 @@ BLANK = {
     **dict.fromkeys(("n", "difference", "low", "high", "p", "smallest", "seeds_needed"), NAN),
     "verdict": "not measured",
     "why": "",
+    "paper_why": "",
+    "counted": True,
 }
 
 

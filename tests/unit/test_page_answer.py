@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from made_claims import claim, measured, of_paper, table
+from made_claims import PAIR, claim, measured, of_paper, table
 from test_page import Reader, summary_of
 
 from soteacher import cli
@@ -22,6 +22,7 @@ CLAIMS = table(
         **OVERALL | measured(1.234, -0.5, 2.96) | of_paper(0.8, 0.3, 1.3, "holds"),
         seeds_needed=12.0,
         why="The interval contains 0.",
+        paper_why="Welch's test, n = 3.",
     ),
     claim("students_better", "holds", **measured(2, 1, 3) | of_paper(0.8, 0.1, 1.5, "holds")),
     claim(
@@ -30,6 +31,7 @@ CLAIMS = table(
         comparison="wrn_40_2/wrn_16_2",
         **measured(0.5, -2, 3) | of_paper(0.6, -0.1, 1.3, "cannot tell"),
     ),
+    claim("students_better", "holds", comparison=f"{PAIR}, another", counted=False),
     claim("teacher", "does not hold", **OVERALL | measured(4.1, 3, 5.2), sentence="It is <worse>."),
     claim("ece", "holds", **OVERALL | measured(-0.05, -0.07, -0.03), measure="ece", unit="ECE"),
     claim("times", "not measured", **OVERALL),
@@ -69,11 +71,12 @@ def test_a_claim_has_its_verdict_the_paper_s_numbers_and_what_came_out():
     assert (first["verdict"], first["paper_verdict"]) == ("cannot tell", "holds")
     assert first["paper"] == "+0.80 [+0.30, +1.30] points, n = 3, holds in 1 of 2"
     assert first["here"] == "+1.23 [−0.50, +2.96] points, n = 4, holds in 1 of 2"
-    assert first["why"] == "The interval contains 0."
+    assert first["why"] == ["The interval contains 0.", "Welch's test, n = 3."]
     assert [one["text"] for one in first["comparisons"]] == [
         "overall",
         "WRN40-2/WRN40-1",
         "WRN40-2/WRN16-2",
+        "WRN40-2/WRN40-1, another",
     ]
     assert first["comparisons"][0]["seeds"] == "12"
     assert second["here"] == "+4.10 [+3.00, +5.20] points, n = 4"

@@ -127,7 +127,7 @@ def test_a_teacher_s_cell_has_the_difference_of_its_network():
         cell("soteacher", ["a0"], STUDENT), cell("soteacher", ["c0"], TEACHER, role="teacher")
     )
     assert differences(block, of_teacher) == ["", TEXT]
-    ece = of_teacher | {"measure": "ece"} | measured(-0.05, -0.1, 0, p=0.0001)
+    ece = of_teacher | {"measure": "ece", "unit": "ECE"} | measured(-0.05, -0.1, 0, p=0.0001)
     assert differences(calibration(), ece)[1] == (
-        "SoTeacher − Standard: −0.050 [−0.100, +0.000] (n = 4, p < 0.001)"
+        "SoTeacher − Standard: −0.050 [−0.100, +0.000] ECE (n = 4, p < 0.001)"
     )

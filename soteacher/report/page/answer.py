@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from soteacher.report.page.differences import count, interval, printed, probability
+from soteacher.report.page.differences import count, interval, printed, probability, short
 from soteacher.report.page.forest import forest
 
 HOLDS, FAILS, UNSURE, UNMEASURED = "holds", "does not hold", "cannot tell", "not measured"
@@ -64,7 +64,7 @@ def _sentence(counts: Counter[str]) -> str:
 def _claim(name: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Return one claim with its comparisons."""
     overall = rows[rows["comparison"] == OVERALL].iloc[0]
-    others = rows[rows["comparison"] != OVERALL]
+    others = rows[(rows["comparison"] != OVERALL) & rows["counted"].astype(bool)]
     return {
         "id": f"claim-{name}",
         "verdict": overall["verdict"],
@@ -73,7 +73,7 @@ def _claim(name: str, rows: pd.DataFrame) -> dict[str, Any]:
         "paper_verdict": overall["paper_verdict"] or UNMEASURED,
         "paper": _summed(overall, others, "paper_"),
         "here": _summed(overall, others, ""),
-        "why": overall["why"],
+        "why": [text for text in (overall["why"], overall["paper_why"]) if text],
         "comparisons": [_comparison(row) for _, row in rows.iterrows()],
     }
 
@@ -81,10 +81,11 @@ def _claim(name: str, rows: pd.DataFrame) -> dict[str, Any]:
 def _summed(overall: pd.Series, others: pd.DataFrame, before: str) -> str:
     """Return the overall difference, its n, and in how many of the comparisons the claim holds.
 
+    others : the comparisons that count for the claim's verdict.
     before : `paper_` for what the paper's own numbers say.
     """
     difference = interval(overall, before)
-    facts = [f"{difference} {_unit(overall)}".strip()] if difference else []
+    facts = [f"{difference} {short(overall['unit'])}"] if difference else []
     verdicts = others[f"{before}verdict"]
     known = verdicts[~verdicts.isin([UNMEASURED, ""])]
     if difference or len(known):
@@ -94,15 +95,11 @@ def _summed(overall: pd.Series, others: pd.DataFrame, before: str) -> str:
     return ", ".join(text for text in facts if text)
 
 
-def _unit(row: pd.Series) -> str:
-    return str(row["unit"]).removeprefix("percentage ")
-
-
 def _comparison(row: pd.Series) -> dict[str, Any]:
     """Return one comparison of a claim."""
     return {
         "text": printed(row["comparison"]),
-        "unit": _unit(row),
+        "unit": short(row["unit"]),
         "paper": interval(row, "paper_"),
         "paper_facts": ", ".join(filter(None, (count(row, "paper_n"), row["paper_verdict"]))),
         "here": interval(row),

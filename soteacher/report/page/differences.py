@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from soteacher.report.cells import PERCENT, number
 from soteacher.report.names import display_name
-
-
-def signed(value: float, measure: str) -> str:
-    """Return a difference with its sign; shares are in percentage points."""
-    return number(value, measure, "+").replace("-", "−")
 
 
 def printed(comparison: str) -> str:
@@ -18,17 +12,27 @@ def printed(comparison: str) -> str:
     return ", ".join(display_name(part) for part in comparison.split(", "))
 
 
+def short(unit: str) -> str:
+    """Return a unit in the form that the page has room for."""
+    return unit.removeprefix("percentage ")
+
+
+def signed(value: float, unit: str) -> str:
+    """Return a difference with its sign, with two decimals in percent and three otherwise."""
+    return f"{value:+.{2 if unit.startswith('percent') else 3}f}".replace("-", "−")
+
+
 def interval(row: pd.Series, before: str = "") -> str:
-    """Return a difference with its 95 % interval, if there are any; empty without a difference.
+    """Return a difference with its 95 % interval, if there is one; empty without a difference.
 
     before : `paper_` for the paper's own.
     """
     difference, low, high = (row[f"{before}{name}"] for name in ("difference", "low", "high"))
     if pd.isna(difference):
         return ""
-    text = signed(difference, row["measure"])
+    text = signed(difference, row["unit"])
     if pd.notna(low) and pd.notna(high):
-        text += f" [{signed(low, row['measure'])}, {signed(high, row['measure'])}]"
+        text += f" [{signed(low, row['unit'])}, {signed(high, row['unit'])}]"
     return text
 
 
@@ -72,7 +76,6 @@ def difference_of(cell: pd.Series, comparisons: pd.DataFrame | None) -> str:
     if len(found) != 1:
         return ""
     row = found.iloc[0]
-    unit = " points" if cell["measure"] in PERCENT else ""
     facts = ", ".join(text for text in (count(row), probability(row["p"])) if text)
     text = f"{display_name(row['method'])} − {display_name(row['reference'])}: {interval(row)}"
-    return f"{text}{unit}" + (f" ({facts})" if facts else "")
+    return f"{text} {short(row['unit'])}" + (f" ({facts})" if facts else "")

@@ -9,19 +9,11 @@ import pandas as pd
 
 from soteacher.report.csv_files import read_csv
 
-COMPARED = ("pair", "distiller", "method", "reference", "measure", "n", "difference", "low", "high")
-TEXTS = (
-    "claim",
-    "sentence",
-    "paper_where",
-    "comparison",
-    "unit",
-    "paper_verdict",
-    "verdict",
-    "why",
-)
-NUMBERS = ("paper_n", "paper_difference", "paper_low", "paper_high", "p", "seeds_needed")
-CLAIMS = (*TEXTS, *COMPARED, *NUMBERS)
+NAMES = ("pair", "distiller", "method", "reference", "measure", "unit")
+COMPARED = (*NAMES, "n", "difference", "low", "high", "p")
+TEXTS = ("claim", "sentence", "paper_where", "comparison", "verdict", "why")
+OF_PAPER = tuple(f"paper_{name}" for name in ("n", "difference", "low", "high", "verdict", "why"))
+CLAIMS = (*TEXTS, *OF_PAPER, *COMPARED, "seeds_needed", "counted")
 """The columns that the page needs."""
 
 
@@ -42,10 +34,11 @@ def read_verdicts(claims: Path, comparisons: Path) -> Verdicts:
     """
     return Verdicts(
         _with_texts(read_csv(claims, CLAIMS)),
-        _with_texts(read_csv(comparisons, (*COMPARED, "p"), claims)),
+        _with_texts(read_csv(comparisons, COMPARED, claims)),
     )
 
 
 def _with_texts(table: pd.DataFrame) -> pd.DataFrame:
-    texts = [name for name in (*TEXTS, *COMPARED[:5]) if name in table]
+    known = {*TEXTS, *NAMES, "paper_verdict", "paper_why"}
+    texts = [name for name in table if name in known]
     return table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
