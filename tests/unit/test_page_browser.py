@@ -7,7 +7,7 @@ import subprocess
 from html import unescape
 
 import pytest
-from made_tables import STUDENT, TEACHER, block_of, cell, row, tabulate
+from made_tables import STUDENT, TEACHER, block_of, cell, lost, row, tabulate
 from test_page import FIGURES, summary_of
 from test_page_answer import CLAIMS
 
@@ -54,6 +54,12 @@ addEventListener("load", () => {
   });
   heads[0].querySelector("button").click();
   found.by_name = rows();
+  heads[2].querySelector("button").click();
+  found.with_missing = rows();
+  const verdict = document.querySelector("#claim-students_better .sortable th:nth-child(4)");
+  verdict.querySelector("button").click();
+  found.verdicts = [...verdict.closest("table").tBodies[0].rows]
+    .map((row) => row.querySelector(".verdict").textContent.trim());
   const svg = document.querySelector("figure svg");
   document.querySelector("figure button").click();
   found.enlarged = [!!svg.closest("dialog[open]"), svg.getBoundingClientRect().width];
@@ -82,7 +88,7 @@ def html():
     ids = [one["run"] for one in rows]
     wide = block_of(
         *(
-            cell(method, [run], column)
+            cell(method, ["lost" if (method, column) == ("soteacher", TEACHER) else run], column)
             for method, run in zip(methods, ids, strict=True)
             for column in (STUDENT, TEACHER, "wrn_40_2/wrn_16_2 student.top1", "x/y student.top1")
         )
@@ -92,7 +98,9 @@ def html():
         name="table3",
         kind="calibration",
     )
-    tables = {one["name"]: tabulate(one, *rows) for one in (wide, narrow)}
+    tables = {
+        one["name"]: tabulate(one, *rows, lost("lost", "diverged", "bad")) for one in (wide, narrow)
+    }
     verdicts = Verdicts(CLAIMS, CLAIMS)
     return make_page(
         summary_of([wide, narrow]), tables, FIGURES, verdicts, place="demo/report.html"
@@ -164,6 +172,11 @@ def test_a_column_sorts_up_down_and_back_to_the_order_of_the_study(phone):
     ]
     assert phone["by_name"] == ["Label smoothing (added)", "no-CR", "SoTeacher", "Standard"]
     assert phone["buttons"][1] == "Student accuracy (%)"
+
+
+def test_cells_without_a_number_come_last_and_verdicts_sort_as_texts(phone):
+    assert phone["with_missing"] == ["no-CR", "Label smoothing (added)", "Standard", "SoTeacher"]
+    assert phone["verdicts"] == ["? cannot tell", "? cannot tell", "✓ holds", "✓ holds"]
 
 
 def test_links_work_in_the_results_folder_and_are_left_out_elsewhere(phone, desk):

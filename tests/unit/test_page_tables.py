@@ -34,10 +34,22 @@ def test_blocks_of_one_table_of_the_paper_are_one_table_with_the_columns_of_all(
     assert shown["id"] == "table7" and shown["files"] == ["table7", "table7_calibration"]
     assert shown["columns"] == [("WRN40-2/WRN40-1", "Student accuracy (%)"), ("WRN40-2", "ECE")]
     assert shown["heads"] == [("WRN40-2/WRN40-1", 1), ("WRN40-2", 1)]
+    assert shown["labels"] == ["Student accuracy (%)", "ECE"]
     texts = [(name, [one["text"] for one in cells]) for name, cells in shown["rows"]]
     assert texts == [("Standard", ["50.00", "0.100"]), ("SoTeacher", ["60.00", "0.200"])]
     assert shown["paper_notes"] == [("Not the paper's experiment", ["batch 32 (paper: 64)"])]
     assert [part["id"] for part in shown["parts"]] == shown["files"]
+
+
+def test_a_stacked_table_names_the_pair_where_several_have_the_measure():
+    columns = (STUDENT, "wrn_40_2/wrn_16_2 student.top1", TEACHER)
+    block = block_of(*(cell("standard", ["a0"], column) for column in columns))
+    [shown] = page_tables(*blocks_of(block), None)
+    assert shown["labels"] == [
+        "WRN40-2/WRN40-1: Student accuracy (%)",
+        "WRN40-2/WRN16-2: Student accuracy (%)",
+        "Teacher accuracy (%)",
+    ]
 
 
 def test_a_column_that_two_blocks_have_is_shown_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby
 from typing import Any
 
@@ -87,8 +88,18 @@ def _page_table(
         "parts": parts,
         "heads": heads if any(head for head, _ in heads) else [],
         "columns": columns,
+        "labels": _labels(columns),
         "rows": [(display_name(row), of_row) for row, of_row in cells.items()],
         "paper_notes": [(note, list(dict.fromkeys(texts))) for note, texts in paper_notes.items()],
         "notes": list(dict.fromkeys(notes)),
         "files": names,
     }
+
+
+def _labels(columns: list[tuple[str, str]]) -> list[str]:
+    """Return the names of columns where a table is stacked, with the pair only where needed."""
+    measures = Counter(measure for _, measure in columns)
+    return [
+        f"{head}: {measure}" if head and measures[measure] > 1 else measure
+        for head, measure in columns
+    ]

@@ -13,11 +13,15 @@ if (place && !address.endsWith("/" + place)) {
 
 // A click on the head of a column sorts by it: upwards, downwards, and back to the study's order.
 const ORDERS = { none: "ascending", ascending: "descending", descending: "none" };
-function sortValue(row, column) {
-  const cell = row.cells[column];
-  const text = (cell.querySelector("summary") || cell).textContent.trim();
-  const number = column > 0 && text.replace(/−/g, "-").match(/^[^\d+-]{0,2}([+-]?\d[\d.]*(e[+-]?\d+)?)/i);
-  return column === 0 ? text : number ? Number(number[1]) : null;
+function valuesOf(rows, column) {
+  const texts = rows.map((row) => {
+    const cell = row.cells[column];
+    return (cell.querySelector("summary") || cell).textContent.trim().replace(/−/g, "-");
+  });
+  // cells begin with their number; a column without numbers, such as names, is sorted as text
+  const numbers = texts.map((text) => parseFloat(text));
+  const values = column === 0 || numbers.every(isNaN) ? texts : numbers;
+  return new Map(rows.map((row, index) => [row, values[index]]));
 }
 function compare(a, b) {
   return typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
@@ -36,9 +40,10 @@ for (const heads of document.querySelectorAll("tr.sortable")) {
       for (const other of heads.cells) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", order);
       const sign = order === "descending" ? -1 : 1;
-      const known = study.filter((row) => sortValue(row, column) !== null);
-      const missing = study.filter((row) => sortValue(row, column) === null);
-      known.sort((a, b) => sign * compare(sortValue(a, column), sortValue(b, column)));
+      const values = valuesOf(study, column);
+      const [known, missing] = [false, true].map((lacks) =>
+        study.filter((row) => Number.isNaN(values.get(row)) === lacks));
+      known.sort((a, b) => sign * compare(values.get(a), values.get(b)));
       body.append(...(order === "none" ? study : [...known, ...missing]));
     });
   });
