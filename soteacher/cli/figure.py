@@ -7,7 +7,7 @@ from pathlib import Path
 
 from soteacher.cli.arguments import add_output
 
-HELP = "Make one figure, as PNG and PDF, and the CSV with its numbers."
+HELP = "Make one figure, as PNG, PDF and SVG, and the CSV with its numbers."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -23,12 +23,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "must be in the same folder",
     )
     command.add_argument("--pdf", type=Path, required=True, help="PDF file to write")
+    command.add_argument("--svg", type=Path, required=True, help="SVG file to write")
     command.add_argument("--csv", type=Path, required=True, help="CSV file to write")
     add_output(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the figure as PNG and PDF, its numbers as CSV, and the list of their hashes."""
+    """Write the figure as PNG, PDF and SVG, its numbers as CSV, and the list of their hashes."""
     from soteacher.report.drawing.agg import import_matplotlib
 
     import_matplotlib()
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.core import files
     from soteacher.core.hash_list import write_hash_list
     from soteacher.report.csv_files import read_csv, read_measures
-    from soteacher.report.figures import make_figure, save
+    from soteacher.report.figures import make_figure, make_svg, save
     from soteacher.report.figures.base import Measured
     from soteacher.study.requests import read_request
 
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
     )
     figure, drawn = make_figure(record, Measured(runs, epochs, reliability))
     files.write(options.csv, drawn.to_csv(index=False))
+    files.write(options.svg, make_svg(record, drawn))
     save(figure, options.pdf)
     save(figure, options.out)
-    write_hash_list(options.out, (options.pdf, options.csv))
+    write_hash_list(options.out, (options.pdf, options.svg, options.csv))

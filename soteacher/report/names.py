@@ -22,8 +22,9 @@ LABELS = {
     "truth": "Distance to the true label distribution",
     "curves": "Training curves",
     "reliability": "Reliability diagrams",
-    "lipschitz.weight": "Lipschitz weight, $\\lambda_{LR}$",
-    "consistency.weight": "Consistency weight, $\\lambda_{CR}^{max}$",
+    "predictors": "Predictors of the student",
+    "lipschitz.weight": "Lipschitz weight, λ of LR",
+    "consistency.weight": "Consistency weight, λ of CR",
     "consistency.ramp": "Ramp of the consistency weight",
 }
 

@@ -133,7 +133,12 @@ def test_rules_run_in_the_environment_that_the_file_describes(machine, in_clone)
         cwd=machine.folder,
     )
     assert missing.strip() == "[]"
-    for path in ("tables/table1.tex", "figures/reliability.pdf", "report.html"):
+    for path in (
+        "tables/table1.tex",
+        "figures/reliability.pdf",
+        "figures/reliability.svg",
+        "report.html",
+    ):
         assert (machine.source / "results/small" / path).stat().st_size > 500
 
 

@@ -166,7 +166,10 @@ def commands(save_every: float = 0) -> list[list[object]]:
             report.append(["table", "--block", block, "--measures", measures, *forms])
         else:
             stem = RESULTS / f"figures/{name}"
-            forms = ["--pdf", f"{stem}.pdf", "--csv", f"{stem}.csv", "--out", f"{stem}.png"]
+            forms = [
+                part for form in ("pdf", "svg", "csv") for part in (f"--{form}", f"{stem}.{form}")
+            ]
+            forms += ["--out", f"{stem}.png"]
             report.append(["figure", "--block", block, "--measures", measures, *forms])
     summary = Request.of(asked, "page", page_summary(plan)).write()
     page = [

@@ -243,6 +243,21 @@ def test_curves_of_a_network_that_teaches_on_two_data_sets_are_headed_by_each(wi
     assert panels == ["digits wrn_16_2", "noisy wrn_16_2", FIRST, OTHER, SMALL]
 
 
+def test_predictors_have_a_point_per_pair_distiller_and_method_with_the_seeds_of_its_runs(wide):
+    asked = {"kind": "predictors", "pairs": [FIRST, OTHER], "seeds": [2, 0]}
+    found = points(wide, **asked, distillers=["kd", "at"], teachers=["standard", "no_lr"])
+    assert [(point.panel, point.series) for point in found] == [
+        (f"{pair} {distiller}", method)
+        for pair in (FIRST, OTHER)
+        for distiller in ("kd", "at")
+        for method in ("standard", "no_lr")
+    ]
+    teachers = [f"{TEACHER}/standard/seed{seed}" for seed in (2, 0)]
+    assert ids(found[0].teachers) == teachers
+    assert ids(found[0].runs) == [f"{teacher}/wrn_16_1/kd" for teacher in teachers]
+    assert {tuple(point.position["seeds"]) for point in found} == {(2, 0)}
+
+
 CHECKPOINTS = {"kind": "checkpoints", "pairs": [FIRST], "distillers": ["kd"], "every": 5}
 
 
@@ -304,6 +319,7 @@ def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
         CHECKPOINTS,
         {"kind": "reliability"},
         {"kind": "curves", "distillers": ["kd"]},
+        {"kind": "predictors", "distillers": ["kd"]},
         {"kind": "sweep", "teachers": ["standard"], "distillers": ["kd"], "base": "soteacher"}
         | {"vary": {"consistency.weight": [0, 3]}},
     ],

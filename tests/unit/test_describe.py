@@ -54,7 +54,7 @@ def turned_around(values):
 
 
 OF_DIGITS = {"table1", "table3", "table4", "table6", "truth", "overhead"}
-OF_DIGITS |= {"figure1", "reliability", "curves"}
+OF_DIGITS |= {"figure1", "reliability", "curves", "predictors"}
 OF_DIGITS |= {"table7", "table7_calibration", "table7_agreement", "table7_truth"}
 OF_OTHERS = {"table2", "table3", "table4", "figure2", "reliability"}
 """What shows runs on the digits, and on the rotated ones."""
@@ -222,7 +222,7 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
         for what in ("kind of table", "kind of figure")
         for name in registry.names(what)
     ]
-    assert len({kind.title for kind in kinds}) == len(kinds) == 11
+    assert len({kind.title for kind in kinds}) == len(kinds) == 12
     assert all(kind.meaning.endswith(".") and kind.title[-1] != "." for kind in kinds)
     plan = expand(read(demo))
     for name, block in plan.study.blocks.items():

@@ -8,75 +8,17 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import lost, row
+from made_figures import binned, history, make, measured, one, record_of
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
 from soteacher.core.errors import UserError
 from soteacher.report.drawing.colours import styles
-from soteacher.report.drawing.panels import make_panels
-from soteacher.report.figures import make_figure, save
-from soteacher.report.figures.base import Measured
+from soteacher.report.drawing.panels import house_style, make_panels
+from soteacher.report.figures import figure_report, make_svg, save
 
 PAIR = "wrn_10_2/wrn_10_1"
 STUDENT, TEACHER = "Student's test\naccuracy (%)", "Teacher's test\naccuracy (%)"
-NO_EPOCHS = pd.DataFrame(columns=["run", "epoch", "lr", "train_top1", "test_top1", "loss"])
-NO_BINS = pd.DataFrame(
-    columns=["run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy"]
-)
-
-
-def measured(**top1):
-    """Measures by run id; a run's value is its accuracy, or how it ended without one."""
-    rows = [
-        row(run, value, ece="", ece_scaled="")
-        if isinstance(value, float)
-        else lost(run, value, f"{run}: {value}")
-        for run, value in top1.items()
-    ]
-    return pd.DataFrame(rows).set_index("run")
-
-
-def history(**test_top1):
-    """Epochs by run id: a run's test accuracies; in training it gets 0.1 more right."""
-    return pd.DataFrame(
-        [
-            {"run": run, "epoch": n, "lr": 0.1, "train_top1": x + 0.1, "test_top1": x, "loss": 1.0}
-            for run, values in test_top1.items()
-            for n, x in enumerate(values, start=1)
-        ]
-    )
-
-
-def binned(run, scaled, *bins):
-    """Bins of one run: (images, confidence, accuracy) each, of equal width."""
-    return pd.DataFrame(
-        [
-            {
-                "run": run,
-                "scaled": scaled,
-                "bin": n + 1,
-                "low": n / len(bins),
-                "high": (n + 1) / len(bins),
-                "images": images,
-                "confidence": confidence,
-                "accuracy": accuracy,
-            }
-            for n, (images, confidence, accuracy) in enumerate(bins)
-        ]
-    )
-
-
-def make(kind, points, measures, epochs=NO_EPOCHS, reliability=NO_BINS):
-    record = {"name": "figure1", "kind": kind, "title": "A title.", "points": points, "runs": {}}
-    return make_figure(record, Measured(measures, epochs, reliability))
-
-
-def one(table, **where):
-    """The one row of a table with these values."""
-    for column, value in where.items():
-        table = table[table[column] == value]
-    assert len(table) == 1
-    return table.iloc[0]
 
 
 def lines(axes):
@@ -147,8 +89,8 @@ def checkpoints():
 
 def test_checkpoints_are_the_teachers_of_that_epoch_and_their_students_final_accuracy(checkpoints):
     _, table = checkpoints
-    assert list(table.columns) == (
-        ["panel", "series", "role", "epoch", "mean", "sd", "n", "n_planned", "runs", "trained_on"]
+    assert " ".join(table.columns) == (
+        "panel series role epoch mean sd low high n n_planned runs trained_on"
     )
     assert len(table) == 2 * 2 * 2
     teacher = one(table, series="standard", role="teacher", epoch=2)
@@ -183,13 +125,21 @@ def test_checkpoints_are_drawn_as_returned(checkpoints):
             assert line.get_marker() != "None"
 
 
-def test_a_band_is_one_deviation_around_the_mean_and_only_where_there_are_several_runs(checkpoints):
-    figure, _ = checkpoints
+T_1 = 12.706204736
+"""The 97.5 % quantile of Student's t with one degree of freedom, from a printed table."""
+
+
+def test_a_band_is_the_interval_of_the_mean_and_only_where_there_are_several_runs(checkpoints):
+    figure, table = checkpoints
+    teacher = one(table, series="standard", role="teacher", epoch=2)
+    assert [teacher["low"], teacher["high"]] == pytest.approx([35 - 5 * T_1, 35 + 5 * T_1])
+    alone = one(table, series="standard", role="student", epoch=4)
+    assert np.isnan([alone["low"], alone["high"]]).all()
     students, teachers = bands(*axes_of(figure, STUDENT)), bands(*axes_of(figure, TEACHER))
     assert set(teachers) == {"Standard teacher"}
     (outline,) = (path.vertices for path in teachers["Standard teacher"].get_paths())
     at_2 = sorted({y for x, y in outline if x == 2})
-    assert at_2 == pytest.approx([35 - np.sqrt(50), 35 + np.sqrt(50)])
+    assert at_2 == pytest.approx([35 - 5 * T_1, 35 + 5 * T_1])
     assert set(students) == {"Standard student"}
     (outline,) = (path.vertices for path in students["Standard student"].get_paths())
     assert {x for x, _ in outline} == {2}  # at epoch 4 one student is left
@@ -197,16 +147,64 @@ def test_a_band_is_one_deviation_around_the_mean_and_only_where_there_are_severa
 
 def test_the_axes_are_labelled_with_units_and_everything_has_its_printed_name(checkpoints):
     figure, _ = checkpoints
-    assert titles(figure) == ["WRN10-2/WRN10-1"]
-    assert {axes.get_xlabel() for axes in figure.axes} == {"", "Teacher's epoch"}
-    assert {axes.get_ylabel() for axes in figure.axes} == {STUDENT, TEACHER}
-    assert legend_of(figure) == ["Standard", "SoTeacher", "Mean ± sd, n = 1–2 of 3 seeds"]
+    assert titles(figure) == ["WRN10-2/WRN10-1", "Student over teacher"]
+    assert [axes.get_xlabel() for axes in figure.axes] == (
+        ["", "Teacher's epoch", "Teacher's test accuracy (%)"]
+    )
+    assert [axes.get_ylabel() for axes in figure.axes] == (
+        [STUDENT, TEACHER, "Student's test accuracy (%)"]
+    )
+    assert legend_of(figure) == (
+        ["Standard", "SoTeacher", "last epoch", "Mean, 95 % interval, n = 1–2 of 3 seeds"]
+    )
 
 
-def test_accuracies_are_not_drawn_from_zero(checkpoints):
-    (axes,) = axes_of(checkpoints[0], STUDENT)
+def test_students_are_drawn_over_teachers_in_the_order_of_epochs_with_the_last_one_marked(
+    checkpoints,
+):
+    paired = checkpoints[0].axes[2]
+    joined = {
+        line.get_label(): [*zip(line.get_xdata(), line.get_ydata(), strict=True)]
+        for line in paired.get_lines()
+        if line.get_label() != "last epoch"
+    }
+    assert joined["Standard"] == [pytest.approx((35, 72)), pytest.approx((44, 80))]
+    assert joined["SoTeacher"] == [pytest.approx((20, 60)), pytest.approx((40, 65))]
+    rings = [line for line in paired.get_lines() if line.get_label() == "last epoch"]
+    assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == (
+        [pytest.approx((44, 80)), pytest.approx((40, 65))]
+    )
+
+
+def test_both_panels_are_beside_each_other_on_a_wide_page_and_below_on_a_narrow_one(checkpoints):
+    _, table = checkpoints
+    for width, beside in ((7, True), (3.5, False)):
+        with house_style(width):
+            figure = figure_report("checkpoints").draw(table)
+        figure.draw_without_rendering()
+        upper, lower, paired = (axes.get_window_extent() for axes in figure.axes)
+        assert figure.get_figwidth() == width
+        assert (paired.x0 > upper.x1) == beside and (paired.y1 < lower.y0) != beside
+
+
+def test_accuracies_are_not_drawn_from_zero():
+    part = {"panel": PAIR, "series": "standard", "epoch": 2, "teachers": ["t"], "students": ["s"]}
+    later = part | {"epoch": 4, "students": ["u"]}
+    measures, epochs = measured(t=0.5, s=0.6, u=0.8), history(t=[0.1, 0.2, 0.3, 0.4])
+    (axes,) = axes_of(make("checkpoints", [part, later], measures, epochs)[0], STUDENT)
     low, high = axes.get_ylim()
     assert 55 < low < 60 and 80 < high < 85
+
+
+def test_a_student_of_one_seed_has_its_own_interval_over_test_images():
+    part = {"panel": PAIR, "series": "standard", "epoch": 1, "teachers": ["t"], "students": ["s"]}
+    measures = measured(t=0.5, s=0.6)
+    measures[["top1_low", "top1_high"]] = [["0.45", "0.55"], ["0.55", "0.64"]]
+    figure, table = make("checkpoints", [part], measures, history(t=[0.2]))
+    student, teacher = (one(table, role=role) for role in ("student", "teacher"))
+    assert [student["low"], student["high"]] == pytest.approx([55, 64])
+    assert np.isnan(teacher["low"])  # its interval is that of its last epoch
+    assert legend_of(figure)[-1] == "95 % interval over test images, n = 1 seed"
 
 
 def test_a_checkpoint_that_a_teacher_never_reached_is_refused():
@@ -329,7 +327,8 @@ def reliability():
 def test_bins_of_several_runs_are_pooled_by_their_images(reliability):
     _, table = reliability
     assert " ".join(table.columns) == (
-        "panel scaled bin low high images share confidence accuracy n n_planned runs ece trained_on"
+        "panel scaled bin low high images share confidence accuracy accuracy_low accuracy_high "
+        "n n_planned runs ece trained_on"
     )
     middle = one(table, panel="wrn_10_2 standard", scaled="before", bin=2)
     assert middle["images"] == 40
@@ -351,6 +350,36 @@ def test_an_empty_bin_has_a_share_of_zero_and_no_point(reliability):
     assert (empty["images"], empty["share"]) == (0, 0)
     assert np.isnan(empty["confidence"]) and np.isnan(empty["accuracy"])
     assert len(lines(figure.axes[0])["before"].get_xdata()) == 2
+
+
+def test_the_interval_of_a_bin_is_wilson_s_on_the_images_of_one_run(reliability):
+    """By the formula of Wilson, JASA 22, 1927, of 20 images of which 9.5, rounded to 10, are right.
+
+    The two runs have 40 images in this bin.
+    """
+    _, table = reliability
+    middle = one(table, panel="wrn_10_2 standard", scaled="before", bin=2)
+    z, n, p = 1.959963985, 20, 10 / 20
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    ends = [middle["accuracy_low"], middle["accuracy_high"]]
+    assert ends == pytest.approx([centre - half, centre + half])
+    assert ends[0] < middle["accuracy"] < ends[1]
+
+
+def test_a_marker_s_area_grows_with_the_images_of_its_bin_and_few_images_are_faint():
+    bins = binned("a", 0, (9, 0.3, 0.2), (10, 0.5, 0.4), (30, 0.9, 0.8))
+    bins = pd.concat([bins, bins.assign(scaled=1)])
+    measures = measured(a=0.5).assign(ece=0.1, ece_scaled=0.1)
+    parts = [{"panel": "wrn_10_2", "runs": ["a"]}]
+    figure, _ = make("reliability", parts, measures, reliability=bins)
+    scattered = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    faint, full = (c for c in scattered if c.get_label() == "before")
+    areas = [*faint.get_sizes(), *full.get_sizes()]
+    assert areas[1] - areas[0] == pytest.approx((areas[2] - areas[0]) / 21)
+    assert (faint.get_alpha(), full.get_alpha()) == (0.3, 1)
+    assert faint.get_offsets().tolist() == [[0.3, 0.2]]
+    assert "under 10 images in a run" in legend_of(figure)
 
 
 def test_reliability_is_drawn_as_returned_beside_the_diagonal(reliability):
@@ -376,9 +405,12 @@ def test_a_panel_tells_the_mean_calibration_error_over_runs(reliability):
     assert titles(figure)[0] == "WRN10-2 Standard\nECE 0.118 before, 0.020 after"
     before = table[(table["panel"] == "wrn_10_2 standard") & (table["scaled"] == "before")]
     assert list(before["ece"]) == pytest.approx([0.11805] * 3)
-    assert legend_of(figure) == (
-        ["Before temperature scaling", "After temperature scaling", "n = 2 of 3 seeds"]
-    )
+    assert legend_of(figure) == [
+        "Before temperature scaling",
+        "After temperature scaling",
+        "under 10 images in a run",
+        "n = 2 of 3 seeds",
+    ]
 
 
 def test_a_network_without_a_finished_run_stands_in_the_numbers_of_reliability(reliability):
@@ -456,8 +488,26 @@ def test_a_sweep_is_drawn_as_returned_with_the_own_value_marked(sweep):
         "SoTeacher, value in the study",
         "other values",
         "Standard",
-        "Mean ± sd, n = 1–2 of 2 seeds",
+        "Mean, 95 % interval, n = 1–2 of 2 seeds",
     ]
+    half = T_1 * 2**0.5 / 2**0.5  # of 70 and 72 %
+    [intervals] = [bars.get_segments() for bars in ramp.collections if bars.get_segments()]
+    ends = intervals[0]
+    assert list(ends[:, 1]) == pytest.approx([71 - half, 71 + half])
+
+
+def test_all_panels_of_a_pair_share_their_y_axes(sweep):
+    figure, _ = sweep
+    for y in (STUDENT, TEACHER):
+        [left] = axes_of(figure, y)
+        alike = [axes for axes in figure.axes if left.get_shared_y_axes().joined(left, axes)]
+        assert len(alike) == 2
+    names = [f"{pair} {setting}" for pair in ("a/b", "c/d") for setting in ("x", "y")]
+    with house_style():
+        _, panels = make_panels(names, "", {"y": 1.0}, {"y"}, lambda name: name.split()[0])
+    first, second, third, fourth = (panels[name]["y"] for name in names)
+    joined = first.get_shared_y_axes().joined
+    assert joined(first, second) and joined(third, fourth) and not joined(first, third)
 
 
 def test_a_panel_of_a_sweep_without_any_finished_run_says_so():
@@ -522,7 +572,8 @@ def test_the_order_of_a_study_changes_no_colour_in_a_figure():
     [(1, 1, 1, 3.5), (2, 1, 2, 7), (3, 1, 3, 7), (4, 2, 2, 7), (5, 2, 3, 7), (7, 3, 3, 7)],
 )
 def test_panels_wrap_to_even_rows_of_three_at_most(n, rows, across, width):
-    figure, panels = make_panels([f"p{i}" for i in range(n)], "x", {"y": 2.0}, shared=set())
+    with house_style():
+        figure, panels = make_panels([f"p{i}" for i in range(n)], "x", {"y": 2.0}, shared=set())
     assert len(panels) == len(figure.axes) == n
     grid = figure.axes[0].get_gridspec()
     assert (grid.nrows, grid.ncols) == (rows, across)
@@ -550,30 +601,44 @@ def test_text_and_legend_stay_inside_the_figure_and_off_the_axes():
     assert axes.x0 >= 0 and axes.x1 <= figure.bbox.width and axes.y1 <= figure.bbox.height
 
 
+@pytest.mark.parametrize("width", [7, 3.5])
+@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability", "sweep"])
+def test_the_legend_fits_on_wide_and_narrow_pages(kind, width, request):
+    _, table = request.getfixturevalue(kind)
+    with house_style(width):
+        figure = figure_report(kind).draw(table)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y0 >= 0
+
+
 @pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability", "sweep"])
 def test_saved_bytes_are_the_same_every_time(kind, request, tmp_path):
-    figure, _ = request.getfixturevalue(kind)
+    figure, table = request.getfixturevalue(kind)
     first = {suffix: saved(figure, tmp_path / f"first.{suffix}") for suffix in ("png", "pdf")}
     again = {suffix: saved(figure, tmp_path / f"again.{suffix}") for suffix in ("pdf", "png")}
     assert first == again
     assert first["png"].startswith(b"\x89PNG") and first["pdf"].startswith(b"%PDF")
+    record = record_of(kind, [])
+    assert make_svg(record, table) == make_svg(record, table)
 
 
 SCRIPT = """
 import sys
 import pandas as pd
 from pathlib import Path
-from soteacher.report.figures import make_figure, save
+from soteacher.report.figures import make_figure, make_svg, save
 from soteacher.report.figures.base import Measured
 told = ("device", "capability", "precision", "torch", "soteacher")
 machine = dict.fromkeys(told, "x") | {"threads": 1}
 measures = pd.DataFrame(machine | {"status": "done"}, index=["a"])
 epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
 point = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
-record = {"kind": "curves", "points": [point]}
-figure, _ = make_figure(record, Measured(measures, epochs, None))
+record = {"kind": "curves", "name": "curves", "title": "A title", "points": [point]}
+figure, table = make_figure(record, Measured(measures, epochs, None))
 for suffix in ("png", "pdf"):
     save(figure, Path(sys.argv[1]) / f"figure.{suffix}")
+(Path(sys.argv[1]) / "figure.svg").write_text(make_svg(record, table), encoding="utf-8")
 assert "torch" not in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
 
@@ -590,7 +655,7 @@ def test_two_processes_with_other_settings_write_the_same_bytes_without_torch(tm
         subprocess.run(
             [sys.executable, "-c", SCRIPT, str(folder)], env=os.environ | own, check=True
         )
-        found.append([(folder / f"figure.{suffix}").read_bytes() for suffix in ("png", "pdf")])
+        found.append([(folder / f"figure.{form}").read_bytes() for form in ("png", "pdf", "svg")])
     assert found[0] == found[1]
 
 
@@ -608,8 +673,8 @@ def test_a_png_has_200_dots_per_inch(curves, tmp_path):
 
 
 def test_another_format_is_refused(curves, tmp_path):
-    with pytest.raises(UserError, match="unknown format of a figure 'svg'; known: pdf, png"):
-        save(curves[0], tmp_path / "figure.svg")
+    with pytest.raises(UserError, match="unknown format of a figure 'jpg'; known: pdf, png"):
+        save(curves[0], tmp_path / "figure.jpg")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("study",),
     ("store",),
     ("training", "measures"),
+    ("statistics",),
     ("report",),
     ("results",),
     ("cli",),
@@ -33,7 +34,7 @@ METHODS = "soteacher.methods"
 """What the files of methods import, wherever they are: it imports none of them but their bases."""
 LAZILY = ("core", "terms", "distillers", "regularizers", "methods", "store")
 """Rooms that import torch only inside functions, or for types."""
-NEVER = ("study", "measures", "report", "results", "cli")
+NEVER = ("study", "measures", "statistics", "report", "results", "cli")
 """Rooms that do not import torch at all."""
 TORCH = {"torch", "torchvision", "safetensors"}
 

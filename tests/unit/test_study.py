@@ -609,10 +609,11 @@ BLOCKS = {
     },
     "checkpoints": {"pairs": [PAIR], "distillers": ["kd"], "every": 8},
     "curves": {"distillers": ["kd"], "pairs": "all"},
+    "predictors": {"pairs": [PAIR], "distillers": ["kd"]},
     "reliability": {"networks": "all"},
     "sweep": {"distillers": ["kd"], "base": "soteacher", "vary": {"consistency.weight": [0, 3]}},
 }
-FIGURES = ("checkpoints", "curves", "reliability", "sweep")
+FIGURES = ("checkpoints", "curves", "predictors", "reliability", "sweep")
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

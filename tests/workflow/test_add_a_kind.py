@@ -228,6 +228,7 @@ def test_the_figure_is_made_in_every_form(extended):
     folder = extended.path / "results/tiny/figures"
     assert (folder / "bars.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "bars.pdf").read_bytes().startswith(b"%PDF")
+    assert "Panels: WRN10-1." in (folder / "bars.svg").read_text()
     with open(folder / "bars.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["series"], row["place"]) for row in rows] == [

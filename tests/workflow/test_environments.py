@@ -118,12 +118,12 @@ def test_a_figure_does_not_depend_on_the_user_s_environment(drawn, tmp_path, env
     [block] = results.glob("asked/rel-*.json")
     [measures] = results.glob("asked/measures-rel-*.json")
     command = ["figure", "--block", block, "--measures", measures, "--log", tmp_path / "log"]
-    for form in ("pdf", "csv"):
+    for form in ("pdf", "svg", "csv"):
         command += [f"--{form}", tmp_path / f"rel.{form}"]
     command += ["--out", tmp_path / "rel.png"]
     done = call([sys.executable, ROOT / "soteacher", *command], drawn.path, **environment)
     assert done.returncode == 0, done.stdout
-    for form in ("pdf", "csv", "png"):
+    for form in ("pdf", "svg", "csv", "png"):
         again = (tmp_path / f"rel.{form}").read_bytes()
         assert again == (results / f"figures/rel.{form}").read_bytes()
     verify = [sys.executable, ROOT / "soteacher", "verify", results, "--store", "results/store"]

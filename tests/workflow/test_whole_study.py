@@ -28,6 +28,7 @@ FIGURES = {
     "figure1": {"kind": "checkpoints", "every": 1, **BOTH},
     "reliability": {"kind": "reliability", "teachers": METHODS},
     "curves": {"kind": "curves", **BOTH},
+    "predictors": {"kind": "predictors", **BOTH},
 }
 
 
@@ -82,7 +83,7 @@ def test_every_table_and_figure_is_made_in_every_form(made):
         f"{name}.{form}" for name in TABLES for form in ("csv", "md", "sha256", "tex")
     }
     assert {p.name for p in results.glob("figures/*")} == {
-        f"{name}.{form}" for name in FIGURES for form in ("csv", "pdf", "png", "sha256")
+        f"{name}.{form}" for name in FIGURES for form in ("csv", "pdf", "png", "sha256", "svg")
     }
 
 

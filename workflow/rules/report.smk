@@ -71,6 +71,7 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
+        svg=f"{RESULTS}/figures/{{figure}}.svg",
         csv=f"{RESULTS}/figures/{{figure}}.csv",
         hashes=f"{RESULTS}/figures/{{figure}}.sha256",
     log:
@@ -87,7 +88,8 @@ rule figure:
         caption=lambda wildcards: caption(PLAN, wildcards.figure),
     shell:
         "{params.soteacher:q} figure --block {params.block:q} --measures {params.measures:q}"
-        " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
+        " --pdf {output.pdf:q} --svg {output.svg:q} --csv {output.csv:q}"
+        " --log {log:q} --out {output.png:q}"
 
 
 rule page:

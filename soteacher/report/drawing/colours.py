@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from itertools import cycle, islice
 
 # Okabe and Ito, Color Universal Design, 2008: distinct for colour-blind readers too. The yellow is
-# left out, because it is hard to see on white, and a grey replaces the black.
+# left out, because it is hard to see on white, and a grey replaces the black, which is hard to see
+# on a dark page.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#595959"
+ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#757575"
 METHODS = {
     "standard": (BLUE, "o"),
     "soteacher": (VERMILLION, "s"),

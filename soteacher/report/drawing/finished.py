@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from soteacher.core.errors import UserError
+
+COVERAGE = 0.95
 
 
 def finished(runs: list[str], measures: pd.DataFrame) -> list[str]:
@@ -14,13 +18,33 @@ def finished(runs: list[str], measures: pd.DataFrame) -> list[str]:
     return [run for run in runs if measures.loc[run, "status"] == "done"]
 
 
-def summed(accuracy: pd.Series, runs: list[str], planned: list[str]) -> dict[str, Any]:
-    """Return mean and sd, in percent, of the accuracies (shares) of the finished runs."""
+def summed(
+    accuracy: pd.Series,
+    runs: list[str],
+    planned: list[str],
+    measures: pd.DataFrame | None = None,
+) -> dict[str, Any]:
+    """Return mean, sd and interval, in percent, of the accuracies (shares) of the finished runs.
+
+    `low` and `high` are the ends of the 95 % interval of the mean over seeds (Student's t), if at
+    least two runs are finished. If only one run is planned, they are those of its own interval over
+    test images, `top1_low` and `top1_high`, if `measures` has them. Otherwise they are NaN.
+    """
     percent = 100 * accuracy
+    mean, sd, n = percent.mean(), percent.std(ddof=1), len(runs)
+    low = high = math.nan
+    if n > 1:
+        half = stats.t.ppf((1 + COVERAGE) / 2, n - 1) * sd / math.sqrt(n)
+        low, high = mean - half, mean + half
+    elif n == len(planned) == 1 and measures is not None and "top1_low" in measures:
+        ends = measures.loc[runs[0], ["top1_low", "top1_high"]]
+        low, high = 100 * pd.to_numeric(ends, errors="coerce")
     return {
-        "mean": percent.mean(),
-        "sd": percent.std(ddof=1),
-        "n": len(runs),
+        "mean": mean,
+        "sd": sd,
+        "low": low,
+        "high": high,
+        "n": n,
         "n_planned": len(planned),
         "runs": " ".join(runs),
     }

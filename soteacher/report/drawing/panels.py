@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import matplotlib
@@ -19,10 +19,14 @@ from soteacher.report.names import display_name
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
 """Widths of one and two columns of a journal page, in inches."""
-MAX_ACROSS = 3
+LEAST_PANEL = 2.3
+"""Least width of a panel with its labels, in inches."""
 INK = "#404040"
+PAPER = "white"
+"""The colour behind the drawing, and in hollow markers."""
+GRID = "#E4E4E4"
 BAND = 0.18
-"""Opacity of the band of one standard deviation around a mean."""
+"""Opacity of the band around a mean."""
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -33,14 +37,15 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
+    "figure.constrained_layout.h_pad": 0.07,
     "figure.dpi": 200,
     "font.family": "DejaVu Sans",  # shipped with matplotlib: identical files on every machine
     "font.size": 8,
-    "grid.color": "#E4E4E4",
+    "grid.color": GRID,
     "grid.linewidth": 0.5,
     "legend.borderaxespad": 0.3,
     "legend.columnspacing": 1.4,
-    "legend.fontsize": 7,
+    "legend.fontsize": 8,
     "legend.frameon": False,
     "legend.handlelength": 2.4,
     "legend.labelcolor": INK,
@@ -51,23 +56,32 @@ STYLE = {
     "savefig.dpi": 200,
     "text.color": INK,
     "xtick.color": INK,
-    "xtick.labelsize": 7,
+    "xtick.labelsize": 8,
     "xtick.major.size": 2.5,
     "xtick.major.width": 0.6,
     "ytick.color": INK,
-    "ytick.labelsize": 7,
+    "ytick.labelsize": 8,
     "ytick.major.size": 2.5,
     "ytick.major.width": 0.6,
 }
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Set the figures' matplotlib style, whatever the user's settings; restore those at the end."""
+def house_style(width: float = TWO_COLUMNS) -> Iterator[None]:
+    """Set the figures' matplotlib style, whatever the user's settings; restore those at the end.
+
+    width : the width that a figure can use, in inches; `page_width` returns it.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE | {"figure.figsize": (width, width)})
         yield
+
+
+def page_width() -> float:
+    """Return the width that a figure can use in the current style, in inches."""
+    width: float = matplotlib.rcParams["figure.figsize"][0]
+    return width
 
 
 def panel_width(n: int) -> float:
@@ -78,20 +92,29 @@ def panel_width(n: int) -> float:
 
 def _arrange(n: int) -> tuple[int, int, float]:
     """Return rows and columns of n panels, as even as possible, and the figure's width (inches)."""
-    rows = math.ceil(n / MAX_ACROSS)
+    rows = math.ceil(n / (page_width() // LEAST_PANEL))
     across = math.ceil(n / rows)
-    return rows, across, ONE_COLUMN if across == 1 else TWO_COLUMNS
+    return rows, across, ONE_COLUMN if across == 1 else page_width()
+
+
+def _all(name: str) -> str:
+    return ""
 
 
 def make_panels(
-    names: list[str], x: str, levels: dict[str, float], shared: set[str]
+    names: list[str],
+    x: str,
+    levels: dict[str, float],
+    shared: set[str],
+    group: Callable[[str], str] = _all,
 ) -> tuple[Figure, dict[str, dict[str, Axes]]]:
     """Return a figure of empty panels, and the axes of each panel by level.
 
     A panel is a stack of one or more axes, called levels.
 
     x : label of the x axes.   levels : label of each level's y axis, from the top, to its height in
-    inches.   shared : the levels with the same y axis in all panels.
+    inches.   shared : the levels with the same y axis in all panels of a group.   group : name of a
+    panel to that of its group; by default, all panels are in one group.
     """
     rows, across, width = _arrange(len(names))
     heights = list(levels.values()) * rows
@@ -103,12 +126,14 @@ def make_panels(
         top = None
         stack: dict[str, Axes] = {}
         for level, y in enumerate(levels):
-            like = panels[names[0]][y] if y in shared and number else None
+            alike = [other for other in panels if group(other) == group(name) and y in shared]
+            like = panels[alike[0]][y] if alike else None
             place = grid[row * len(levels) + level, column]
             axes = stack[y] = figure.add_subplot(place, sharex=top, sharey=like)
             top = top or axes
             lowest = level == len(levels) - 1
-            axes.tick_params(labelbottom=lowest, labelleft=column == 0 or y not in shared)
+            scale_on_left = column > 0 and names[number - 1] in alike
+            axes.tick_params(labelbottom=lowest, labelleft=not scale_on_left)
             if column == 0:
                 axes.set_ylabel(y)
             if lowest and number + across >= len(names):  # there is no panel below
@@ -132,7 +157,10 @@ def say_none(stack: dict[str, Axes]) -> None:
 
 
 def n_keys(table: pd.DataFrame) -> list[Artist]:
-    """Return the legend entry for the number of seeds, and for the bands if there are any."""
+    """Return the legend entry for the number of seeds, and for the intervals if there are any.
+
+    table : `n`, `n_planned`, and `low` and `high` (intervals) or `sd`, if the figure shows them.
+    """
     drawn = table[table["n"] > 0]
     if drawn.empty:
         return []
@@ -141,29 +169,40 @@ def n_keys(table: pd.DataFrame) -> list[Artist]:
     if low < planned:
         text += f" of {planned}"
     text += " seed" if planned == 1 else " seeds"
-    if high == 1 or "sd" not in table:
+    if "low" in table and drawn["low"].notna().any():
+        what = "Mean, 95 % interval" if high > 1 else "95 % interval over test images"
+    elif high > 1 and "sd" in table:
+        what = "Mean ± sd"
+    else:
         return [Line2D([], [], linestyle="none", label=text)]
-    return [Patch(color=INK, alpha=BAND, linewidth=0, label=f"Mean ± sd, {text}")]
+    return [Patch(color=INK, alpha=BAND, linewidth=0, label=f"{what}, {text}")]
 
 
 def add_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
     """Add a legend below all panels, with as few rows as possible; each group begins a column.
 
-    The figure grows by the height of the legend.
+    If that is wider than the figure, the legend has one column. The figure grows by its height.
     """
     if not any(groups):
         return
     renderer = FigureCanvasAgg(figure).get_renderer()
     longest = max(len(group) for group in groups)
-    for rows in range(1, longest + 1):
-        keys: list[Artist] = []
-        for group in groups:
-            blanks = [Line2D([], [], linestyle="none", label=" ")] * (-len(group) % rows)
-            keys += [*group, *blanks]  # a legend is filled column by column
+    choices = [(_padded(groups, rows), rows) for rows in range(1, longest + 1)]
+    one_column = [key for group in groups for key in group]
+    for keys, rows in [*choices, (one_column, len(one_column))]:
         columns = len(keys) // rows
         legend = figure.legend(handles=keys, loc="outside lower center", ncols=columns)
         extent = legend.get_window_extent(renderer)
-        if extent.width <= figure.bbox.width or rows == longest:
+        if extent.width <= figure.bbox.width or columns == 1:
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
+
+
+def _padded(groups: Sequence[Sequence[Artist]], rows: int) -> list[Artist]:
+    """Return the groups' entries, with blanks that fill the last column of each."""
+    keys: list[Artist] = []
+    for group in groups:
+        blanks = [Line2D([], [], linestyle="none", label=" ")] * (-len(group) % rows)
+        keys += [*group, *blanks]  # a legend is filled column by column
+    return keys

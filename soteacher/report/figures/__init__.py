@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from soteacher.core import files, registry
 from soteacher.core.errors import UserError, unknown
-from soteacher.report.drawing.panels import house_style
+from soteacher.report.drawing.panels import TWO_COLUMNS, house_style
+from soteacher.report.drawing.svg import WIDTHS, compose
 from soteacher.report.figures.base import FigureReport, Measured
 from soteacher.report.machines import trained_on
 
@@ -46,14 +47,33 @@ def make_figure(record: dict[str, Any], measured: Measured) -> tuple[Figure, pd.
     table = report.values(record, measured)
     machines = {runs: trained_on(measured.runs.loc[runs.split()]) for runs in set(table["runs"])}
     table["trained_on"] = table["runs"].map(machines)
+    return _drawn(report, table, TWO_COLUMNS), table
+
+
+def make_svg(record: dict[str, Any], table: pd.DataFrame) -> str:
+    """Return the SVG file of a figure: both layouts, with a description.
+
+    record, table : what `make_figure` was given and returned.
+    """
+    report = figure_report(record["kind"])
+    drawings = {layout: _drawn(report, table, width) for layout, width in WIDTHS.items()}
     with house_style():
-        return report.draw(table), table
+        return compose(record["name"], record["title"], report.describe(table), drawings)
+
+
+def _drawn(report: FigureReport, table: pd.DataFrame, width: float) -> Figure:
+    """Return a drawing for a page of this width, in inches, with its final layout."""
+    with house_style(width):
+        figure = report.draw(table)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # another layout would move it, if only by rounding
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG (200 dots per inch) or PDF, by the path's suffix."""
     suffix = Path(path).suffix.removeprefix(".")
-    if suffix not in METADATA:
+    if suffix not in METADATA:  # `make_svg` returns the SVG, with another drawing for phones
         raise UserError(unknown("format of a figure", suffix, METADATA))
     with house_style():
         files.write(

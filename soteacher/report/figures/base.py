@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from soteacher.report.names import display_name
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -39,3 +41,9 @@ class FigureReport(ABC):
     @abstractmethod
     def draw(self, table: pd.DataFrame) -> Figure:
         """Return a drawing of the table that `values` returned, from this table alone."""
+
+    def describe(self, table: pd.DataFrame) -> str:
+        """Return whole sentences for readers who do not see the drawing: what is drawn over what,
+        and the main numbers of the table.
+        """
+        return f"Panels: {'; '.join(map(display_name, dict.fromkeys(table['panel'])))}."

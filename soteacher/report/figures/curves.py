@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from soteacher.core.registry import register
 from soteacher.report.drawing.accuracies import draw_accuracies
 from soteacher.report.drawing.finished import finished, of_runs
-from soteacher.report.drawing.panels import INK, add_legend, n_keys
+from soteacher.report.drawing.panels import INK, PAPER, add_legend, n_keys
 from soteacher.report.figures.base import FigureReport, Measured
+from soteacher.report.names import display_name
 
 LINES: dict[str, dict[str, Any]] = {
     "test": {"linestyle": "-", "linewidth": 1.0},
@@ -26,7 +27,7 @@ LINES: dict[str, dict[str, Any]] = {
         "linestyle": (0, (3, 1.5)),
         "linewidth": 0.6,
         "markersize": 2.6,
-        "markerfacecolor": "white",
+        "markerfacecolor": PAPER,
     },
 }
 KEYS = {"test": "Test images", "train": "Training images"}
@@ -66,11 +67,25 @@ class CurvesReport(FigureReport):
 
     def draw(self, table: pd.DataFrame) -> Figure:
         """Return the drawing."""
-        levels = {"Accuracy (%)": list(LINES)}
-        figure, keys = draw_accuracies(table, "split", LINES, "Epoch", levels, 0.65, markers=16)
+        figure, keys = draw_accuracies(
+            table, "split", LINES, "Epoch", "Accuracy (%)", 0.65, markers=16
+        )
         splits = [
             Line2D([], [], label=KEYS[split], **{"color": INK, "marker": "o"} | line)
             for split, line in LINES.items()
         ]
         add_legend(figure, keys, splits + n_keys(table))
         return figure
+
+    def describe(self, table: pd.DataFrame) -> str:
+        """Return a description that names the test accuracies of the last epoch."""
+        drawn = table[(table["n"] > 0) & (table["split"] == "test")]
+        last = drawn.loc[drawn.groupby(["panel", "series"], sort=False)["epoch"].idxmax()]
+        parts = [
+            f"{display_name(row['panel'])}, {display_name(row['series'])} {row['mean']:.1f} %"
+            for _, row in last.iterrows()
+        ]
+        return (
+            "Accuracy on test and training images over the epochs of training. On test images "
+            f"after the last epoch: {'; '.join(parts) or 'no finished run'}."
+        )

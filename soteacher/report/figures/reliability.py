@@ -2,23 +2,28 @@
 
 The figure has one panel per network and method. Above is accuracy over confidence, before and after
 temperature scaling, for the test images binned by the probability of the predicted class; on the
-diagonal, confidence equals accuracy. Below is the share of the images in each bin. The expected
-calibration errors (ECE) are means over runs; the bins contain the images of all runs together.
+diagonal, confidence equals accuracy. The area of a marker grows with the number of images in its
+bin; bins with few images are faint. Vertical lines are 95 % intervals of the accuracy (Wilson).
+Below is the share of the images in each bin. The expected calibration errors (ECE) are means over
+runs; the bins contain the images of all runs together.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy import stats
 
 from soteacher.core.registry import register
-from soteacher.report.drawing.finished import finished, of_runs
+from soteacher.report.drawing.finished import COVERAGE, finished, of_runs
 from soteacher.report.drawing.panels import (
     INK,
+    PAPER,
     add_legend,
     make_panels,
     n_keys,
@@ -26,16 +31,24 @@ from soteacher.report.drawing.panels import (
     say_none,
 )
 from soteacher.report.figures.base import FigureReport, Measured
+from soteacher.report.names import display_name
 
 # No method has one of these colours.
+GREY, VIOLET = "#8C8C8C", "#7B5FD0"
 LINES: dict[str, dict[str, Any]] = {
-    "before": {"color": "#8C8C8C", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
-    "after": {"color": "#332288", "linestyle": "-", "marker": "o"},
+    "before": {"color": GREY, "linestyle": "--", "marker": "s", "markerfacecolor": PAPER},
+    "after": {"color": VIOLET, "linestyle": "-", "marker": "o"},
 }
 SHARES: dict[str, dict[str, Any]] = {
-    "before": {"color": "#C8C8C8", "fill": True},
-    "after": {"color": "#332288", "linewidth": 0.9},
+    "before": {"color": GREY, "alpha": 0.5, "fill": True},
+    "after": {"color": VIOLET, "linewidth": 0.9},
 }
+FEW = 10
+"""A bin with fewer images is faint: its interval is wider than half of the y axis."""
+FAINT = 0.3
+"""Opacity of such bins."""
+AREAS = (5.0, 50.0)
+"""Area of the marker of an empty and of the fullest bin, in square points."""
 TICKS = [0, 0.25, 0.5, 0.75, 1]
 
 
@@ -47,7 +60,9 @@ class ReliabilityReport(FigureReport):
         """Return one row per panel, bin, and before or after scaling; all shares are in [0, 1].
 
         Images are summed over runs; confidence and accuracy are means over images, NaN in an empty
-        bin. `ece` is the mean over runs of the measure, the same in all bins. A panel without a
+        bin. `accuracy_low` and `accuracy_high` are the 95 % interval of the accuracy, as if one
+        run had measured it: on the mean number of images per run, because the runs share the test
+        images. `ece` is the mean over runs of the measure, the same in all bins. A panel without a
         finished run has one row before and one after scaling, without a bin.
         """
         frames = []
@@ -55,7 +70,7 @@ class ReliabilityReport(FigureReport):
             runs = finished(point["runs"], measured.runs)
             rows = of_runs(measured.reliability, runs, "reliability bins")
             for scaled, when in enumerate(("before", "after")):
-                bins = _pool(rows[rows["scaled"] == scaled])
+                bins = _pool(rows[rows["scaled"] == scaled], len(runs))
                 if not runs:
                     bins.loc[0] = {"images": 0}
                 column = "ece_scaled" if scaled else "ece"
@@ -70,8 +85,9 @@ class ReliabilityReport(FigureReport):
                     )
                 )
         table = pd.concat(frames, ignore_index=True).astype({"bin": "Int64", "images": int})
-        bin_columns = ["bin", "low", "high", "images", "share", "confidence", "accuracy"]
-        return table[["panel", "scaled", *bin_columns, "n", "n_planned", "runs", "ece"]]
+        bins = ["bin", "low", "high", "images", "share", "confidence", "accuracy"]
+        ends = ["accuracy_low", "accuracy_high"]
+        return table[["panel", "scaled", *bins, *ends, "n", "n_planned", "runs", "ece"]]
 
     def draw(self, table: pd.DataFrame) -> Figure:
         """Return the drawing."""
@@ -93,11 +109,26 @@ class ReliabilityReport(FigureReport):
             Line2D([], [], label=f"{when.capitalize()} temperature scaling", **line)
             for when, line in LINES.items()
         ]
-        add_legend(figure, keys, n_keys(table))
+        faint = Line2D(
+            [], [], color=INK, marker="o", alpha=FAINT, label=f"under {FEW} images in a run"
+        )
+        add_legend(figure, keys, [faint, *n_keys(table[["n", "n_planned"]])])
         return figure
 
+    def describe(self, table: pd.DataFrame) -> str:
+        """Return a description that names the calibration errors."""
+        parts = []
+        for panel, rows in table[table["n"] > 0].groupby("panel", sort=False):
+            ece = rows.groupby("scaled")["ece"].first()
+            parts.append(f"{display_name(panel)} {ece['before']:.3f} and {ece['after']:.3f}")
+        return (
+            "Accuracy over confidence of test images in bins of confidence, and the share of the "
+            "images in each bin. Expected calibration error before and after temperature scaling: "
+            f"{'; '.join(parts) or 'no finished run'}."
+        )
 
-def _pool(rows: pd.DataFrame) -> pd.DataFrame:
+
+def _pool(rows: pd.DataFrame, n_runs: int) -> pd.DataFrame:
     """Combine the bins of several runs: counts are summed, other columns weighted by counts."""
     sums = rows.assign(
         confidence=rows["confidence"] * rows["images"], accuracy=rows["accuracy"] * rows["images"]
@@ -109,7 +140,22 @@ def _pool(rows: pd.DataFrame) -> pd.DataFrame:
     bins["share"] = bins["images"] / bins["images"].sum()
     bins["confidence"] /= some
     bins["accuracy"] /= some
+    ends = [
+        _interval(accuracy, images / n_runs)
+        for accuracy, images in zip(bins["accuracy"], bins["images"], strict=True)
+    ]
+    bins[["accuracy_low", "accuracy_high"]] = np.array(ends, dtype=float).reshape(-1, 2)
     return bins
+
+
+def _interval(accuracy: float, images: float) -> tuple[float, float]:
+    """Return Wilson's interval, with both counts rounded; NaN where no image is left."""
+    trials = round(images)
+    if trials == 0:
+        return np.nan, np.nan
+    successes = round(accuracy * trials)
+    interval = stats.binomtest(successes, trials).proportion_ci(COVERAGE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _draw_panel(upper: Axes, lower: Axes, points: pd.DataFrame) -> None:
@@ -121,6 +167,35 @@ def _draw_panel(upper: Axes, lower: Axes, points: pd.DataFrame) -> None:
     for when, line in LINES.items():
         bins = points[points["scaled"] == when].sort_values("bin")
         some = bins[bins["images"] > 0]
-        upper.plot(some["confidence"], some["accuracy"], label=when, clip_on=False, **line)
+        _draw_bins(upper, some, when, **line)
         edges = [*bins["low"], bins["high"].iloc[-1]]
         lower.stairs(bins["share"], edges, label=when, **SHARES[when])
+
+
+def _draw_bins(
+    axes: Axes, bins: pd.DataFrame, label: str, color: str, marker: str, **line: Any
+) -> None:
+    """Draw the bins that have images: a line, and on it markers and intervals."""
+    face = line.pop("markerfacecolor", color)
+    axes.plot(bins["confidence"], bins["accuracy"], color=color, label=label, linewidth=0.8, **line)
+    smallest, largest = AREAS
+    areas = smallest + (largest - smallest) * bins["share"] / bins["share"].max()
+    few = bins["images"] < FEW * bins["n"]
+    for alpha, chosen in ((FAINT, few), (1.0, ~few)):
+        some = bins[chosen]
+        x = some["confidence"]
+        ends = (some["accuracy_low"], some["accuracy_high"])
+        axes.vlines(x, *ends, color=color, alpha=0.6 * alpha, linewidth=0.8, label=label)
+        axes.scatter(
+            x,
+            some["accuracy"],
+            areas[chosen],
+            marker=marker,
+            facecolors=face,
+            edgecolors=color,
+            alpha=alpha,
+            linewidths=0.8,
+            zorder=3,
+            clip_on=False,
+            label=label,
+        )

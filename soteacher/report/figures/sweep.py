@@ -3,7 +3,8 @@
 The figure has one panel per setting; the other settings keep the values of the method. Above is the
 final test accuracy of the students, below that of their teachers. Values have equal distances on
 the x axis. A triangle marks the value that the method has in the rest of the study. Horizontal
-lines show the methods to compare with.
+lines show the methods to compare with. All panels of a pair have the same y axes, so that the
+effects of its settings can be compared.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from soteacher.core.registry import register
-from soteacher.report.drawing.accuracies import LEAST_WIDTH, alike
+from soteacher.report.drawing.accuracies import LEAST_WIDTH
 from soteacher.report.drawing.colours import styles
 from soteacher.report.drawing.finished import finished, summed
 from soteacher.report.drawing.panels import (
     BAND,
+    PAPER,
     add_legend,
     make_panels,
     n_keys,
@@ -45,7 +47,7 @@ class SweepReport(FigureReport):
     """Accuracy over the values of a setting: students' above, teachers' below."""
 
     def values(self, record: dict[str, Any], measured: Measured) -> pd.DataFrame:
-        """Return one row per panel, series, value and role: mean and sd of accuracy, in percent.
+        """Return one row per panel, series, value and role: mean, sd and interval, in percent.
 
         `value` is empty for a method to compare with; `own` is true for the value that the method
         has in the rest of the study.
@@ -63,7 +65,7 @@ class SweepReport(FigureReport):
                         "value": point["value"],
                         "own": point["is_base_value"],
                         "role": role,
-                        **summed(accuracy, runs, planned),
+                        **summed(accuracy, runs, planned, measured.runs),
                     }
                 )
         return pd.DataFrame(rows)
@@ -71,9 +73,9 @@ class SweepReport(FigureReport):
     def draw(self, table: pd.DataFrame) -> Figure:
         """Return the drawing."""
         names = list(dict.fromkeys(table["panel"]))
-        shared = {y for role, y in LEVELS.items() if alike(table[table["role"] == role])}
         inches = HEIGHT * max(panel_width(len(names)), LEAST_WIDTH)
-        figure, panels = make_panels(names, "", dict.fromkeys(LEVELS.values(), inches), shared)
+        heights = dict.fromkeys(LEVELS.values(), inches)
+        figure, panels = make_panels(names, "", heights, set(heights), group=_pair)
         drawn = table[table["n"] > 0]
         used = styles(table["series"])
         for name in names:
@@ -90,6 +92,26 @@ class SweepReport(FigureReport):
                     _draw_series(panels[name][y], points, places, used[series][0])
         add_legend(figure, _keys(drawn, used), n_keys(table))
         return figure
+
+    def describe(self, table: pd.DataFrame) -> str:
+        """Return a description that names the students' best value of each setting."""
+        swept = table[(table["role"] == "student") & (table["value"] != "") & (table["n"] > 0)]
+        parts = []
+        for (panel, series), rows in swept.groupby(["panel", "series"], sort=False):
+            best = rows.loc[rows["mean"].idxmax()]
+            parts.append(
+                f"{display_name(panel)}, {display_name(series)}: from {rows['mean'].min():.1f} to "
+                f"{best['mean']:.1f} %, best at {_short(best['value'])}"
+            )
+        return (
+            "Test accuracy of students and of their teachers over the values of one setting of the "
+            f"teacher method. Students: {'; '.join(parts) or 'no finished run'}."
+        )
+
+
+def _pair(panel: str) -> str:
+    """Return the pair of a panel, empty if all panels are of one pair."""
+    return panel.rpartition(" ")[0]
 
 
 def _set_up(axes: Axes, places: list[str]) -> None:
@@ -109,7 +131,7 @@ def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]
             keys.append(Line2D([], [], linestyle="--", color=colour, label=label))
             continue
         base: dict[str, Any] = {"marker": BASE_VALUE, "linestyle": "none", "markersize": 6}
-        other: dict[str, Any] = {"marker": "o", "markerfacecolor": "white"}
+        other: dict[str, Any] = {"marker": "o", "markerfacecolor": PAPER}
         keys += [
             Line2D([], [], color=colour, label=f"{label}, value in the study", **base),
             Line2D([], [], color=colour, label="other values", **other),
@@ -120,21 +142,20 @@ def _keys(drawn: pd.DataFrame, used: dict[str, tuple[str, str]]) -> list[Artist]
 def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: str) -> None:
     """Draw the values of a series, or a horizontal line for a method to compare with."""
     if (points["value"] == "").all():
-        [mean], [sd] = points["mean"], points["sd"]
+        [mean], [low], [high] = points["mean"], points["low"], points["high"]
         axes.axhline(mean, color=colour, linestyle="--", zorder=1)
-        if pd.notna(sd):
-            axes.axhspan(mean - sd, mean + sd, color=colour, alpha=BAND, linewidth=0, zorder=1)
+        if pd.notna(low):
+            axes.axhspan(low, high, color=colour, alpha=BAND, linewidth=0, zorder=1)
         return
     at = points["value"].map(places.index)
-    sd = points["sd"].fillna(0)
     axes.errorbar(
         at,
         points["mean"],
-        sd if (sd > 0).any() else None,
+        [points["mean"] - points["low"], points["high"] - points["mean"]],
         color=colour,
         linestyle="-" if _numbers(places) else "none",
         marker="o",
-        markerfacecolor="white",
+        markerfacecolor=PAPER,
         elinewidth=0.8,
     )
     base = points["own"].to_numpy(bool)
