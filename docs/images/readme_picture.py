@@ -1,6 +1,7 @@
 """Make the README's picture from the page of the demo: `make readme-picture`.
 
-Two views of the page side by side, as Chromium draws them: its beginning, and its figures.
+Two views of the page side by side, as Chromium draws them: its beginning with the claims of the
+paper, and its figures.
 """
 
 from __future__ import annotations

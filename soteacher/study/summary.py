@@ -80,6 +80,9 @@ def page_summary(plan: Plan) -> dict[str, Any]:
         "study": study.study,
         "facts": facts,
         "teachers": methods,
+        "regularizers": {
+            name: sorted(method.regularizers) for name, method in study.teachers.items()
+        },
         "distillers": distillers,
         "recipes": recipes,
         "tables": {name: _headings(plan, name) for name in study.tables},

@@ -1,19 +1,18 @@
 """The page: one whole file, with every number, the runs behind it, and every figure."""
 
-import base64
-import io
 import os
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from made_tables import TEACHER, block_of, cell, heading, lost, notes, row, shown, tabulate
-from PIL import Image
 
 from soteacher import cli
+from soteacher.core.errors import UserError
 from soteacher.core.hash_list import write_hash_list
 from soteacher.report.markdown import to_markdown
 from soteacher.report.page import make_page
@@ -63,7 +62,7 @@ class Reader(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-        if tag in ("summary", "li"):
+        if tag in ("summary", "li") and "details" in self.open:
             self.details[-1] += "|"
 
     def handle_data(self, data):
@@ -74,11 +73,23 @@ class Reader(HTMLParser):
             self.details[-1] += data
 
 
-def png(color):
-    """The bytes of a small image."""
-    file = io.BytesIO()
-    Image.new("RGB", (4, 3), color).save(file, "PNG")
-    return file.getvalue()
+def svg(name):
+    """The bytes of a figure's file: a wide and a narrow drawing, of which a browser shows one."""
+    sheet = (
+        f"#{name} {{ display: block; width: 100%; height: auto; max-width: 882px; "
+        "aspect-ratio: 504 / 200 } @media screen and (max-width: 719px) { "
+        f"#{name} {{ aspect-ratio: 252 / 200 }} #{name} .wide {{ display: none }} "
+        f"#{name} .narrow {{ display: inline }} }}"
+    )
+    drawings = "".join(
+        f'<svg class="{form}" viewBox="0 0 {width} 200" width="100%" height="100%"{more}>'
+        f'<path id="{name}-{form}-m1"/><text x="9" y="99" font-size="7">{form}</text></svg>'
+        for form, width, more in (("wide", 504, ""), ("narrow", 252, ' display="none"'))
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{name}" role="img" aria-label="{name}">'
+        f"<desc>What {name} shows</desc><style>{sheet}</style>{drawings}</svg>"
+    ).encode()
 
 
 def figure(kind, *runs, deviations=()):
@@ -95,6 +106,7 @@ def summary_of(blocks, **others):
         "study": "ours",
         "facts": FACTS,
         "teachers": {"soteacher": "lipschitz (weight 0.0001) + consistency"},
+        "regularizers": {"soteacher": ["consistency", "lipschitz"], "no_lr": ["l1"]},
         "distillers": {"kd": "kd"},
         "recipes": {"demo": "epochs 16, lr {'default': 0.05}"},
         "tables": {block["name"]: {key: block[key] for key in said} for block in blocks},
@@ -135,7 +147,7 @@ NUMBERS = pd.DataFrame(
         "trained_on": ["a CPU", "a GPU", None],
     }
 )
-FIGURES = {"figure1": (png("red"), NUMBERS), "curves": (png("blue"), NUMBERS)}
+FIGURES = {"figure1": (svg("figure-figure1"), NUMBERS), "curves": (svg("figure-curves"), NUMBERS)}
 
 
 @pytest.fixture
@@ -146,11 +158,16 @@ def made(mixed):
     return blocks, tables, Reader(make_page(summary_of(blocks), tables, FIGURES))
 
 
-def test_the_page_is_one_file_that_loads_and_runs_nothing(made):
+def test_the_page_is_one_file_that_loads_nothing(made):
     _, _, page = made
-    assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
-    assert not any(":" in link for link in page.links)
-    assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
+    assert page.loaded == []
+    outside = {link for link in page.links if ":" in link}
+    assert outside == {
+        "https://arxiv.org/abs/2206.06661",
+        "https://openreview.net/forum?id=aR3hRo_O6cn",
+    }
+    assert {"link", "iframe", "object", "img"}.isdisjoint(page.tags)
+    assert page.tags.count("script") == 1
     assert page.tags.count("html") == page.tags.count("body") == 1
 
 
@@ -159,7 +176,7 @@ def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
     for block in blocks:
         table = tables[block["name"]]
         for text in table.apply(shown, axis=1):
-            assert text in page.texts
+            assert any(cell.startswith(f"{text}|") for cell in page.cells)
         assert {heading(block, table), block["meaning"], *notes(table)} <= set(page.texts)
     assert page.asides[0] == (
         "Some cells are not the paper's experiment, so the paper's value is not shown with them: "
@@ -197,17 +214,24 @@ def test_the_contents_lead_to_every_table_every_figure_and_the_settings(made):
     _, _, page = made
     anchors = [link.removeprefix("#") for link in page.links if link.startswith("#")]
     assert anchors == ["table1", "settings", "figure1", "curves", "all-settings"]
-    assert sorted(anchors) == sorted(page.ids)
+    assert set(anchors) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
     assert page.links["#table1"] == "Table 1"
 
 
-def test_figures_are_in_the_page_byte_for_byte(made):
-    _, _, page = made
-    parts = [source.removeprefix("data:image/png;base64,") for source in page.loaded]
-    assert [base64.b64decode(part, validate=True) for part in parts] == [
-        image for image, _ in FIGURES.values()
-    ]
-    assert {"A checkpoints.", "What <curves> & others mean."} <= set(page.texts)
+def test_figures_are_in_the_page_as_they_are_in_their_files(made):
+    blocks, tables, _ = made
+    page = make_page(summary_of(blocks), tables, FIGURES)
+    for drawing, _ in FIGURES.values():
+        assert page.count(drawing.decode()) == 1
+    assert {"A checkpoints.", "What <curves> & others mean."} <= set(Reader(page).texts)
+
+
+@pytest.mark.parametrize("drawing", [b"<svg", b"<p>text</p>"])
+def test_a_file_without_a_drawing_is_refused_in_one_line(drawing, mixed):
+    blocks, _ = mixed
+    with pytest.raises(UserError, match=r"the SVG file of 'figure1' has no drawing .*delete it"):
+        make_page(summary_of(blocks), {}, {"figure1": (drawing, NUMBERS)})
 
 
 def test_the_runs_of_a_figure_are_linked_under_it(made):
@@ -231,16 +255,28 @@ def test_below_a_figure_stands_what_is_not_the_paper_s_and_what_it_was_trained_o
     assert page.texts.count("Trained on a CPU; and on a GPU.") == 2
 
 
-def test_the_page_begins_with_how_its_runs_ended(made):
+def test_the_page_says_how_its_runs_ended(made):
     _, _, page = made
     [line] = [text for text in page.texts if text.startswith("Runs in tables and figures")]
     assert line == "Runs in tables and figures: 1 blocked, 1 diverged, 9 done."
-    assert not any("Nothing here is the paper's own" in text for text in page.texts)
+    assert not any("proves no claim" in text for text in page.texts)
+
+
+def test_the_page_says_what_a_method_of_the_paper_is_if_the_study_s_is_the_same(made):
+    _, _, page = made
+    assert any(text.startswith("the paper's method: Standard with Lips") for text in page.texts)
+    assert not any(text.startswith("SoTeacher without") for text in page.texts)  # no_lr is l1 here
+
+
+def test_the_page_has_the_day_of_its_numbers(mixed):
+    blocks, _ = mixed
+    page = make_page(summary_of(blocks), {}, FIGURES, dated=date(2026, 1, 31))
+    assert '<time datetime="2026-01-31">2026-01-31</time>' in page
 
 
 def test_a_run_that_is_in_a_figure_alone_and_not_drawn_is_not_finished(mixed):
     blocks, _ = mixed
-    page = make_page(summary_of(blocks), {}, {"figure1": (png("red"), NUMBERS[:1])})
+    page = make_page(summary_of(blocks), {}, {"figure1": (svg("figure-figure1"), NUMBERS[:1])})
     assert "Runs in tables and figures: 1 done, 1 not finished." in page
 
 
@@ -248,10 +284,7 @@ def test_a_page_without_an_experiment_of_the_paper_says_so_once_at_its_top():
     block = block_of(cell("standard", ["s0"]), deviations=("batch 32 (paper: 64)",))
     table = tabulate(block, row("s0", 0.5))
     page = make_page(summary_of([block], figures={}), {"table1": table}, {})
-    said = (
-        "Nothing here is the paper&#39;s experiment; differences from the paper are listed under "
-        "each table and figure."
-    )
+    said = "Nothing here is the paper’s experiment, so this page proves no claim of the paper."
     assert page.count(said) == 1
     assert page.index(said) < page.index("<nav")
 
@@ -260,7 +293,7 @@ def test_files_of_tables_and_figures_are_linked_beside_them(made):
     _, _, page = made
     tables = ("table1", "settings")
     files = {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")}
-    files |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("csv", "pdf", "png")}
+    files |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("csv", "svg", "pdf", "png")}
     assert files <= page.links.keys()
 
 
@@ -268,7 +301,7 @@ def test_a_study_without_figures_has_a_page_without_them(mixed):
     blocks, rows = mixed
     tables = {block["name"]: tabulate(block, *rows) for block in blocks}
     page = Reader(make_page(summary_of(blocks), tables, {}))
-    assert page.loaded == []
+    assert "svg" not in page.tags
     assert "Figures" not in page.texts
     assert "#figure1" not in page.links
 
@@ -310,20 +343,23 @@ def commands(folder, summary, blocks, rows, figures):
         write_hash_list(folder / f"{name}.csv")
         arguments.append(str(folder / f"{name}.csv"))
     arguments += ["--figures"]
-    for name, (image, numbers) in figures.items():
-        (folder / f"{name}.png").write_bytes(image)
+    for name, (drawing, numbers) in figures.items():
+        (folder / f"{name}.png").write_bytes(b"a picture")
+        (folder / f"{name}.svg").write_bytes(drawing)
         numbers.to_csv(folder / f"{name}.csv", index=False)
-        write_hash_list(folder / f"{name}.png", [folder / f"{name}.csv"])
+        others = [folder / f"{name}.{kind}" for kind in ("svg", "csv")]
+        write_hash_list(folder / f"{name}.png", others)
         arguments.append(str(folder / f"{name}.png"))
     cli.main(arguments)
-    return (folder / "page.html").read_text()
+    return (folder / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_page_command_makes_the_same_page_of_files(mixed, tmp_path):
     blocks, rows = mixed
     summary = summary_of(blocks)
     tables = {block["name"]: tabulate(block, *rows) for block in blocks}
-    expected = make_page(summary, tables, FIGURES)
+    today, place = datetime.now(UTC).date(), f"{tmp_path.name}/page.html"
+    expected = make_page(summary, tables, FIGURES, dated=today, place=place)
     assert commands(tmp_path, summary, blocks, rows, FIGURES) == expected
 
 
@@ -344,7 +380,7 @@ def test_markdown_and_page_round_a_number_alike(shares, tmp_path):
 
 def test_a_run_that_a_figure_does_not_show_has_no_link(mixed):
     blocks, _ = mixed
-    shown = {"figure1": (png("red"), NUMBERS[:1])}
+    shown = {"figure1": (svg("figure-figure1"), NUMBERS[:1])}
     page = make_page(summary_of(blocks), {}, shown)
     assert 'href="teachers/f0/run.json"' in page
     assert "students/f0/epoch004/kd" not in page

@@ -120,6 +120,7 @@ rule page:
     input:
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY.tables],
         figures=[f"{RESULTS}/figures/{figure}.png" for figure in STUDY.figures],
+        drawings=[f"{RESULTS}/figures/{figure}.svg" for figure in STUDY.figures],
         numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in STUDY.figures],
         hashes=[f"{RESULTS}/tables/{table}.sha256" for table in STUDY.tables]
         + [f"{RESULTS}/figures/{figure}.sha256" for figure in STUDY.figures],
