@@ -69,8 +69,8 @@ class Progress:
         """Snakemake's number of a job to its name."""
         self._ended = 0
         self._left: TimeLeft | None = None
-        self._known = False
-        """Whether the cost of the jobs is known."""
+        self._flop: dict[str, float] | None = None
+        """Name of each job that trains to the FLOP that its runs still need; None: unknown."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether Snakemake prints a message; print a line if it is of a job's end."""
@@ -89,11 +89,9 @@ class Progress:
         jobs = [job for job in self._pending() if job.output]
         self._jobs = {job.name: job for job in jobs}
         training = [job for job in jobs if job.rule in TRAINING]
-        flop = self._flop(training)
-        self._known = flop is not None
-        steps = {
-            name: Step(job.rule, (flop or {}).get(name, 0.0)) for name, job in self._jobs.items()
-        }
+        self._flop = self._missing_flop(training)
+        flop = self._flop or {}
+        steps = {name: Step(job.rule, flop.get(name, 0.0)) for name, job in self._jobs.items()}
         self._left = TimeLeft(steps, self._clock)
         counts = Counter(TRAINING[job.rule] for job in training for _ in self._runs(job))
         parts = [_count(counts[role], role) for role in TRAINING.values() if counts[role]]
@@ -115,7 +113,7 @@ class Progress:
             return
         seconds = self._left.end(name)
         self._ended += 1
-        left = self._left.seconds() if self._known else None
+        left = self._left.seconds() if self._flop is not None else None
         rest = "" if left is None or self._ended == len(self._jobs) else f"; {about(left)}"
         done = f"{self._ended} of {len(self._jobs)}"
         self._say(f"{done}: {self._does(self._jobs[name])} in {duration(seconds)}{rest}")
@@ -123,7 +121,9 @@ class Progress:
     def _does(self, job: Pending) -> str:
         """Return what a job has done, as a verb and its object."""
         if runs := self._runs(job):
-            verb = "measured" if job.rule == "measure" else "trained"
+            stored = self._flop is not None and self._flop.get(job.name) == 0
+            trained = "published" if stored else "trained"
+            verb = "measured" if job.rule == "measure" else trained
             spec = runs[0].spec
             networks = " and ".join(sorted({run.spec.network.name for run in runs}))
             return f"{verb} {_count(len(runs), spec.role)} ({networks} on {runs[0].data})"
@@ -139,7 +139,7 @@ class Progress:
         named = self._plan.jobs.get(role, {}).get(job.wildcards.get("job", ""))
         return named.runs if named else ()
 
-    def _flop(self, jobs: list[Pending]) -> dict[str, float] | None:
+    def _missing_flop(self, jobs: list[Pending]) -> dict[str, float] | None:
         """Return the FLOP of the runs of jobs that the store lacks, or None if it is unknown."""
         from soteacher.store.forecast import Forecast
 

@@ -115,7 +115,7 @@ class Stage:
     """The progress of a study's jobs, what it printed, and what it let Snakemake print."""
 
     def __init__(self, values, clock):
-        plan = expand(read(values))
+        self.plan = plan = expand(read(values))
         [teachers], [students] = (plan.jobs[role] for role in ("teacher", "student"))
         self.jobs = [
             Pending("prepare", {"data": "digits"}, ("data/digits.json",)),
@@ -182,6 +182,18 @@ def test_errors_and_warnings_and_other_news_stay_and_chatter_does_not(stage):
         assert not stage.record(None, message=chatter)
     for event in ("PROGRESS", "JOB_STARTED", "RESOURCES_INFO", "WORKFLOW_STARTED"):
         assert not stage.record(event)
+
+
+def test_runs_that_the_store_has_are_published(stage, monkeypatch):
+    teachers = [job.runs for job in stage.plan.jobs["teacher"].values()]
+    finished = {run.id: "a fingerprint" for runs in teachers for run in runs}
+    monkeypatch.setattr("soteacher.store.forecast._finished", lambda plan: finished)
+    stage.record("RUN_INFO")
+    stage.run(1, 2)
+    stage.run(2, 60)
+    published, trained = stage.lines[-2:]
+    assert published == "1 of 5: published 2 teachers (wrn_16_2 on digits) in 2 s"
+    assert trained.startswith("2 of 5: trained 2 students (wrn_10_1 on digits) in 60 s; less ")
 
 
 def test_without_known_sizes_of_images_no_time_is_told(stage, monkeypatch):
