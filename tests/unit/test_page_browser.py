@@ -7,10 +7,12 @@ import subprocess
 from html import unescape
 
 import pytest
+from made_figures import history, make, measured, record_of
 from made_tables import STUDENT, TEACHER, block_of, cell, lost, row, tabulate
-from test_page import FIGURES, summary_of
+from test_page import summary_of
 from test_page_answer import CLAIMS
 
+from soteacher.report.figures import make_svg
 from soteacher.report.page import make_page
 from soteacher.report.page.verdicts import Verdicts
 
@@ -35,13 +37,20 @@ addEventListener("load", () => {
     .map((part) => part.outerHTML.slice(0, 80));
   found.scrolling = all(".scroll").filter((box) => box.scrollWidth > box.clientWidth + 1)
     .map((box) => box.getAttribute("aria-label"));
+  const ids = all("[id]").map((part) => part.id);
+  found.repeated = ids.filter((id, index) => ids.indexOf(id) < index);
+  found.shown = all("figure > div > svg > svg").filter((part) => part.checkVisibility())
+    .map((part) => part.classList.value);
+  found.ink = getComputedStyle(document.querySelector("figure text")).fill;
   found.links = all("a[href]").map((link) => link.getAttribute("href"));
   found.dead = all("a[href^='#']").filter((link) => !document.querySelector(link.hash)).length;
   found.alone = getComputedStyle(document.querySelector(".note.alone")).display !== "none";
   found.files = all("p.files").filter((part) => part.offsetParent).length;
   found.paper = getComputedStyle(document.body).backgroundColor;
-  const texts = all("figure text").filter((text) => text.checkVisibility())
-    .map((text) => text.getBoundingClientRect().height);
+  const texts = all("figure text").filter((text) => text.checkVisibility()).map((text) => {
+    const drawn = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(drawn.a, drawn.b);
+  });
   found.least_text = Math.min(...texts);
   const table = document.querySelector("#table1 table");
   const rows = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
@@ -101,9 +110,20 @@ def html():
     tables = {
         one["name"]: tabulate(one, *rows, lost("lost", "diverged", "bad")) for one in (wide, narrow)
     }
+    points = [
+        {"panel": "wrn_40_2", "series": series, "runs": [f"wrn_{series}"]}
+        for series in ("standard", "soteacher")
+    ]
+    runs = [run for point in points for run in point["runs"]]
+    epochs = history(**{run: [0.5, 0.6, 0.7] for run in runs})
+    _, drawn = make("curves", points, measured(**dict.fromkeys(runs, 0.7)), epochs)
+    figures = {}
+    for name in ("figure1", "curves"):
+        drawing = make_svg(record_of("curves", points) | {"name": name}, drawn)
+        figures[name] = (drawing.encode(), drawn)
     verdicts = Verdicts(CLAIMS, CLAIMS)
     return make_page(
-        summary_of([wide, narrow]), tables, FIGURES, verdicts, place="demo/report.html"
+        summary_of([wide, narrow]), tables, figures, verdicts, place="demo/report.html"
     )
 
 
@@ -152,6 +172,14 @@ def test_nothing_is_wider_than_a_phone_and_no_table_scrolls_there(phone):
     assert phone["wide"] == [] and phone["scrolling"] == []
 
 
+def test_ids_differ_on_the_whole_page(phone, desk):
+    assert phone["repeated"] == [] and desk["repeated"] == []
+
+
+def test_each_figure_shows_the_drawing_for_the_screen(phone, desk):
+    assert phone["shown"] == ["narrow"] * 2 and desk["shown"] == ["wide"] * 2
+
+
 def test_texts_in_figures_stay_legible_on_a_phone(phone):
     assert phone["least_text"] >= 9  # CSS pixels
 
@@ -196,3 +224,4 @@ def test_a_figure_fills_the_screen_and_comes_back(phone, desk):
 def test_the_page_is_dark_where_the_reader_wants_it(phone, desk):
     assert phone["paper"] == "rgb(255, 255, 255)"
     assert desk["paper"] == "rgb(22, 23, 27)"
+    assert (phone["ink"], desk["ink"]) == ("rgb(27, 27, 31)", "rgb(232, 232, 236)")
