@@ -34,8 +34,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_B
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    highs = np.arange(1, n_bins + 1) / n_bins
-    bins = np.minimum(np.searchsorted(highs, confidence), n_bins - 1)  # sums may round above 1
+    bins = bins_of(confidence, n_bins)
     counts = np.bincount(bins, minlength=n_bins)
     some = np.maximum(counts, 1)
     return np.stack(
@@ -48,8 +47,16 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_B
     )
 
 
+def bins_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return the number of each confidence's bin, from 0; (N,). Bins are half-open: (low, high]."""
+    highs = np.arange(1, n_bins + 1) / n_bins
+    return np.minimum(np.searchsorted(highs, confidence), n_bins - 1)  # sums may round above 1
+
+
 def ece(bins: np.ndarray) -> float:
     """Return the expected calibration error: the mean of |confidence - accuracy| over images.
+
+    It is positive for a perfectly calibrated network, too: see `calibrated_null.ece_null`.
 
     bins : what `reliability` returns.
     """

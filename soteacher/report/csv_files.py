@@ -12,7 +12,7 @@ from soteacher.core import files
 from soteacher.core.errors import UserError
 from soteacher.core.hash_list import read_listed
 
-NEEDED = ("run", "classes", "capability")
+NEEDED = ("run", "classes", "capability", "ece_null")
 """Columns that not all versions of a measures CSV have."""
 
 
@@ -47,12 +47,16 @@ def unreadable(path: Path, why: str) -> UserError:
     )
 
 
-def read_measures(paths: list[Path], planned: dict[str, str]) -> pd.DataFrame:
+def read_measures(
+    paths: list[Path], planned: dict[str, str], as_text: bool = False
+) -> pd.DataFrame:
     """Return the measures of the planned runs, by run id; refuse runs with other settings.
 
     planned : run id to the (short) hash of the spec that the study needs.
+    as_text : keep every number as its text.
     """
-    frames = [read_csv(path, NEEDED, dtype={"note": str}, keep_default_na=False) for path in paths]
+    dtype: Any = str if as_text else {"note": str}
+    frames = [read_csv(path, NEEDED, dtype=dtype, keep_default_na=False) for path in paths]
     rows = pd.concat(frames).set_index("run")
     for run_id, spec_sha256 in planned.items():
         if run_id not in rows.index:

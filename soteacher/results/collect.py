@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,37 @@ from soteacher.core.errors import Damaged, UserError
 from soteacher.core.hashing import json_sha256
 from soteacher.data.prepared import Prepared
 from soteacher.measures import calibration, fidelity
-from soteacher.measures import distance as truth
-from soteacher.measures.accuracy import top_k
+from soteacher.measures.accuracy import bootstrap_interval, top_k
+from soteacher.measures.calibrated_null import ece_null
 from soteacher.measures.softmax import probabilities
 from soteacher.results.teachers import Teachers
+from soteacher.results.truth import Truth
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import fingerprint_of
 
 MEASURES = (
-    "top1",
-    "top5",
-    "best_top1",
-    "nll",
-    "ece",
-    "nll_scaled",
-    "ece_scaled",
-    "temperature_first",
-    "temperature_second",
-    "agreement",
-    "predictive_kl",
-    "test_distance",
-    "test_distance_l1",
-    "train_distance",
-    "train_distance_l1",
+    *("top1", "top1_low", "top1_high", "top5", "best_top1"),
+    *("nll", "ece", "ece_null", "nll_scaled", "ece_scaled", "ece_scaled_null"),
+    *("temperature_first", "temperature_second"),
+    *("agreement", "predictive_kl"),
+    *("test_distance", "test_distance_l1", "test_distance_scaled"),
+    *("test_excess_nll", "test_spread", "test_bias"),
+    *("train_distance", "train_distance_l1", "train_distance_scaled"),
+    *("train_excess_nll", "train_spread", "train_bias"),
 )
-"""Measures after the last epoch, on test images: shares in [0, 1] (`top1`, `top5`, `agreement`,
-`ece`) and nats (`nll`, `predictive_kl`). `best_top1` is of the best epoch, for information only,
-because the test set selects the epoch. `_scaled` is after temperature scaling, with one temperature
-fitted on each half. `agreement` and `predictive_kl` compare a student with its teacher. Distances
-are to the true label distributions, if these are known; they are l2 unless the name has `_l1`."""
+"""Measures after the last epoch. docs/results.md explains each of them.
+
+Those of test images are shares in [0, 1] (`top1`, `top5`, `agreement`, `ece`) and nats (`nll`,
+`predictive_kl`). `top1_low` and `top1_high` are the 95 % bootstrap interval over test images.
+`best_top1` is of the best epoch, for information only, because the test set selects the epoch.
+`_null` is the ECE that a perfectly calibrated network with the same confidences is expected to
+have. `_scaled` is after temperature scaling, with one temperature fitted on each half of the test
+images; training images are scaled with the geometric mean of the two. `agreement` and
+`predictive_kl` compare a student with its teacher.
+
+The last twelve are about the true label distributions, if these are known: distances (l2 unless the
+name has `_l1`), the excess of NLL over their entropy in nats, and the mean squared l2 distance,
+divided into `spread` and `bias`."""
 TRAINED_ON = ("device", "capability", "threads", "precision", "torch", "soteacher")
 """How a run was computed. This is recorded, but it is not part of the run's spec. `capability` is
 the CPU's vector instructions that torch used; it is empty for a GPU, and if it is not recorded."""
@@ -91,7 +94,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
     Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
     """
     measured = Measured([], [], [])
-    teachers = Teachers(store)
+    teachers, truth = Teachers(store), Truth(data)
     for run_id, entry in sorted(manifest["runs"].items()):
         record = _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
@@ -108,7 +111,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
                 f"{run_id}: diverged in epoch {where['epoch']}, step {where['step']} ({terms})"
             )
         else:
-            run = _Artifacts(run_id, entry, record, data, teachers)
+            run = _Artifacts(run_id, entry, record, data, teachers, truth)
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
             row |= {"best_top1": max(epoch["test_top1"] for epoch in epochs)} | run.measures()
@@ -155,18 +158,19 @@ class _Artifacts:
         record: dict[str, Any],
         data: Prepared,
         teachers: Teachers,
+        truth: Truth,
     ) -> None:
         self.id, self.entry, self.record, self.data = run_id, entry, record, data
-        self.teachers = teachers
+        self.teachers, self.truth = teachers, truth
         self.folder = RunFolder(teachers.store, entry["fingerprint"], run_id)
         self.logits = np.load(self._file("test_logits.npy"))
         self.labels = np.asarray(data.array("test_labels"))
         scaled, self.temperatures = calibration.scale(self.logits, self.labels)
         self.predicted, self.logs = probabilities(self.logits)
-        scaled_predicted, self.scaled_logs = probabilities(scaled)
+        self.scaled_predicted, self.scaled_logs = probabilities(scaled)
         self.bins = [
             calibration.reliability(predicted, self.labels)
-            for predicted in (self.predicted, scaled_predicted)
+            for predicted in (self.predicted, self.scaled_predicted)
         ]
         """Reliability before and after temperature scaling."""
 
@@ -175,13 +179,19 @@ class _Artifacts:
         return files.checked(self.folder.path / name, known, f"{name} of {self.id}")
 
     def measures(self) -> dict[str, float]:
+        top1 = top_k(self.logits, self.data.test_classes, 1)
+        low, high = bootstrap_interval(top1, len(self.labels))
         row = {
-            "top1": top_k(self.logits, self.data.test_classes, 1),
+            "top1": top1,
+            "top1_low": low,
+            "top1_high": high,
             "top5": top_k(self.logits, self.data.test_classes, 5),
             "nll": calibration.nll(self.logs, self.labels),
             "ece": calibration.ece(self.bins[0]),
+            "ece_null": ece_null(self.predicted),
             "nll_scaled": calibration.nll(self.scaled_logs, self.labels),
             "ece_scaled": calibration.ece(self.bins[1]),
+            "ece_scaled_null": ece_null(self.scaled_predicted),
             "temperature_first": self.temperatures[0],
             "temperature_second": self.temperatures[1],
         }
@@ -189,13 +199,11 @@ class _Artifacts:
             teacher = self.teachers.of(self.id, self.entry)
             row["agreement"] = fidelity.agreement(teacher.logits, self.logits)
             row["predictive_kl"] = fidelity.predictive_kl(teacher.logs, self.logs)
-        for split in ("test", "train") if self.data.has_truth else ():
-            known = np.asarray(self.data.array(f"{split}_truth"))
-            predicted = self.predicted
-            if split == "train":
-                predicted, _ = probabilities(np.load(self._file("train_logits.npy")))
-            row[f"{split}_distance"] = truth.distance(predicted, known)
-            row[f"{split}_distance_l1"] = truth.distance(predicted, known, order=1)
+        if self.truth.known:
+            of_test, of_train = self.truth.of("test"), self.truth.of("train")
+            row |= of_test.measured(self.predicted, self.logs, self.scaled_predicted)
+            train_logits = np.load(self._file("train_logits.npy"))
+            row |= of_train.measured_from(train_logits, math.sqrt(math.prod(self.temperatures)))
         return row
 
     def epochs(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Recompute the measures, tables and figures of a study from the stored runs, and compare."""
+"""Recompute the measures, tables, figures and `runs.csv` of a study from the stored runs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import make_table, parse_table
 from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.results.runs_table import runs_table
 from soteacher.store.forms import read_manifest
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.plan import Plan
 from soteacher.study.requests import read_request
+from soteacher.study.run_table import RUNS_FORMAT, runs_record
 from soteacher.study.summary import RECORD_FORMAT, block_record, planned
 
 log = logging.getLogger("soteacher")
@@ -34,6 +36,8 @@ EXACT = 1e-9
 """Relative difference that is allowed, because sums can differ between machines."""
 REQUESTS = "asked"
 """The folder of the request files, in which the workflow describes each table and figure."""
+PARTS = ("tables", "figures", ".")
+"""The folders in `results` with recomputed files; `runs.csv` has no folder."""
 HASH = "[0-9a-f]" * 16
 """The pattern of the hash at the end of their names."""
 
@@ -45,19 +49,21 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     """Recompute the files in `results` from the stored runs; return the differences, in words.
 
     Every file of every run is compared with its hash in the job's manifest, and every prepared
-    array with its hash. Measures are recomputed from these files. Each table (CSV, Markdown, LaTeX)
-    and the CSV of each figure are recomputed from the measures. Images and the page are not
-    compared. Training steps are not timed again: their table is recomputed from the stored times.
+    array with its hash. Measures are recomputed from these files. Each table (CSV, Markdown,
+    LaTeX), the CSV of each figure and `runs.csv` are recomputed from the measures. Images and the
+    page are not compared. Training steps are not timed again: their table is recomputed from the
+    stored times.
 
     With a plan, all manifests, tables and figures of the plan must exist; other files in `results`
     are skipped. Without a plan, all tables and figures that exist are compared with the request
-    files of the workflow; damaged ones are left out with a warning.
+    files of the workflow; damaged ones are left out with a warning. `runs.csv` is compared if it
+    exists: the target of a single table does not make it.
     """
     manifests = _manifests(results, plan)
     entries = _entries(manifests)
     measures = _measured(entries, results / "data", store)
     log.info("%s: all files of %d runs match their hashes", results, len(entries))
-    shown = {part: _records(results, part, plan, measures[""]) for part in ("tables", "figures")}
+    shown = {part: _records(results, part, plan, measures[""]) for part in PARTS}
     needed = {
         run
         for named in shown.values()
@@ -67,7 +73,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
     }
     differing = _of_links(results, entries)
     differing += _of_measures(results / "measures", manifests, measures, needed)
-    for part, compare in (("tables", _of_table), ("figures", _of_figure)):
+    for part, compare in zip(PARTS, (_of_table, _of_figure, _of_runs), strict=True):
         for name, records in shown[part].items():
             stem = results / part / name
             if not records:
@@ -199,12 +205,15 @@ def _of_measures(
 def _records(
     results: Path, part: str, plan: Plan | None, runs: pd.DataFrame
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return name to the records of each table or figure, from the plan or the request files.
+    """Return name to the records of each file of a part, from the plan or the request files.
 
     Request files remain after a study changes. Those with other runs or of another version are
     skipped.
     """
-    existing = [path.stem for path in sorted((results / part).glob("*.csv"))]
+    pattern, version = ("runs.csv", RUNS_FORMAT) if part == "." else ("*.csv", RECORD_FORMAT)
+    existing = [path.stem for path in sorted((results / part).glob(pattern))]
+    if plan is not None and part == ".":
+        return {name: [runs_record(plan)] for name in existing}
     if plan is not None:
         records = {name: [block_record(plan, name)] for name in getattr(plan.study, part)}
         for name in existing:
@@ -224,7 +233,7 @@ def _records(
         matching[name] = [
             record
             for record in records_of
-            if record.get("format") == RECORD_FORMAT
+            if record.get("format") == version
             and all(hashes.get(run, "").startswith(sha) for run, sha in record["runs"].items())
         ]
     if part == "tables" and not matching:
@@ -259,6 +268,14 @@ def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str
     _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
     log.info("%s: %d values recomputed", path, len(recomputed))
     return _differences(path, _parsed(path, ("runs",)), recomputed)
+
+
+def _of_runs(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
+    """Return the differences between `runs.csv` and the recomputed table."""
+    path = stem.with_suffix(".csv")
+    recomputed = runs_table(record, measures[""].set_index("run"))
+    log.info("%s: %d runs recomputed", path, len(recomputed))
+    return _differences(path, _parsed(path, ("run",)), recomputed)
 
 
 def _content(path: Path) -> bytes:

@@ -136,7 +136,8 @@ class Expansion:
         if epoch is not None and epoch != last:
             spec = replace(spec, teacher_epoch=epoch)
             parent_id = f"{teacher.id}/epoch{epoch:03d}"
-        return Run(f"{parent_id}/{network}/{distiller}", pair.data, spec, teacher)
+        run_id = f"{parent_id}/{network}/{distiller}"
+        return Run(run_id, pair.data, spec, teacher, pair=pair_name)
 
     def _spec(
         self,

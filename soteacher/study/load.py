@@ -33,7 +33,10 @@ from soteacher.study.study_file import values_of
 
 Methods = Mapping[str, registry.Outside]
 T = TypeVar("T")
-RULES = ("all", "prepare", "teach", "distill", "measure", "table", "figure", "page", "time_steps")
+RULES = (
+    *("all", "prepare", "teach", "distill", "measure"),
+    *("table", "figure", "runs", "claims", "page", "time_steps"),
+)
 """Names that no table or figure may have, because the workflow has targets with these names."""
 
 

@@ -20,11 +20,26 @@ class Run:
     teacher: Run | None = None
     table5: Column = "standard"
     """Column of Table 5 that gives the weights of a teacher's students."""
+    pair: str = ""
+    """Name of a student's pair in the study, the first one that needs it; empty for teachers."""
 
     @property
     def role(self) -> str:
         """`teacher` or `student`."""
         return self.spec.role
+
+    @property
+    def method(self) -> str:
+        """The teacher method of the run, or of its teacher, as the run id has it.
+
+        It is a name of the study, with the changed setting if a figure changes one.
+        """
+        return self.id.split("/")[2]
+
+    @property
+    def distiller(self) -> str:
+        """The name of a student's distiller in the study; empty for teachers."""
+        return self.id.rpartition("/")[2] if self.teacher else ""
 
     @property
     def short_sha256(self) -> str:

@@ -12,6 +12,9 @@ from soteacher.study.runs import Run
 RECORD_FORMAT = 2
 """Version of the format that `block_record` returns. It is raised when the format changes, so that
 files of an earlier version are recognized."""
+MEASURES_FORMAT = 2
+"""Version of the columns of the measures CSVs. It is raised when they change. The rule `measure`
+has it as a parameter, so Snakemake measures finished runs again."""
 
 
 def planned(runs: Iterable[Run]) -> dict[str, str]:
@@ -52,6 +55,7 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     facts = [
         size,
         "A student with seed k learns from the teacher with seed k. Tables show the last epoch.",
+        _accuracy(plan),
     ]
     methods = {
         name: " + ".join(_text_of(*term) for term in sorted(method.regularizers.items()))
@@ -108,6 +112,18 @@ def _headings(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
+def _accuracy(plan: Plan) -> str:
+    """Return what accuracy means in this study; ECE and NLL say in their tables what they mean."""
+    drawn = [name for name, data in sorted(plan.study.data.items()) if data.true_labels is not None]
+    text = "Accuracy is the share of test images for which a network predicts the right class: "
+    if not drawn:
+        return f"{text}the label."
+    likeliest = "argmax p*, the likeliest class of the image, not the label that is drawn"
+    if len(drawn) == len(plan.study.data):
+        return f"{text}{likeliest}."
+    return f"{text}the label; on {', '.join(drawn)}, {likeliest}."
+
+
 def _data(plan: Plan) -> str:
     texts = []
     for name, data in sorted(plan.study.data.items()):
@@ -115,7 +131,7 @@ def _data(plan: Plan) -> str:
         if data.true_labels is not None:
             text += (
                 f" (with known true label distributions: {data.true_labels.confusion:.0%} of the "
-                "labels are drawn from look-alike classes; accuracy is measured against argmax p*)"
+                "labels are drawn from look-alike classes)"
             )
         texts.append(text)
     return ", ".join(texts)

@@ -6,21 +6,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hashing import json_sha256
 from soteacher.core.recipe import Recipe
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.data.settings import Augment
 from soteacher.data.spec import DataSpec
 from soteacher.measures import calibration
-from soteacher.measures.accuracy import top_k
+from soteacher.measures.accuracy import bootstrap_interval, top_k
+from soteacher.measures.calibrated_null import ece_null
 from soteacher.measures.softmax import probabilities
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec
 from soteacher.study.specs import RunSpec, fingerprint
+from soteacher.study.summary import MEASURES_FORMAT
 
 
 def test_top_k_counts_the_images_whose_class_is_among_the_k_largest_logits():
@@ -53,6 +57,28 @@ def test_top_k_agrees_with_sorting():
     for k in (1, 3, 5):
         largest = np.argsort(-logits, axis=1)[:, :k]
         assert top_k(logits, classes, k) == (largest == classes[:, None]).any(axis=1).mean()
+
+
+@pytest.mark.parametrize("images", [1, 4, 7, 450, 10_000])
+@pytest.mark.parametrize("share", [0.04, 0.5, 0.7, 0.99])
+def test_the_interval_of_an_accuracy_is_that_of_scipys_binomial_distribution(images, share):
+    accuracy = round(share * images) / images
+    expected = stats.binom.ppf([0.025, 0.975], images, accuracy) / images
+    assert bootstrap_interval(accuracy, images) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_the_interval_of_an_accuracy_is_that_of_scipys_bootstrap_of_the_images():
+    right = np.repeat([1.0, 0.0], [360, 90])
+    random = np.random.default_rng(0)
+    drawn = stats.bootstrap(
+        (right,), np.mean, n_resamples=20_000, method="percentile", rng=random
+    ).confidence_interval
+    assert bootstrap_interval(0.8, 450) == pytest.approx((drawn.low, drawn.high), abs=1.01 / 450)
+
+
+def test_the_interval_of_all_right_or_all_wrong_has_no_width():
+    assert bootstrap_interval(1.0, 450) == (1, 1)
+    assert bootstrap_interval(0.0, 450) == (0, 0)
 
 
 # four images of two classes, worked out by hand
@@ -151,6 +177,11 @@ def shelf(tmp_path):
     return Shelf(tmp_path)
 
 
+def test_other_columns_have_another_number_so_that_snakemake_measures_again():
+    """If this fails because columns changed, raise `MEASURES_FORMAT` and note it here."""
+    assert (MEASURES_FORMAT, json_sha256([COLUMNS, EPOCHS, RELIABILITY])[:8]) == (2, "77cc00f5")
+
+
 def test_a_finished_run_is_measured_from_its_logits(shelf):
     shelf.put("good")
     row = shelf.measured().runs["good"]
@@ -164,8 +195,13 @@ def test_a_finished_run_is_measured_from_its_logits(shelf):
     assert row["nll"] == pytest.approx(-np.log([0.9, 0.36, 0.62, 0.7]).mean())
     assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
     assert (row["note"], row["classes"]) == ("", 2)
-    unknown = ("agreement", "predictive_kl", "test_distance", "train_distance_l1")
-    assert [row[name] for name in unknown] == [""] * 4
+    # B(4, 0.75) is at most 1 with chance 0.05 and 4 with chance 0.32
+    assert (row["top1_low"], row["top1_high"]) == (0.25, 1)
+    # bins of one image: 2 c (1 - c); the bin of two: both wrong 0.1368, one 0.4664, none 0.3968
+    of_two = 0.1368 * 1.26 + 0.4664 * 0.26 + 0.3968 * 0.74
+    assert row["ece_null"] == pytest.approx((2 * 0.9 * 0.1 + 2 * 0.7 * 0.3 + of_two) / 4)
+    unknown = ("agreement", "predictive_kl", "test_distance", "train_distance_l1", "test_spread")
+    assert [row[name] for name in unknown] == [""] * 5
 
 
 def test_the_scaled_measures_are_of_the_cross_fitted_logits(shelf):
@@ -177,6 +213,7 @@ def test_the_scaled_measures_are_of_the_cross_fitted_logits(shelf):
     bins = calibration.reliability(predicted, LABELS)
     assert row["nll_scaled"] == calibration.nll(logs, LABELS) != row["nll"]
     assert row["ece_scaled"] == calibration.ece(bins) != row["ece"]
+    assert row["ece_scaled_null"] == ece_null(predicted) != row["ece_null"]
 
 
 def test_a_student_is_compared_with_its_teacher(shelf):
@@ -205,6 +242,34 @@ def test_distances_are_to_the_true_distributions_where_those_are_known(shelf, tm
     assert row["train_distance"] == pytest.approx(0.4 * np.sqrt(2) / 2)
     assert row["train_distance_l1"] == pytest.approx(0.8 / 2)
     assert row["top1"] == 0.75  # against argmax p*, not against the labels drawn from p*
+    # no two images have the same p*
+    assert (row["test_spread"], row["train_spread"]) == (0, 0)
+    assert row["test_bias"] == pytest.approx(0.18 / 4)
+    assert row["train_bias"] == pytest.approx(0.32 / 2)
+    excess = 0.66 * np.log(0.66 / 0.36) + 0.34 * np.log(0.34 / 0.64)
+    assert row["test_excess_nll"] == pytest.approx(excess / 4)
+    excess = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
+    assert row["train_excess_nll"] == pytest.approx(excess / 2)
+    # test images are scaled as for ECE; training images with the geometric mean of both halves
+    scaled, (first, second) = calibration.scale(np.log(PREDICTED), LABELS)
+    expected = np.linalg.norm(probabilities(scaled)[0] - truth, axis=1).mean()
+    assert row["test_distance_scaled"] == pytest.approx(expected)
+    scaled = TRAINED ** (1 / np.sqrt(first * second))
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    expected = np.linalg.norm(scaled - [[0.8, 0.2], [0.9, 0.1]], axis=1).mean()
+    assert row["train_distance_scaled"] == pytest.approx(expected)
+
+
+def test_the_true_distributions_of_training_images_divide_their_distance(shelf, tmp_path):
+    known = np.array([[0.8, 0.2], [0.8, 0.2]])
+    shelf.data = prepared(
+        tmp_path / "known", test_labels=LABELS, test_truth=PREDICTED, train_truth=known
+    )
+    shelf.put("good", train_logits=np.log([[0.9, 0.1], [0.6, 0.4]]))
+    row = shelf.measured().runs["good"]
+    assert row["train_spread"] == pytest.approx(2 * 0.15**2)  # around (0.75, 0.25)
+    assert row["train_bias"] == pytest.approx(2 * 0.05**2)
+    assert (row["test_spread"], row["test_bias"]) == pytest.approx((0, 0))
 
 
 def test_accuracy_counts_against_the_likeliest_class_and_calibration_against_drawn_labels(

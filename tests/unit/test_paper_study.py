@@ -88,7 +88,7 @@ def test_every_cell_of_the_paper_s_tables_is_its_experiment_and_has_its_number(p
         (name, cell.row, cell.column): cell.deviations
         for name in names
         for cell in plan.contents[name].cells
-        if cell.row != "label_smoothing"
+        if cell.row != "label_smoothing" and not cell.measure.endswith("_null")
     }
     assert set(ours) == {place for place in known if place[0] in names}
     assert not any(ours.values()), {place: said for place, said in ours.items() if said}

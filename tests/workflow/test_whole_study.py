@@ -86,6 +86,33 @@ def test_every_table_and_figure_is_made_in_every_form(made):
     }
 
 
+def test_runs_csv_has_every_run_with_the_numbers_of_the_tables(made):
+    results = made.path / "results/tiny"
+    runs = {row["run"]: row for row in rows(results / "runs.csv")}
+    assert len(runs) == 12  # 4 teachers, 4 students of theirs, 4 of their first epoch
+    for row in rows(results / "tables/table1.csv"):
+        values = [100 * float(runs[run]["top1"]) for run in row["runs"].split()]
+        assert values == pytest.approx([float(value) for value in row["values"].split()])
+    for row in runs.values():
+        assert (results / f"{row['role']}s" / row["run"] / "run.json").is_file()
+        parts = float(row["train_spread"]) + float(row["train_bias"])
+        assert 0 < float(row["train_distance"]) <= parts**0.5
+        assert (row["teacher_epoch"] == "1") == ("/epoch001/" in row["run"])
+
+
+def test_measures_of_an_earlier_version_are_measured_again_and_nothing_is_trained(whole):
+    """Its rule had no number of the format among its parameters."""
+    for record in (whole.path / ".snakemake/metadata").rglob("*"):
+        text = record.read_text() if record.is_file() else ""
+        if '"rule": "measure"' in text:
+            values = json.loads(text)
+            values["params"] = [entry for entry in values["params"] if entry != "2"]
+            record.write_text(json.dumps(values))
+    said = whole.snakemake().stderr
+    assert "rule measure:" in said and "rule runs:" in said
+    assert "rule teach:" not in said and "rule distill:" not in said
+
+
 def test_the_students_of_the_last_epoch_are_those_of_table_1(made):
     results = made.path / "results/tiny"
     in_table = {
@@ -145,6 +172,7 @@ def test_what_was_made_is_verified(whole):
     said = whole.soteacher("verify", "results/tiny")
     assert "tables/table1.csv: 4 cells recomputed" in said
     assert "figures/figure1.csv: 8 values recomputed" in said
+    assert "runs.csv: 12 runs recomputed" in said
     *_, all_are, last = said.splitlines()
     assert all_are.endswith("all results agree with the records of their runs")
     assert "not checked: whether these are the tables and figures of the study" in last
@@ -162,6 +190,7 @@ def test_what_was_made_is_verified(whole):
         ("figures/figure1.csv", "mean"),
         ("figures/curves.csv", "sd"),
         ("figures/reliability.csv", "accuracy"),
+        ("runs.csv", "train_spread"),
     ],
 )
 def test_a_changed_number_is_found_by_its_place(whole, path, column):

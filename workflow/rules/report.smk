@@ -16,6 +16,7 @@ rule measure:
     params:
         soteacher=soteacher_of,
         version=__version__,  # another version may write another format
+        format=MEASURES_FORMAT,
         runs=fast(lambda wildcards: requested(JOBS[wildcards.role][wildcards.job])),
         store=store_of,
     shell:
@@ -88,6 +89,54 @@ rule figure:
     shell:
         "{params.soteacher:q} figure --block {params.block:q} --measures {params.measures:q}"
         " --pdf {output.pdf:q} --csv {output.csv:q} --log {log:q} --out {output.png:q}"
+
+
+rule runs:
+    input:
+        measures=all_measures(),
+        hashes=all_measures(".sha256"),
+    output:
+        csv=f"{RESULTS}/runs.csv",
+        hashes=f"{RESULTS}/runs.sha256",
+    log:
+        f"{RESULTS}/logs/runs.log",
+    retries: 0  # a retry would end in the same way
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        soteacher=soteacher_of,
+        version=__version__,  # another version may write another format
+        runs=lambda wildcards: requested(RUNS),
+        measures=lambda wildcards: requested(all_measures_list()),
+    shell:
+        "{params.soteacher:q} runs --runs {params.runs:q} --measures {params.measures:q}"
+        " --log {log:q} --out {output.csv:q}"
+
+
+rule claims:
+    input:
+        runs=f"{RESULTS}/runs.csv",
+        steps=all_steps(".csv"),
+        more=[f"{RESULTS}/runs.sha256", *all_steps(".methods.csv", ".sha256")],
+    output:
+        csv=f"{RESULTS}/claims.csv",
+        comparisons=f"{RESULTS}/comparisons.csv",
+        hashes=f"{RESULTS}/claims.sha256",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    retries: 0  # a retry would end in the same way
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        soteacher=soteacher_of,
+        version=__version__,  # another version may write another format
+        record=lambda wildcards: requested(CLAIMS),
+    shell:
+        "{params.soteacher:q} claims --record {params.record:q} --runs {input.runs:q}"
+        " --steps {input.steps:q} --comparisons {output.comparisons:q}"
+        " --log {log:q} --out {output.csv:q}"
 
 
 rule page:

@@ -12,7 +12,9 @@ class CalibrationReport(RunsTable):
 
     labels: ClassVar = {
         "ece": "ECE",
+        "ece_null": "ECE if calibrated",
         "nll": "NLL",
         "ece_scaled": "ECE, scaled",
+        "ece_scaled_null": "ECE if calibrated, scaled",
         "nll_scaled": "NLL, scaled",
     }

@@ -5,19 +5,28 @@ from typing import ClassVar
 from soteacher.core.registry import register
 from soteacher.report.cells import RunsTable
 
+PLACES = {
+    "teacher.train": "Train",
+    "teacher.test": "Test",
+    "student.train": "Student, train",
+    "student.test": "Student, test",
+}
+MEASURES = {
+    "distance": "ℓ2",
+    "distance_l1": "ℓ1",
+    "distance_scaled": "ℓ2, scaled",
+    "spread": "spread",
+    "bias": "bias",
+    "excess_nll": "excess NLL",
+}
+
 
 @register
 class DistanceReport(RunsTable):
     """Distance of predictions to true label distributions."""
 
     labels: ClassVar = {
-        "teacher.train_distance": "Train, ℓ2",
-        "teacher.train_distance_l1": "Train, ℓ1",
-        "teacher.test_distance": "Test, ℓ2",
-        "teacher.test_distance_l1": "Test, ℓ1",
-        "student.train_distance": "Student, train, ℓ2",
-        "student.train_distance_l1": "Student, train, ℓ1",
-        "student.test_distance": "Student, test, ℓ2",
-        "student.test_distance_l1": "Student, test, ℓ1",
-        "student.top1": "Student accuracy (%)",
-    }
+        f"{place}_{name}": f"{printed_place}, {printed}"
+        for place, printed_place in PLACES.items()
+        for name, printed in MEASURES.items()
+    } | {"teacher.top1": "Accuracy (%)", "student.top1": "Student accuracy (%)"}

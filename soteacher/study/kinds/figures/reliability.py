@@ -20,7 +20,8 @@ class ReliabilityFigure(NetworkBlock):
     meaning: ClassVar = (
         "A point on the diagonal means that, for example, 80 % of the images predicted with 80 % "
         "confidence are classified correctly. Below the diagonal the teacher is overconfident. "
-        "The figure shows this before and after temperature scaling."
+        "The figure shows this before and after temperature scaling. An image counts as correct "
+        "if its label is predicted, also where labels are drawn from known distributions."
     )
 
     def content(self, expansion: Expansion, name: str) -> Points:

@@ -12,8 +12,8 @@ from soteacher.study.kinds.base import NetworkBlock
 from soteacher.study.kinds.comparison import run_deviations
 from soteacher.study.schema import networks
 
-MEASURES = ("ece", "nll", "ece_scaled", "nll_scaled")
-"""The columns, in the paper's order."""
+MEASURES = ("ece", "ece_null", "nll", "ece_scaled", "ece_scaled_null", "nll_scaled")
+"""The columns: the paper's in its order, and after each ECE that of a calibrated network."""
 
 
 @register
@@ -23,8 +23,13 @@ class CalibrationTable(NetworkBlock):
     title: ClassVar = "Calibration of teachers on test images"
     meaning: ClassVar = (
         "ECE (expected calibration error, 15 bins) and NLL (negative log-likelihood, nats) measure "
-        "how reliable the confidence is; lower is better. Scaled: after temperature scaling. The "
-        "temperature for each half of the test set is fitted on the other half."
+        "how reliable the confidence is; lower is better. On a finite number of images ECE is "
+        "positive for any network: the column beside it has the ECE that a perfectly calibrated "
+        "network with the same confidences is expected to have. Scaled: after temperature scaling. "
+        "The temperature for each half of the test set is fitted on the other half. All of these "
+        "are measured against the labels of the test images. Where labels are drawn from known "
+        "distributions, these are the drawn labels; accuracy is measured against the likeliest "
+        "class instead."
     )
 
     def content(self, expansion: Expansion, name: str) -> Cells:

@@ -15,12 +15,29 @@ from soteacher.study.schema import Components
 Distance = Literal[
     "teacher.train_distance",
     "teacher.train_distance_l1",
+    "teacher.train_distance_scaled",
+    "teacher.train_spread",
+    "teacher.train_bias",
+    "teacher.train_excess_nll",
     "teacher.test_distance",
     "teacher.test_distance_l1",
+    "teacher.test_distance_scaled",
+    "teacher.test_spread",
+    "teacher.test_bias",
+    "teacher.test_excess_nll",
+    "teacher.top1",
     "student.train_distance",
     "student.train_distance_l1",
+    "student.train_distance_scaled",
+    "student.train_spread",
+    "student.train_bias",
+    "student.train_excess_nll",
     "student.test_distance",
     "student.test_distance_l1",
+    "student.test_distance_scaled",
+    "student.test_spread",
+    "student.test_bias",
+    "student.test_excess_nll",
     "student.top1",
 ]
 
@@ -33,14 +50,22 @@ class DistanceTable(ColumnsTable):
     meaning: ClassVar = (
         "The labels of these data sets are drawn from known distributions, so the quantity in the "
         "paper's Eq. (2) can be measured: the mean over images of the distance (ℓ2 or ℓ1) between "
-        "predicted probabilities and the true label distribution. Lower is better."
+        "predicted probabilities and the true label distribution. Lower is better. Siblings are "
+        "images with the same true distribution (Definition 3.1). The mean of the squared ℓ2 "
+        "distance is the sum of spread, around the mean prediction of an image's siblings, and "
+        "bias, the squared distance of that mean; the networks of Proposition 3.3 have no spread. "
+        "Excess NLL (nats) is the NLL that is expected for drawn labels, minus the entropy of the "
+        "true distributions. Scaled: after temperature scaling, for training images with the "
+        "geometric mean of the two temperatures that are fitted on test images. Only these "
+        "temperatures depend on the labels that were drawn for test images."
     )
 
     columns: Listed[Distance] = (
         "teacher.train_distance",
+        "teacher.train_spread",
+        "teacher.train_bias",
         "teacher.test_distance",
-        "teacher.train_distance_l1",
-        "teacher.test_distance_l1",
+        "student.test_distance",
         "student.top1",
     )
     """Columns to show for each pair."""
