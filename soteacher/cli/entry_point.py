@@ -24,7 +24,7 @@ COMMANDS = ("plan", "status", "tables", "verify", "forget", "store", "methods", 
 """Commands for users, in the order of `--help`."""
 WORKFLOW_COMMANDS = (
     *("prepare", "teach", "distill", "measure"),
-    *("table", "figure", "runs", "page", "time-steps"),
+    *("table", "figure", "runs", "claims", "page", "time-steps"),
 )
 """Commands that the workflow's rules run; `--help` lists them in one line."""
 

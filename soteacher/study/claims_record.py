@@ -7,6 +7,7 @@ from typing import Any
 
 from soteacher.study.contents import Points, is_papers
 from soteacher.study.kinds.comparison import pair_deviations, run_deviations
+from soteacher.study.kinds.tables.overhead import StepTimes
 from soteacher.study.paper import TEACHERS
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
@@ -35,12 +36,15 @@ def claims_record(plan: Plan) -> dict[str, Any]:
     for name, pair in study.pairs.items():
         teacher, student = networks(name, pair)
         pairs[name] = {"data": pair.data, "teacher": teacher, "student": student}
+    timed = [content for content in plan.contents.values() if isinstance(content, StepTimes)]
+    timed_runs = [run for content in timed for one in content.networks for _, run in one.runs]
     groups = _without_seeds(plan.runs.values())
+    methods = _methods(plan, _without_seeds([*plan.runs.values(), *timed_runs]), pairs)
     return {
         "study": study.study,
         "runs": planned(plan.runs.values()),
         "pairs": [{"pair": name} | values for name, values in pairs.items()],
-        "methods": _methods(plan, groups, pairs),
+        "methods": methods,
         "distillers": [[name, student.method] for name, student in study.distillers.items()],
         "sweeps": _sweeps(plan, pairs),
         "papers": _papers(plan, groups, pairs),
@@ -50,11 +54,6 @@ def claims_record(plan: Plan) -> dict[str, Any]:
             if content.timing_request is not None
         },
     }
-
-
-def method_of(run: Run) -> str:
-    """Return the teacher method of a run, or of a student's teacher, as its folder is named."""
-    return (run.teacher or run).id.split("/")[2]
 
 
 def role_of(terms: Mapping[str, TermSpec]) -> str:
@@ -90,9 +89,9 @@ def _methods(
     taught: dict[tuple[str, str], Run] = {}
     for run in groups:
         if run.teacher is not None:
-            taught.setdefault((run.data, method_of(run)), run.teacher)
+            taught.setdefault((run.data, run.method), run.teacher)
         elif (run.data, run.spec.network.name) in networks_of_pairs:
-            trained.setdefault((run.data, method_of(run)), run)
+            trained.setdefault((run.data, run.method), run)
     methods: list[dict[str, Any]] = []
     with_reference: set[str] = set()
     known = (taught | trained).items()
@@ -115,10 +114,10 @@ def _sweeps(plan: Plan, pairs: dict[str, dict[str, str]]) -> list[dict[str, Any]
             for point in content.points:
                 if point.position["value"] != "":  # not a method that is shown for comparison
                     run = point.runs[0]
-                    setting, distiller = point.panel.split()[-1], run.id.rpartition("/")[2]
+                    setting, distiller = point.panel.split()[-1], run.distiller
                     for pair in _pairs_of(run, pairs):
                         values = sweeps.setdefault((pair, distiller, setting), [])
-                        value = {"value": point.position["value"], "method": method_of(run)}
+                        value = {"value": point.position["value"], "method": run.method}
                         if value not in values:
                             values.append(value)
     return [
@@ -130,12 +129,12 @@ def _sweeps(plan: Plan, pairs: dict[str, dict[str, str]]) -> list[dict[str, Any]
 def _papers(plan: Plan, groups: list[Run], pairs: dict[str, dict[str, str]]) -> list[list[str]]:
     papers = []
     for run in groups:
-        method = method_of(run)
+        method = run.method
         if run.teacher is None:
             if is_papers(run_deviations((run,), method)):
                 papers.append([run.data, run.spec.network.name, method])
         elif run.spec.teacher_epoch is None:
-            distiller = run.id.rpartition("/")[2]
+            distiller = run.distiller
             for pair in _pairs_of(run, pairs):
                 if is_papers(pair_deviations(plan.study, pair, (run,), method, distiller)):
                     papers.append([pair, distiller, method])

@@ -35,7 +35,7 @@ Methods = Mapping[str, registry.Outside]
 T = TypeVar("T")
 RULES = (
     *("all", "prepare", "teach", "distill", "measure"),
-    *("table", "figure", "runs", "page", "time_steps"),
+    *("table", "figure", "runs", "claims", "page", "time_steps"),
 )
 """Names that no table or figure may have, because the workflow has targets with these names."""
 

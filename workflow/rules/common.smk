@@ -8,6 +8,7 @@ from soteacher import __version__
 from soteacher.core import gpus
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
+from soteacher.study.claims_record import claims_record
 from soteacher.study.expand import expand_possible
 from soteacher.study.load import read
 from soteacher.study.requests import Request
@@ -42,6 +43,7 @@ try:
         for name, request in PLAN.timed.items()
     }
     RUNS = Request.of(REQUESTS, "runs", runs_record(PLAN))
+    CLAIMS = Request.of(REQUESTS, "claims", claims_record(PLAN))
     PAGE = None if PLAN.impossible else Request.of(REQUESTS, "page", page_summary(PLAN))
 except UserError as error:
     refuse(error)
@@ -97,7 +99,7 @@ def requested(request):
 def write_requests():
     """Write the request files of the whole study, also of what is not asked for now."""
     jobs = [request for named in JOBS.values() for request in named.values()]
-    lists = [measures_list(block) for block in BLOCKS] + [RUNS, all_measures_list()]
+    lists = [measures_list(block) for block in BLOCKS] + [RUNS, CLAIMS, all_measures_list()]
     for request in [*jobs, *BLOCKS.values(), *lists, *TIMED.values(), *([PAGE] if PAGE else [])]:
         request.write()
 
@@ -198,6 +200,11 @@ def all_measures_list():
 def steps_of(table):
     """Times of the training steps of a table of those."""
     return [f"{RESULTS}/overhead/{table}{kind}.csv" for kind in ("", ".methods") if table in TIMED]
+
+
+def all_steps(*kinds):
+    """Times of the training steps of all tables of those, or other files beside them."""
+    return [f"{RESULTS}/overhead/{table}{kind}" for kind in kinds for table in TIMED]
 
 
 def hashes_of(block):

@@ -116,6 +116,31 @@ rule runs:
         " --log {log:q} --out {output.csv:q}"
 
 
+rule claims:
+    input:
+        runs=f"{RESULTS}/runs.csv",
+        steps=all_steps(".csv"),
+        more=[f"{RESULTS}/runs.sha256", *all_steps(".methods.csv", ".sha256")],
+    output:
+        csv=f"{RESULTS}/claims.csv",
+        comparisons=f"{RESULTS}/comparisons.csv",
+        hashes=f"{RESULTS}/claims.sha256",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    retries: 0  # a retry would end in the same way
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        soteacher=soteacher_of,
+        version=__version__,  # another version may write another format
+        record=lambda wildcards: requested(CLAIMS),
+    shell:
+        "{params.soteacher:q} claims --record {params.record:q} --runs {input.runs:q}"
+        " --steps {input.steps:q} --comparisons {output.comparisons:q}"
+        " --log {log:q} --out {output.csv:q}"
+
+
 rule page:
     input:
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY.tables],
