@@ -147,8 +147,11 @@ rule page:
         figures=[f"{RESULTS}/figures/{figure}.png" for figure in STUDY.figures],
         drawings=[f"{RESULTS}/figures/{figure}.svg" for figure in STUDY.figures],
         numbers=[f"{RESULTS}/figures/{figure}.csv" for figure in STUDY.figures],
+        claims=f"{RESULTS}/claims.csv",
+        comparisons=f"{RESULTS}/comparisons.csv",
         hashes=[f"{RESULTS}/tables/{table}.sha256" for table in STUDY.tables]
-        + [f"{RESULTS}/figures/{figure}.sha256" for figure in STUDY.figures],
+        + [f"{RESULTS}/figures/{figure}.sha256" for figure in STUDY.figures]
+        + [f"{RESULTS}/claims.sha256"],
     output:
         report(f"{RESULTS}/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -163,7 +166,8 @@ rule page:
         summary=lambda wildcards: requested(PAGE),
     shell:
         "{params.soteacher:q} page --summary {params.summary:q} --tables {input.tables:q}"
-        " --figures {input.figures:q} --log {log:q} --out {output:q}"
+        " --figures {input.figures:q} --claims {input.claims:q}"
+        " --comparisons {input.comparisons:q} --log {log:q} --out {output:q}"
 
 
 # `snakemake table1` or `figure1` makes this block, and trains only what it needs
