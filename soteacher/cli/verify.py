@@ -11,8 +11,8 @@ from soteacher.core.errors import UserError
 
 HELP = "Recompute all results from the stored runs and report differences."
 DESCRIPTION = (
-    "Recompute all results from the stored runs and report differences. Measures, tables and the "
-    "CSV files of figures are compared; pictures and the page are not."
+    "Recompute all results from the stored runs and report differences. Measures, tables, the CSV "
+    "files of figures and runs.csv are compared; pictures and the page are not."
 )
 
 log = logging.getLogger("soteacher")
