@@ -13,6 +13,7 @@ import pandas as pd
 
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
+from soteacher.core.hash_list import read_listed
 from soteacher.data.prepared import open_prepared
 from soteacher.report.csv_files import parse_csv
 from soteacher.report.figures import make_figure
@@ -50,9 +51,9 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
 
     Every file of every run is compared with its hash in the job's manifest, and every prepared
     array with its hash. Measures are recomputed from these files. Each table (CSV, Markdown,
-    LaTeX), the CSV of each figure and `runs.csv` are recomputed from the measures. Images and the
-    page are not compared. Training steps are not timed again: their table is recomputed from the
-    stored times.
+    LaTeX), the CSV of each figure and `runs.csv` are recomputed from the measures. The drawings of
+    a figure (PNG, PDF, SVG) are compared with its list of hashes; the page is not compared.
+    Training steps are not timed again: their table is recomputed from the stored times.
 
     With a plan, all manifests, tables and figures of the plan must exist; other files in `results`
     are skipped. Without a plan, all tables and figures that exist are compared with the request
@@ -267,7 +268,18 @@ def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str
     runs, epochs, reliability = measures.values()
     _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
     log.info("%s: %d values recomputed", path, len(recomputed))
-    return _differences(path, _parsed(path, ("runs",)), recomputed)
+    return _differences(path, _parsed(path, ("runs",)), recomputed) + _of_drawings(stem)
+
+
+def _of_drawings(stem: Path) -> list[str]:
+    """Return one line per drawing that its figure's list of hashes does not have."""
+    differing = []
+    for suffix in (".png", ".pdf", ".svg"):
+        try:
+            read_listed(stem.with_suffix(suffix), stem.with_suffix(".png"))
+        except Damaged as damage:
+            differing.append(str(damage))
+    return differing
 
 
 def _of_runs(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:

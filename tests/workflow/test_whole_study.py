@@ -204,6 +204,15 @@ def test_a_changed_number_is_found_by_its_place(whole, path, column):
     assert "1 difference between the results and the records of the runs" in said
 
 
+@pytest.mark.parametrize("form", ["png", "pdf", "svg"])
+def test_a_changed_drawing_is_found(whole, form):
+    with open(whole.path / f"results/tiny/figures/predictors.{form}", "ab") as file:
+        file.write(b" ")
+    said = whole.soteacher("verify", "results/tiny", code=2)
+    assert f"figures/predictors.{form} has changed since it was made" in said
+    assert "1 difference between the results and the records of the runs" in said
+
+
 def test_a_changed_measure_is_found(whole):
     path = next(whole.path.glob("results/tiny/measures/students/*.epochs.csv"))
 
