@@ -89,6 +89,7 @@ def test_the_hours_on_gpus_are_those_of_the_plan(root):
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
 PAGES += tuple(f"docs/{name}.md" for name in ("clusters", "code-map", "deviations", "engines"))
 PAGES += ("docs/add-a-method.md", "docs/gpu.md", "docs/penalties.md", "docs/reproduce.md")
+PAGES += ("docs/claims.md",)
 
 
 @pytest.mark.parametrize("page", PAGES)
