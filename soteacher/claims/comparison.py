@@ -99,12 +99,10 @@ def compared(
     measure: str,
     counted: bool = True,
 ) -> Comparison | None:
-    """Return the comparison of two methods, or None if the study has not planned one of them."""
-    if measure not in study.runs:
+    """Return the comparison of two methods, or None if the study does not measure both."""
+    if not all(study.measures(group, name, measure) for name in (method, reference)):
         return None
     first, second = (study.values(group, name, measure) for name in (method, reference))
-    if first.empty or second.empty:
-        return None
     pair, distiller = (group.pair, group.distiller) if isinstance(group, Students) else ("", "")
     further = () if counted else (method, *((distiller,) if distiller else ()))
     return Comparison(

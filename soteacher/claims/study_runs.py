@@ -129,6 +129,14 @@ class StudyRuns:
         keys = ["role", "data", "network", "pair", "distiller", "method"]
         return {place: rows for place, rows in self.runs.groupby(keys, sort=False)}
 
+    def measures(self, group: Teachers | Students, method: str, measure: str) -> bool:
+        """Return whether a method is planned, and its finished runs, if any, have the measure."""
+        rows = self.rows(group, method)
+        if rows.empty or measure not in rows:
+            return False
+        done = rows[rows["status"] == "done"]
+        return done.empty or bool((done[measure] != "").any())
+
     def values(self, group: Teachers | Students, method: str, measure: str) -> pd.Series:
         """Return a measure by seed, as it is shown: NaN for a run that is not done."""
         return measured(self.rows(group, method), measure)

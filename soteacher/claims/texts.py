@@ -44,11 +44,11 @@ def of_comparison(
         text = f"{where} no seed has finished runs of both."
     elif math.isnan(found.low):
         text = f"{where} the difference is {shown(found.difference, one.unit)}, n = {found.n}: "
-        text += "no interval over seeds"
+        text += "no interval" if one.timed is not None else "no interval over seeds"
         if one.over_images is not None:
             low, high = (shown(end, one.unit) for end in one.over_images)
             text += f" (over test images alone, {low} to {high})"
-        text += f"; {seeds_text(needed)}." if needed else "; at least 2 seeds are needed."
+        text += f"; {_more(one, found, needed)}."
     else:
         what = "steps" if one.timed is not None else "n"
         text = f"{where} the difference is {with_interval(found, one.unit)}, {what} = {found.n}"
@@ -102,6 +102,15 @@ def of_paper(claim: Claim, outcomes: Sequence[Outcome], total: Outcome, unit: st
     if claim.rule is almost_every:
         text += f"; {_over_methods(claim, outcomes)}"
     return f"{text}."
+
+
+def _more(one: Comparison, found: Estimate, needed: int | None) -> str:
+    """Return what an interval needs."""
+    if one.timed is not None:
+        return "more steps are needed"
+    if needed is None and found.n == 1:
+        return "at least 2 seeds are needed"
+    return seeds_text(needed)
 
 
 def seeds_text(needed: int | None) -> str:

@@ -4,8 +4,7 @@ A claim says on which side of a bound a difference is. It *holds* if the whole 9
 difference is on that side, it *does not hold* if the whole interval is on the other side, and
 otherwise the study *cannot tell*. The bound is 0 for a claim that something is better or worse. It
 is `MARGIN` away from 0 for a claim that something is not better or not worse, because an interval
-never shows that a difference is exactly 0. It is also `MARGIN` away for a loss after the best
-epoch, which cannot be negative: no interval could be on the other side of 0.
+never shows that a difference is exactly 0.
 """
 
 from __future__ import annotations

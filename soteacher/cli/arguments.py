@@ -23,15 +23,19 @@ def add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument("study", type=Path, nargs="+", help=STUDY_HELP)
 
 
-def plan_of(files: list[Path], only: list[str] | None = None) -> Plan:
+def plan_of(files: list[Path], only: list[str] | None = None, seeds: int | None = None) -> Plan:
     """Return the plan of a study file and its override files.
 
     only : names of the tables and figures to plan; None: all of them.
+    seeds : number of seeds of every table and figure; None: those of the study.
     """
     from soteacher.study.expand import expand, expand_possible
     from soteacher.study.load import load
+    from soteacher.study.more_seeds import with_seeds
 
     study = load(*files)
+    if seeds is not None:
+        study = with_seeds(study, seeds)
     return expand(study) if only is None else expand_possible(study).only(only)
 
 

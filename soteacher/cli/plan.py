@@ -39,6 +39,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="BLOCK",
         help="names of the tables and figures to plan; the others are not checked",
     )
+    command.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="plan every table and figure with N seeds, to see what more seeds cost",
+    )
     command.add_argument("--json", action="store_true", help="print the costs as JSON")
 
 
@@ -53,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
             "0 for --rate and a whole number above 0 for --parallel"
         )
     rate = None if options.rate is None else options.rate * 1e12
-    plan = plan_of(options.study, options.only)
+    plan = plan_of(options.study, options.only, options.seeds)
     outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
     check_last_batches(plan.runs.values(), outlines)
     facts = facts_of(plan, Forecast(plan, rate, options.parallel))

@@ -66,8 +66,9 @@ def paired(differences: Sequence[float] | np.ndarray, tested: float = 0.0) -> Es
     """Return the estimate of a mean from differences, (n,), of pairs with the same seed.
 
     Differences that are NaN, of pairs with a missing run, are left out. With n = 1 there is no
-    spread, so only the difference is known. If all differences are equal, the interval is one
-    point, and p is 0 unless this point is the tested value (then it is 1).
+    spread, so only the difference is known. If all n differences are equal, p is that of the sign
+    test, 2^(1 - n), or 1 if they have the tested value. The interval is then one point if the sign
+    test can reject anything, which it can from n = 6 on, and unknown otherwise.
 
     tested : the value of the null hypothesis.
     """
@@ -78,8 +79,9 @@ def paired(differences: Sequence[float] | np.ndarray, tested: float = 0.0) -> Es
         return Estimate(n, float(values[0]) if n else math.nan, tested=tested)
     mean = float(values.mean())
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
-        p = 1.0 if math.isclose(mean, tested, rel_tol=ROUNDING) else 0.0
-        return Estimate(n, mean, 0.0, mean, mean, p, tested)
+        p = 1.0 if math.isclose(mean, tested, rel_tol=ROUNDING) else 2.0 ** (1 - n)
+        end = mean if 2.0 ** (1 - n) < ALPHA else math.nan
+        return Estimate(n, mean, 0.0, end, end, p, tested)
     sd = float(values.std(ddof=1))
     half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * sd / math.sqrt(n)
     p = float(stats.ttest_1samp(values, tested).pvalue)
@@ -118,7 +120,7 @@ def seeds_needed(difference: float, sd: float) -> int | None:
     if math.isnan(difference) or math.isnan(sd) or difference == 0:
         return None
     if sd == 0:
-        return 2
+        return math.ceil(1 - math.log2(ALPHA))  # the sign test of equal differences
     effect = difference / sd
     numbers = range(2, MOST_SEEDS + 1)
     place = bisect_left(numbers, POWER, key=lambda n: power_of(n, effect))

@@ -7,7 +7,7 @@ import pytest
 from made_claims_study import PAIR, SEEDS, TERMS, record_of, steps_of, study_of
 
 from soteacher.claims.table import CLAIMS, COLUMNS, OVERALL, make_claims
-from soteacher.claims.trends import last_against_best
+from soteacher.claims.trends import last_against_best, slope
 from soteacher.claims.verdicts import (
     FAILS,
     HOLDS,
@@ -86,7 +86,7 @@ CASES = {
     "lower_nll_scaled": (shifted("teacher", ["soteacher"], "nll_scaled"), -0.05, 0.05),
     "nearer_to_truth": (shifted("teacher", ["soteacher"], "train_distance"), -0.05, 0.05),
     "students_agree": (shifted("student", ["soteacher"], "agreement"), 0.03, -0.03),
-    "longer_standard_hurts": (by_epoch("standard"), -0.08, 0.0),
+    "longer_standard_hurts": (by_epoch("standard"), -0.08, 0.08),
     "longer_soteacher_does_not": (by_epoch("soteacher"), 0.0, -0.08),
     "robust_to_weights": (
         shifted("student", [name for name in SWEPT if name != "no_lr"]), 0.03, -0.03
@@ -338,6 +338,21 @@ def test_the_best_epoch_is_chosen_by_the_other_seeds():
     # seed 0: the others are best at 8, where it has 60; seeds 1 and 2: at 4 the others have 65.5
     # and 65, at 8 they have 66 and 65; a tie is the earlier epoch
     assert list(last_against_best(accuracy)) == [5, -6, 5]
+    better = accuracy.assign(last=90)  # the last epoch is compared with earlier ones alone
+    assert list(last_against_best(better)) == [30, 20, 29]
+
+
+def test_the_slope_is_per_step_of_the_weight():
+    assert slope(pd.Series({0.0: 70.0, 1e-5: 68.0, 1e-4: 66.0, 1e-3: 64.0})) == pytest.approx(-2)
+    assert slope(pd.Series({1e-3: 64.0, 0.0: 70.0, 1e-5: 64.0})) == pytest.approx(-3)
+    assert math.isnan(slope(pd.Series({0.0: 70.0, 1e-5: math.nan, 1e-3: 64.0})))
+
+
+def test_a_measure_that_no_finished_run_has_is_not_measured():
+    """Where the true label distributions are not known."""
+    study = study_of(lambda *_: 0.0)
+    study.runs["train_distance"] = ""
+    assert overall(study, "nearer_to_truth")["verdict"] == MISSING
 
 
 def test_equal_epochs_show_no_loss():

@@ -24,7 +24,9 @@ def no_duplicates(values: tuple[T, ...]) -> tuple[T, ...]:
 
 Listed = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(no_duplicates)]
 """At least one entry, without duplicates."""
-Seeds = Annotated[Listed[Annotated[int, Field(ge=0)]], Field(max_length=1000)]
+MOST_SEEDS = 1000
+"""Maximum number of seeds of a study."""
+Seeds = Annotated[Listed[Annotated[int, Field(ge=0)]], Field(max_length=MOST_SEEDS)]
 
 
 def _number(value: Any) -> Any:
