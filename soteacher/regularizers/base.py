@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from pydantic import Field
 
 from soteacher.core.errors import UserError
 from soteacher.terms import LossTerm
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from soteacher.models.output import Output
 
 
+Weight = Annotated[float, Field(ge=0)]
+"""A weight of a loss."""
+
+
 class Regularizer(LossTerm):
     """A loss term of a teacher. The name of its file is its key in a study's `teachers`."""
 
@@ -24,14 +30,29 @@ class Regularizer(LossTerm):
     kind: ClassVar[str] = "regularizer"
     remembers_images: ClassVar[bool] = False
     """Whether it stores something about the predictions of each training image."""
+    per_data: ClassVar[tuple[str, ...]] = ()
+    """Names of the settings that may be a mapping from data set to value."""
 
     def data_sets(self) -> tuple[str, ...]:
         """Return the names of the data sets in the settings."""
-        return ()
+        return tuple({data: None for values in self._mappings().values() for data in values})
 
     def for_data(self, data: str, where: str) -> Self:
-        """Return the settings for one data set; a setting may have one value per data set."""
-        return self
+        """Return the settings for one data set, each mapping replaced by its value."""
+        chosen = {}
+        for name, values in self._mappings().items():
+            if data not in values:
+                given = ", ".join(sorted(values))
+                raise UserError(
+                    f"{where}.{name}: no {name} for the data set '{data}'; it is given for: {given}"
+                )
+            chosen[name] = values[data]
+        return self.model_copy(update=chosen) if chosen else self
+
+    def _mappings(self) -> dict[str, dict[str, float]]:
+        """Return the settings that are mappings from data set to value."""
+        settings = {name: getattr(self, name) for name in self.per_data}
+        return {name: value for name, value in settings.items() if isinstance(value, dict)}
 
 
 class ImageChange(Regularizer):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from soteacher.core.registry import register
 from soteacher.penalties.choices import Mode, Ramp
-from soteacher.regularizers.base import Regularizer
+from soteacher.regularizers.base import Regularizer, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,8 +29,9 @@ class Consistency(Regularizer):
     after the loss is computed.
     """
 
-    weight: float = Field(1.0, ge=0)
-    """Weight of the consistency loss at the end of the ramp, lambda_CR^max (the paper: 1)."""
+    weight: Weight | dict[str, Weight] = 1.0
+    """Weight of the consistency loss at the end of the ramp, lambda_CR^max (the paper: 1): one
+    number, or a mapping from data set to weight."""
     ramp: Ramp = "linear"
     """Curve by which the weight rises over the epochs (Appendix D.1)."""
     mode: Mode = "official"
@@ -41,6 +42,7 @@ class Consistency(Regularizer):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 38
     remembers_images: ClassVar[bool] = True
+    per_data: ClassVar[tuple[str, ...]] = ("weight",)
 
     _penalty: ConsistencyPenalty = PrivateAttr()
 

@@ -5,22 +5,17 @@ The formula is `soteacher.penalties.lipschitz.lipschitz_sum`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from soteacher.core.errors import UserError
 from soteacher.core.registry import register
 from soteacher.penalties.choices import Norm
-from soteacher.regularizers.base import Regularizer
+from soteacher.regularizers.base import Regularizer, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from soteacher.core.batch import Batch
     from soteacher.models.output import Output
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @register
@@ -30,6 +25,7 @@ class Lipschitz(Regularizer):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 59
     of_weights: ClassVar[bool] = True
+    per_data: ClassVar[tuple[str, ...]] = ("weight",)
 
     weight: Weight | dict[str, Weight] = 1e-5
     """Weight of the Lipschitz sum, lambda_LR (the paper: 1e-5 on CIFAR-100, 1e-6 on Tiny-ImageNet):
@@ -39,21 +35,6 @@ class Lipschitz(Regularizer):
     decay); `induced`, as in the paper's text after Gouk et al., is the largest sum of one input
     channel; `induced_strided` is the same, exact for strided layers. The last two are about 70
     times smaller than the entrywise sum on an untrained WRN-40-2, so they need a larger weight."""
-
-    def data_sets(self) -> tuple[str, ...]:
-        """Return the keys of the weight, if it is a mapping."""
-        return tuple(self.weight) if isinstance(self.weight, dict) else ()
-
-    def for_data(self, data: str, where: str) -> Self:
-        """Return the regularizer with the weight of this data set, if the weight is a mapping."""
-        if not isinstance(self.weight, dict):
-            return self
-        if data not in self.weight:
-            given = ", ".join(sorted(self.weight))
-            raise UserError(
-                f"{where}.weight: no weight for the data set '{data}'; it is given for: {given}"
-            )
-        return self.model_copy(update={"weight": self.weight[data]})
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module

@@ -129,12 +129,13 @@ def test_methods_whose_students_have_other_weights_are_two():
     assert len(plan.runs) == 4
 
 
-def test_methods_are_the_same_by_what_they_are_on_a_data_set():
+@pytest.mark.parametrize("name", ["lipschitz", "consistency"])
+def test_methods_are_the_same_by_what_they_are_on_a_data_set(name):
     weights = {"digits": 1e-5, "others": 1e-6}
     teachers = {
-        "both": {"lipschitz": {"weight": weights}},
-        "high": {"lipschitz": {"weight": 1e-5}},
-        "of_others": {"lipschitz": {"weight": {"others": 1e-5}}},
+        "both": {name: {"weight": weights}},
+        "high": {name: {"weight": 1e-5}},
+        "of_others": {name: {"weight": {"others": 1e-5}}},
     }
     pair = {"data": "digits", "teacher_recipe": "short", "student_recipe": "short"}
     plan = expand(
@@ -163,6 +164,15 @@ def test_methods_are_the_same_by_what_they_are_on_a_data_set():
         "others/wrn_10_2/both/seed0",
         "others/wrn_10_2/high/seed0",
     }
+
+
+def test_a_method_without_a_weight_for_the_data_set_is_refused():
+    teachers = {"soteacher": {"lipschitz": {}, "consistency": {"weight": {"digits": 1, "b": 2}}}}
+    mapped = read(study(teachers, data={name: {"source": "digits"} for name in ("digits", "b")}))
+    term = mapped.teachers["soteacher"].regularizers["consistency"]
+    assert term.data_sets() == ("digits", "b") and term.for_data("b", "here").weight == 2
+    with pytest.raises(UserError, match="here.weight: no weight for the data set 'c'.*: b, digits"):
+        term.for_data("c", "here")
 
 
 # views
