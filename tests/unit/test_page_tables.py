@@ -41,6 +41,18 @@ def test_blocks_of_one_table_of_the_paper_are_one_table_with_the_columns_of_all(
     assert [part["id"] for part in shown["parts"]] == shown["files"]
 
 
+def test_a_row_that_only_the_first_block_has_is_empty_in_the_columns_of_others():
+    first = accuracy()
+    alone = block_of(cell("alone", ["a0"]), *first["cells"], name="table7")
+    [shown] = page_tables(*blocks_of(alone, calibration()), None)
+    texts = [(name, [one["text"] for one in cells]) for name, cells in shown["rows"]]
+    assert texts == [
+        ("Student alone", ["50.00", "–"]),
+        ("Standard", ["50.00", "0.100"]),
+        ("SoTeacher", ["60.00", "0.200"]),
+    ]
+
+
 def test_a_stacked_table_names_the_pair_where_several_have_the_measure():
     columns = (STUDENT, "wrn_40_2/wrn_16_2 student.top1", TEACHER)
     block = block_of(*(cell("standard", ["a0"], column) for column in columns))

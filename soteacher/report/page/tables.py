@@ -14,6 +14,9 @@ from soteacher.report.page.differences import difference_of
 from soteacher.report.paper_note import paper_note
 from soteacher.report.tables import report_of
 
+NO_CELL: dict[str, Any] = {"text": "–", "runs": [], "difference": ""}
+"""In a row that another block has, and not the block of the column."""
+
 
 def page_tables(
     blocks: dict[str, dict[str, Any]],
@@ -23,18 +26,25 @@ def page_tables(
     """Return what the template shows of the tables.
 
     Blocks of one table of the paper, such as `table7` and `table7_calibration`, are one table with
-    the columns of all of them, if they have the same rows. Their files stay separate.
+    the columns of all of them, if the rows of the first one include the others'. Their files stay
+    separate.
 
     blocks : the tables in the summary.   tables : name to the return value of `make_table`.
     comparisons : differences from the reference, which the details of a cell show.
     """
-    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    groups: list[tuple[str, tuple[str, ...], list[str]]] = []
     for name, table in tables.items():
         rows, _ = _methods(table)
-        groups.setdefault((name.partition("_")[0], rows), []).append(name)
+        paper_table = name.partition("_")[0]
+        for known, all_rows, names in groups:
+            if paper_table == known and {*rows} <= {*all_rows}:
+                names.append(name)
+                break
+        else:
+            groups.append((paper_table, rows, [name]))
     return [
         _page_table(names, blocks, tables, comparisons)  # in the place of the first block
-        for names in groups.values()
+        for _, _, names in groups
     ]
 
 
@@ -64,6 +74,8 @@ def _page_table(
         own = [(head or display_name(network), measure) for head, measure in split_columns(table)]
         new = [column not in columns for column in own]  # another block may have it too
         columns += [column for column, is_new in zip(own, new, strict=True) if is_new]
+        for row in set(cells) - {*rows}:
+            cells[row] += [NO_CELL] * sum(new)
         by_row = [of_row for _, of_row in table.groupby("row", sort=False)]
         for row, of_row in zip(dict.fromkeys(rows), by_row, strict=True):
             cells.setdefault(row, []).extend(
