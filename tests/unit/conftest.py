@@ -61,8 +61,9 @@ def root() -> Path:
 
 @pytest.fixture
 def demo() -> dict:
-    """The plain values of config/demo.yaml, a fresh copy."""
-    return yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    """The plain values of `every_kind.yaml`, a study called `demo`; a fresh copy."""
+    text = (Path(__file__).parent / "every_kind.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
 
 
 @pytest.fixture

@@ -548,22 +548,25 @@ def test_nothing_is_said_of_gpus_if_nothing_is_left_to_train():
 # -- the command --------------------------------------------------------------------------------
 
 
+EVERY_KIND = "tests/unit/every_kind.yaml"
+
+
 def command(root, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "soteacher", "plan", str(root / "config/demo.yaml"), *arguments],
+        [sys.executable, "-m", "soteacher", "plan", str(root / EVERY_KIND), *arguments],
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )
 
 
-def test_the_plan_command_says_what_the_demo_costs(root):
+def test_the_plan_command_says_what_a_study_costs(root):
     done = command(root, "--rate", "0.01", "--parallel", "2")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    row = ["12", "24", "0", "36", "0", "10.9", "TFLOP", "73.5", "MB", "9", "min"]
+    row = ["12", "24", "0", "36", "0", "12.1", "TFLOP", "73.5", "MB", "10", "min"]
     assert ["table1", *row] in lines
-    row = ["33", "77", "0", "26.8", "TFLOP", "142", "MB", "22", "min"]
+    row = ["33", "77", "0", "28", "TFLOP", "142", "MB", "23", "min"]
     assert ["all", *row] in lines
     assert ["to", "train", *row] in lines
     said = "Not counted: overhead, which times a few training steps and trains no run."
@@ -614,7 +617,7 @@ def test_an_impossible_rate_is_refused_with_one_line(root, asked):
 
 
 def test_whoever_reads_no_further_ends_the_command_quietly(root):
-    asked = [sys.executable, "-m", "soteacher", "plan", str(root / "config/demo.yaml")]
+    asked = [sys.executable, "-m", "soteacher", "plan", str(root / EVERY_KIND)]
     planning = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     planning.stdout.close()
     assert planning.stderr.read() == ""
@@ -627,7 +630,7 @@ def test_planning_imports_no_torch(root):
         "sys.exit(int('torch' in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(root / "config/demo.yaml")],
+        [sys.executable, "-c", code, str(root / EVERY_KIND)],
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
     )
