@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ from soteacher.claims.claim import Claim
 from soteacher.claims.comparison import Comparison, average
 from soteacher.claims.paper import RUNS
 from soteacher.claims.study_runs import StudyRuns
-from soteacher.claims.verdicts import MISSING, OPEN, Outcome
+from soteacher.claims.verdicts import MISSING, OPEN, Outcome, each
 from soteacher.statistics.paired import Estimate, seeds_needed
 
 CLAIMS: tuple[Claim, ...] = (
@@ -41,10 +42,25 @@ Spreads = dict[tuple[str, bool], float]
 
 def make_claims(study: StudyRuns) -> pd.DataFrame:
     """Return the table of claims: for each claim the row `OVERALL`, then its comparisons."""
-    found = [(claim, claim.find(study)) for claim in CLAIMS]
+    found = [(claim, _without_single_seeds(claim, claim.find(study))) for claim in CLAIMS]
     spreads = _spreads([one for _, comparisons in found for one in comparisons])
     rows = [row for claim, comparisons in found for row in _rows(claim, comparisons, spreads)]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds_needed": "Int64"})
+
+
+def _without_single_seeds(claim: Claim, comparisons: list[Comparison]) -> list[Comparison]:
+    """Return the comparisons; those of one seed do not count where another has several.
+
+    A claim about each comparison could never be told otherwise. Those with numbers of the paper
+    stay, because the paper's verdict needs them.
+    """
+    counted = [one for one in comparisons if one.counted]
+    if claim.rule is not each or max((one.n_planned for one in counted), default=0) < 2:
+        return comparisons
+    return [
+        replace(one, counted=one.counted and (one.n_planned != 1 or one.paper is not None))
+        for one in comparisons
+    ]
 
 
 def _rows(claim: Claim, comparisons: list[Comparison], spreads: Spreads) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from made_claims_study import PAIR, SEEDS, TERMS, record_of, steps_of, study_of
 
+from soteacher.claims.study_runs import StudyRuns
 from soteacher.claims.table import CLAIMS, COLUMNS, OVERALL, make_claims
 from soteacher.claims.trends import last_against_best, slope
 from soteacher.claims.verdicts import (
@@ -294,6 +295,23 @@ def test_another_soteacher_is_compared_but_does_not_count():
     assert overall(study, "students_better")["verdict"] == OPEN
     # no method with one regularizer has its settings
     assert list(rows_of(study, "both_best")["method"]) == ["soteacher", "soteacher"]
+
+
+def test_a_pair_with_one_seed_does_not_count_beside_one_with_several():
+    of = shifted("student", ["soteacher"])
+    several = study_of(of(lambda place: 0.05 + WOBBLE[place]))
+    one = study_of(of(lambda place: -0.05), seeds=[2], record=record_of(pair="other"))
+    record = record_of()
+    record["pairs"] += record_of(pair="other")["pairs"]
+    students = one.runs[one.runs["role"] == "student"]
+    both = StudyRuns(pd.concat([several.runs, students]), record, several.steps)
+    rows = rows_of(both, "students_better")
+    assert list(rows["counted"]) == [True, False]
+    assert list(rows["verdict"]) == [HOLDS, OPEN]
+    assert overall(both, "students_better")["verdict"] == HOLDS
+    # alone, one seed counts and cannot tell
+    assert overall(one, "students_better")["verdict"] == OPEN
+    assert list(rows_of(one, "students_better")["counted"]) == [True]
 
 
 def test_a_seed_without_a_finished_run_is_left_out_and_told():

@@ -171,7 +171,9 @@ def test_a_method_without_a_weight_for_the_data_set_is_refused():
     mapped = read(study(teachers, data={name: {"source": "digits"} for name in ("digits", "b")}))
     term = mapped.teachers["soteacher"].regularizers["consistency"]
     assert term.data_sets() == ("digits", "b") and term.for_data("b", "here").weight == 2
-    with pytest.raises(UserError, match=r"here.weight: no weight for the data set 'c'.*: b, digits"):
+    with pytest.raises(
+        UserError, match=r"here.weight: no weight for the data set 'c'.*: b, digits"
+    ):
         term.for_data("c", "here")
 
 
