@@ -1,31 +1,31 @@
-"""Recompute the measures, tables, figures and `runs.csv` of a study from the stored runs."""
+"""Recompute the measures, tables, figures, runs and claims of a study from the stored runs."""
 
 from __future__ import annotations
 
 import logging
 import os
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
-from soteacher.core.hash_list import read_listed
 from soteacher.data.prepared import open_prepared
-from soteacher.report.csv_files import parse_csv
-from soteacher.report.figures import make_figure
-from soteacher.report.figures.base import Measured
-from soteacher.report.latex import to_latex
-from soteacher.report.markdown import to_markdown
-from soteacher.report.tables import make_table, parse_table
-from soteacher.report.tables.base import Inputs
 from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
-from soteacher.results.runs_table import runs_table
+from soteacher.results.recomputed import (
+    MISSING,
+    Frames,
+    differences,
+    of_claims,
+    of_figure,
+    of_runs,
+    of_table,
+    parsed,
+)
 from soteacher.store.forms import read_manifest
 from soteacher.store.run_folder import RunFolder
+from soteacher.study.claims_record import CLAIMS_FORMAT, claims_record
 from soteacher.study.plan import Plan
 from soteacher.study.requests import read_request
 from soteacher.study.run_table import RUNS_FORMAT, runs_record
@@ -33,17 +33,20 @@ from soteacher.study.summary import RECORD_FORMAT, block_record, planned
 
 log = logging.getLogger("soteacher")
 
-EXACT = 1e-9
-"""Relative difference that is allowed, because sums can differ between machines."""
 REQUESTS = "asked"
 """The folder of the request files, in which the workflow describes each table and figure."""
-PARTS = ("tables", "figures", ".")
-"""The folders in `results` with recomputed files; `runs.csv` has no folder."""
+PARTS = {"tables": of_table, "figures": of_figure}
+"""The folders in `results` with recomputed files, to the functions that recompute them."""
+FILES = {
+    "runs": (RUNS_FORMAT, runs_record, of_runs),
+    "claims": (CLAIMS_FORMAT, claims_record, of_claims),
+}
+"""The recomputed files in no such folder: the version of their record's format, and functions that
+return the record and recompute the file."""
 HASH = "[0-9a-f]" * 16
 """The pattern of the hash at the end of their names."""
 
 Manifests = dict[Path, dict[str, Any]]
-Frames = dict[str, pd.DataFrame]
 
 
 def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
@@ -51,44 +54,44 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
 
     Every file of every run is compared with its hash in the job's manifest, and every prepared
     array with its hash. Measures are recomputed from these files. Each table (CSV, Markdown,
-    LaTeX), the CSV of each figure and `runs.csv` are recomputed from the measures. The drawings of
-    a figure (PNG, PDF, SVG) are compared with its list of hashes; the page is not compared.
-    Training steps are not timed again: their table is recomputed from the stored times.
+    LaTeX), the CSV of each figure, `runs.csv` and the claims are recomputed from the measures. The
+    drawings of a figure (PNG, PDF, SVG) are compared with its list of hashes; the page is not
+    compared. Training steps are not timed again: their table is recomputed from the stored times.
 
     With a plan, all manifests, tables and figures of the plan must exist; other files in `results`
     are skipped. Without a plan, all tables and figures that exist are compared with the request
-    files of the workflow; damaged ones are left out with a warning. `runs.csv` is compared if it
-    exists: the target of a single table does not make it.
+    files of the workflow; damaged ones are left out with a warning. `runs.csv`, `claims.csv` and
+    `comparisons.csv` are compared if they exist: the target of a single table does not make them.
     """
     manifests = _manifests(results, plan)
     entries = _entries(manifests)
     measures = _measured(entries, results / "data", store)
     log.info("%s: all files of %d runs match their hashes", results, len(entries))
-    shown = {part: _records(results, part, plan, measures[""]) for part in PARTS}
-    needed = {
-        run
-        for named in shown.values()
-        for records in named.values()
-        for record in records
-        for run in record["runs"]
-    }
+    hashes = dict(zip(measures[""]["run"], measures[""]["spec_sha256"], strict=True))
+    shown = [
+        (results / part / name, compare, records)
+        for part, compare in PARTS.items()
+        for name, records in _blocks(results, part, plan, hashes).items()
+    ]
+    for name, (version, record_of, compare) in FILES.items():
+        if (results / f"{name}.csv").is_file():
+            records = [record_of(plan)] if plan else _requested(results, name, version, hashes)
+            shown.append((results / name, compare, records))
+    needed = {run for _, _, records in shown for record in records for run in record["runs"]}
     differing = _of_links(results, entries)
     differing += _of_measures(results / "measures", manifests, measures, needed)
-    for part, compare in zip(PARTS, (_of_table, _of_figure, _of_runs), strict=True):
-        for name, records in shown[part].items():
-            stem = results / part / name
-            if not records:
-                differing.append(
-                    f"{stem}.csv: no file in {results / REQUESTS} describes it for these runs; "
-                    "pass the study file with --study"
-                )
-            elif not stem.with_suffix(".csv").is_file():
-                differing.append(
-                    f"{stem}.csv: missing; rerun the same snakemake command to recreate it"
-                )
-            else:
-                fewest: list[str] = min((compare(stem, one, measures) for one in records), key=len)
-                differing += fewest
+    for stem, compare, records in shown:
+        path = stem.with_suffix(".csv")
+        if not records:
+            differing.append(
+                f"{path}: no file in {results / REQUESTS} describes it for these runs; "
+                "pass the study file with --study"
+            )
+        elif not path.is_file():
+            differing.append(f"{path}: {MISSING}")
+        else:
+            fewest: list[str] = min((compare(stem, one, measures) for one in records), key=len)
+            differing += fewest
     return differing
 
 
@@ -192,134 +195,49 @@ def _of_measures(
     for path, kinds in paths.items():
         runs = needed.intersection(manifests[path]["runs"])
         if runs - measured:
-            differing += [
-                f"{known}: missing; rerun the same snakemake command to recreate it"
-                for known in missing[path]
-            ]
+            differing += [f"{known}: {MISSING}" for known in missing[path]]
         for known, frame in zip(kinds, measures.values(), strict=True) if runs else ():
             if known not in missing[path]:
                 recomputed = frame[frame["run"].isin(manifests[path]["runs"])]
-                differing += _differences(known, _parsed(known, ("run",)), recomputed)
+                differing += differences(known, parsed(known, ("run",)), recomputed)
     return differing
 
 
-def _records(
-    results: Path, part: str, plan: Plan | None, runs: pd.DataFrame
+def _blocks(
+    results: Path, part: str, plan: Plan | None, hashes: dict[str, str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return name to the records of each file of a part, from the plan or the request files.
-
-    Request files remain after a study changes. Those with other runs or of another version are
-    skipped.
-    """
-    pattern, version = ("runs.csv", RUNS_FORMAT) if part == "." else ("*.csv", RECORD_FORMAT)
-    existing = [path.stem for path in sorted((results / part).glob(pattern))]
-    if plan is not None and part == ".":
-        return {name: [runs_record(plan)] for name in existing}
+    """Return name to the records of each table or figure, from the plan or the request files."""
+    existing = [path.stem for path in sorted((results / part).glob("*.csv"))]
     if plan is not None:
         records = {name: [block_record(plan, name)] for name in getattr(plan.study, part)}
         for name in existing:
             if name not in records:
                 log.info("%s: skipped, the study has no such block", results / part / name)
         return records
-    hashes = dict(zip(runs["run"], runs["spec_sha256"], strict=True))
-    matching = {}
-    for name in existing:
-        paths = sorted((results / REQUESTS).glob(f"{name}-{HASH}.json"))
-        records_of = []
-        for path in paths:
-            try:
-                records_of.append(read_request(path, f"what {name} shows"))
-            except Damaged as damage:  # it may be of an earlier version of the study
-                log.warning("%s", damage)
-        matching[name] = [
-            record
-            for record in records_of
-            if record.get("format") == version
-            and all(hashes.get(run, "").startswith(sha) for run, sha in record["runs"].items())
-        ]
-    if part == "tables" and not matching:
+    if part == "tables" and not existing:
         raise UserError(f"no tables in {results}/tables: run the study first")
-    return matching
+    return {name: _requested(results, name, RECORD_FORMAT, hashes) for name in existing}
 
 
-def _of_table(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
-    """Return the differences between a table's three files and the recomputed table."""
-    path = stem.with_suffix(".csv")
-    steps = stem.parent.parent / "overhead" / path.name
-    try:
-        recomputed = make_table(record, Inputs(lambda: measures[""].set_index("run"), steps))
-    except UserError as error:
-        return [str(error)]
-    differing = _differences(path, parse_table(path, _content(path)), recomputed)
-    for suffix, text in (
-        (".md", to_markdown(record, recomputed)),
-        (".tex", to_latex(record, recomputed)),
-    ):
-        path = stem.with_suffix(suffix)
-        if _content(path) != text.encode():
-            differing.append(f"{path}: differs from the recomputed text")
-    log.info("%s.csv: %d cells recomputed", stem, len(recomputed))
-    return differing
+def _requested(
+    results: Path, name: str, version: int, hashes: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the records of a file in the request files.
 
+    Request files remain after a study changes. Those with other runs or of another version are
+    skipped.
 
-def _of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
-    """Return the differences between a figure's CSV and the recomputed numbers."""
-    path = stem.with_suffix(".csv")
-    runs, epochs, reliability = measures.values()
-    _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
-    log.info("%s: %d values recomputed", path, len(recomputed))
-    return _differences(path, _parsed(path, ("runs",)), recomputed) + _of_drawings(stem)
-
-
-def _of_drawings(stem: Path) -> list[str]:
-    """Return one line per drawing that its figure's list of hashes does not have."""
-    differing = []
-    for suffix in (".png", ".pdf", ".svg"):
+    hashes : run id to the hash of the run's spec.
+    """
+    records = []
+    for path in sorted((results / REQUESTS).glob(f"{name}-{HASH}.json")):
         try:
-            read_listed(stem.with_suffix(suffix), stem.with_suffix(".png"))
-        except Damaged as damage:
-            differing.append(str(damage))
-    return differing
-
-
-def _of_runs(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
-    """Return the differences between `runs.csv` and the recomputed table."""
-    path = stem.with_suffix(".csv")
-    recomputed = runs_table(record, measures[""].set_index("run"))
-    log.info("%s: %d runs recomputed", path, len(recomputed))
-    return _differences(path, _parsed(path, ("run",)), recomputed)
-
-
-def _content(path: Path) -> bytes:
-    """Return the content of a result, also of a changed one; empty if there is no such file."""
-    return files.read_bytes(path, "the result", missing_ok=True) or b""
-
-
-def _parsed(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    return parse_csv(path, _content(path), columns)
-
-
-def _differences(where: Path, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
-    """Return one line per value of a file that differs from the recomputed value."""
-    if len(known) != len(recomputed) or list(known.columns) != list(recomputed.columns):
-        return [f"{where}: has other rows or columns than the recomputed file"]
-    lines = []
-    for column in known.columns:
-        for row, (was, now) in enumerate(zip(known[column], recomputed[column], strict=True)):
-            if not _equal(was, now):
-                lines.append(f"{where}, row {row + 1}, {column}: {was!r}, but recomputed {now!r}")
-    return lines
-
-
-def _equal(was: Any, now: Any) -> bool:
-    """Return whether two CSV entries have the same words, with numbers equal within `EXACT`."""
-    words = ["" if pd.isna(value) else str(value) for value in (was, now)]
-    pairs = zip_longest(words[0].split(), words[1].split())
-    return all(a == b or _close(a, b) for a, b in pairs)
-
-
-def _close(was: str | None, now: str | None) -> bool:
-    try:
-        return bool(np.isclose(float(was or ""), float(now or ""), rtol=EXACT, atol=0))
-    except ValueError:
-        return False
+            records.append(read_request(path, f"what {name} shows"))
+        except Damaged as damage:  # it may be of an earlier version of the study
+            log.warning("%s", damage)
+    return [
+        record
+        for record in records
+        if record.get("format") == version
+        and all(hashes.get(run, "").startswith(sha) for run, sha in record["runs"].items())
+    ]

@@ -15,6 +15,9 @@ from soteacher.study.schema import networks
 from soteacher.study.spec_parts import TermSpec
 from soteacher.study.summary import planned
 
+CLAIMS_FORMAT = 1
+"""Version of the format that `claims_record` returns. It is raised when the format changes, so that
+files of an earlier version are recognized."""
 REFERENCE = "standard"
 """Role of the method that the others are compared with."""
 SWEPT = "swept"
@@ -42,6 +45,7 @@ def claims_record(plan: Plan) -> dict[str, Any]:
     methods = _methods(plan, _without_seeds([*plan.runs.values(), *timed_runs]), pairs)
     return {
         "study": study.study,
+        "format": CLAIMS_FORMAT,
         "runs": planned(plan.runs.values()),
         "pairs": [{"pair": name} | values for name, values in pairs.items()],
         "methods": methods,

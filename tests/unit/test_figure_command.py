@@ -8,7 +8,7 @@ from made_figures import binned, history, make, measured, record_of
 from soteacher.cli import entry_point
 from soteacher.core.hash_list import read_listed, write_hash_list
 from soteacher.report.figures import make_svg
-from soteacher.results.verify import _of_drawings
+from soteacher.results.recomputed import of_drawings
 from soteacher.study.requests import Request
 
 FORMS = ("png", "pdf", "svg", "csv")
@@ -43,8 +43,8 @@ def test_it_writes_every_form_and_lists_their_hashes(files):
 
 @pytest.mark.parametrize("form", FORMS[:3])
 def test_a_changed_drawing_is_told_by_verify(files, form):
-    assert _of_drawings(files / "curves") == []
+    assert of_drawings(files / "curves") == []
     with open(files / f"curves.{form}", "ab") as file:
         file.write(b" ")
-    [told] = _of_drawings(files / "curves")
+    [told] = of_drawings(files / "curves")
     assert f"curves.{form} has changed since it was made" in told

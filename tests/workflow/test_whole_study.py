@@ -192,6 +192,8 @@ def test_what_was_made_is_verified(whole):
         ("figures/curves.csv", "sd"),
         ("figures/reliability.csv", "accuracy"),
         ("runs.csv", "train_spread"),
+        ("claims.csv", "p"),
+        ("comparisons.csv", "low"),
     ],
 )
 def test_a_changed_number_is_found_by_its_place(whole, path, column):
