@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from soteacher.report.paper_values import paper_values
+from soteacher.report.paper_values import RUNS, paper_values
 from soteacher.statistics.welch import Summary
 
-RUNS = 3
-"""Number of runs behind each mean and standard deviation of the paper (Section 5.1)."""
 PAIRS = {
     "wrn_40_2/wrn_40_1": "table1",
     "wrn_40_2/wrn_16_2": "table1",

@@ -12,9 +12,9 @@ import pandas as pd
 from soteacher.claims import other_measures, other_methods, students_and_teachers, texts, trends
 from soteacher.claims.claim import Claim
 from soteacher.claims.comparison import Comparison, average
-from soteacher.claims.paper import RUNS
 from soteacher.claims.study_runs import StudyRuns
 from soteacher.claims.verdicts import MISSING, OPEN, Outcome, each
+from soteacher.report.paper_values import RUNS
 from soteacher.statistics.paired import Estimate, seeds_needed
 
 CLAIMS: tuple[Claim, ...] = (

@@ -5,12 +5,13 @@ A kind of table that shows cells of runs is a subclass of `RunsTable`, often a v
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from soteacher.report.machines import machine_notes, trained_on
-from soteacher.report.paper_values import paper_values
+from soteacher.report.paper_values import RUNS, paper_values
 from soteacher.report.tables.base import Inputs, TableReport
 
 PERCENT = {"top1", "top5", "agreement"}
@@ -18,6 +19,8 @@ PERCENT = {"top1", "top5", "agreement"}
 
 MOST_TRIVIAL = 5
 """With this number of classes, or fewer, every class is among the first five."""
+
+AGAINST_PAPER = f"p is that of Welch's test against the paper's value, the mean of {RUNS} runs."
 
 
 def number(value: float, measure: str, sign: str = "") -> str:
@@ -33,9 +36,10 @@ class RunsTable(TableReport):
 
     Accuracies and agreement are in percent. `best_mean` and `best_sd` use the best epoch of each
     run, for measures that have one. They are for information only, because the test set selects
-    the epoch. `runs`, `values` and `status` list the runs behind the mean, in the same order. The
-    paper's value is in the table only for cells with the paper's experiment: the same data,
-    networks, recipe and methods.
+    the epoch. The paper's value is in the table only for cells with the paper's experiment: the
+    same data, networks, recipe and methods. `difference_low`, `difference_high` and `difference_p`
+    are the 95 % interval and the p value of the difference from it, by Welch's test. `runs`,
+    `values` and `status` list the runs behind the mean, in the same order.
     """
 
     columns: ClassVar = (
@@ -44,6 +48,7 @@ class RunsTable(TableReport):
     )
     numbers: ClassVar = (
         *("mean", "sd", "best_mean", "best_sd", "paper_mean", "paper_sd", "difference"),
+        *("difference_low", "difference_high", "difference_p"),
     )
     texts: ClassVar = {"values": str}
 
@@ -71,7 +76,11 @@ class RunsTable(TableReport):
         if pd.notna(cell["paper_mean"]):
             paper, deviation = (number(cell[name], measure) for name in ("paper_mean", "paper_sd"))
             text += f" (paper {paper} ± {deviation}"
-            text += f", {number(cell['difference'], measure, '+')})" if cell["n"] else ")"
+            if cell["n"]:
+                text += f", {number(cell['difference'], measure, '+')}"
+            if pd.notna(cell["difference_p"]):
+                text += f", p = {cell['difference_p']:.2g}"
+            text += ")"
         if cell["n"] < cell["n_planned"]:
             text += f" (n = {cell['n']} of {cell['n_planned']})"
         return text
@@ -93,6 +102,7 @@ class RunsTable(TableReport):
         return [
             *(f"Missing: {note}." for note in missing),
             *(f"{remark}." for remark in remarks),
+            *([AGAINST_PAPER] if table["difference_p"].notna().any() else []),
             *machine_notes(table),
         ]
 
@@ -133,7 +143,8 @@ def _cell_values(
     bests = pd.to_numeric(done[best]) * scale if best in done else values[:0]
     place = (table, cell["paper_row"], cell["column"])
     known = cell["papers"] and place in paper.index
-    paper_mean = paper.loc[place, "mean"] if known else float("nan")
+    paper_mean, paper_sd = paper.loc[place, ["mean", "sd"]] if known else (math.nan, math.nan)
+    ours = mean, values.std(ddof=1), len(done)
     return {
         "row": cell["row"],
         "column": cell["column"],
@@ -146,8 +157,9 @@ def _cell_values(
         "best_sd": bests.std(ddof=1),
         "papers": cell["papers"],
         "paper_mean": paper_mean,
-        "paper_sd": paper.loc[place, "sd"] if known else float("nan"),
+        "paper_sd": paper_sd,
         "difference": mean - paper_mean,
+        **_against_paper(ours, (paper_mean, paper_sd, RUNS)),
         "note": "; ".join(dict.fromkeys(runs["note"][runs["note"] != ""])),
         "role": cell["role"],
         "runs": " ".join(cell["runs"]),
@@ -156,6 +168,23 @@ def _cell_values(
         "trained_on": trained_on(done),
         "remark": _remark(cell["measure"], done),
     }
+
+
+def _against_paper(
+    ours: tuple[float, float, int], papers: tuple[float, float, int]
+) -> dict[str, float]:
+    """Return the interval and the p value of the difference of two means, by Welch's test.
+
+    Both are mean, sample standard deviation and number of runs. The result is NaN without a value
+    of the paper, and with fewer than two runs of ours.
+    """
+    names = ("difference_low", "difference_high", "difference_p")
+    if ours[2] < 2 or math.isnan(papers[0]):
+        return dict.fromkeys(names, math.nan)
+    from soteacher.statistics.welch import Summary, welch  # scipy takes longer than the table
+
+    found = welch([Summary(*ours), Summary(*papers, coefficient=-1)])
+    return dict(zip(names, (found.low, found.high, found.p), strict=True))
 
 
 def _remark(measure: str, done: pd.DataFrame) -> str:

@@ -6,6 +6,9 @@ from importlib import resources
 
 import pandas as pd
 
+RUNS = 3
+"""Number of runs behind each mean of the paper (Section 5.1)."""
+
 
 def paper_values() -> pd.DataFrame:
     """Return all numbers in the paper's Tables 1 to 7, by (table, row, column)."""

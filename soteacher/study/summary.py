@@ -9,7 +9,7 @@ from soteacher.study.contents import is_papers
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 """Version of the format that `block_record` returns. It is raised when the format changes, so that
 files of an earlier version are recognized."""
 MEASURES_FORMAT = 2

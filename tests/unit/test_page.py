@@ -187,7 +187,7 @@ def test_the_page_has_every_cell_s_text_heading_meaning_and_all_notes(made):
 def test_the_page_has_every_run_behind_a_number_with_its_value_and_its_record(made):
     _, _, page = made
     assert page.cells[:4] == [
-        "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)|76.00 t/s0|77.00 t/s1|",
+        "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12, p = 0.85)|76.00 t/s0|77.00 t/s1|",
         "50.00|50.00 a0|",
         "74.50 ± 0.71 (n = 2 of 3)|74.00 t/t0|diverged t/t1|75.00 t/t2|",
         "none (n = 0 of 1)|blocked b0|",

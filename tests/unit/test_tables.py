@@ -21,6 +21,7 @@ from made_tables import (
     shown,
     tabulate,
 )
+from scipy import stats
 
 from soteacher import cli
 from soteacher.core.errors import Damaged, UserError
@@ -208,7 +209,10 @@ def test_the_paper_s_value_and_the_difference_stand_only_where_the_runs_are_the_
     ours, other = found.iloc[0], found.iloc[1]
     assert (ours["paper_mean"], ours["paper_sd"]) == (76.38, 0.13)
     assert ours["difference"] == pytest.approx(76.5 - 76.38)
-    assert shown(ours) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)"
+    test = stats.ttest_ind_from_stats(76.5, 0.5**0.5, 2, 76.38, 0.13, 3, equal_var=False)
+    assert ours["difference_p"] == pytest.approx(test.pvalue)
+    assert ours["difference_low"] < 0 < ours["difference_high"]
+    assert shown(ours) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12, p = 0.85)"
     assert other[["paper_mean", "paper_sd", "difference"]].isna().all()
     assert shown(other) == "74.50 ± 0.71"
 
@@ -227,7 +231,7 @@ def test_the_paper_s_value_stands_beside_an_incomplete_cell_with_what_is_missing
     block = block_of(cell("standard", SEEDS, TEACHER, papers=True))
     rows = [row("s0", 0.76), row("s1", 0.77), lost("s2", "diverged", "diverged")]
     found = only(tabulate(block, *rows))
-    assert shown(found) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12) (n = 2 of 3)"
+    assert shown(found) == "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12, p = 0.85) (n = 2 of 3)"
 
 
 @pytest.mark.parametrize(
@@ -409,7 +413,7 @@ def mixed():
 
 
 TEXTS = [
-    "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12)",
+    "76.50 ± 0.71 (paper 76.38 ± 0.13, +0.12, p = 0.85)",
     "50.00",
     "74.50 ± 0.71 (n = 2 of 3)",
     "none (n = 0 of 1)",
@@ -424,7 +428,7 @@ def test_markdown_has_every_cell_s_text_the_heading_and_all_notes(mixed):
     assert all(cells.count(text) == 1 for text in TEXTS)
     assert lines[0] == "## Table 1"
     assert {heading(block, table), *notes(table)} <= set(lines)
-    assert len(notes(table)) == 3  # two are missing; the machine
+    assert len(notes(table)) == 4  # two are missing; the test; the machine
     assert any(line.startswith("Some cells are not the paper's experiment") for line in lines)
 
 
