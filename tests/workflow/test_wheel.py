@@ -43,8 +43,9 @@ class Installed:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())
         workflow = extras["project"]["optional-dependencies"]["workflow"]
         names = {re.split(r"[=<>]", package)[0] for package in workflow}
-        # torch itself is installed with this one
-        (path / "site/sitecustomize.py").write_text(BLOCKER.format(names=names - {"jinja2"}))
+        # these two are installed in any case, with torch and with scikit-learn
+        names -= {"jinja2", "scipy"}
+        (path / "site/sitecustomize.py").write_text(BLOCKER.format(names=names))
 
     def _pip(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
