@@ -52,15 +52,17 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
     assert from_root == from_folder
     assert from_root == {
         "prepare": 2,
-        "teach": 9,
-        "distill": 18,
-        "measure": 27,
+        "teach": 11,
+        "distill": 13,
+        "measure": 24,
         "time_steps": 1,
         "table": 12,
-        "figure": 4,
+        "figure": 5,
+        "runs": 1,
+        "claims": 1,
         "page": 1,
         "all": 1,
-        "total": 75,
+        "total": 72,
     }
 
 
