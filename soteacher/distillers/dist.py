@@ -61,9 +61,7 @@ def correlation_losses(
 
     student, teacher : Tensor, (B, K), logits; no gradient to the teacher.
     """
-    ours, theirs = (
-        (logits / temperature).softmax(dim=1) for logits in (student, teacher.detach())
-    )
+    ours, theirs = ((logits / temperature).softmax(dim=1) for logits in (student, teacher.detach()))
     by_image = 1 - correlations(ours, theirs).mean()
     by_class = 1 - correlations(ours.T, theirs.T).mean()
     return temperature**2 * by_image, temperature**2 * by_class

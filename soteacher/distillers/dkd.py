@@ -1,7 +1,7 @@
 """Decoupled knowledge distillation (DKD): Zhao et al., Decoupled Knowledge Distillation, CVPR 2022.
 
-The divergence of `kd_loss` is split into two, which are weighted separately. With p = softmax(z / T)
-and the label y of each image:
+The divergence of `kd_loss` is split into two, which are weighted separately. With the label y of
+each image and p = softmax(z / T):
 
     TCKD = T^2 * mean over B of KL((p_y, 1 - p_y) of the teacher || the same of the student)
     NCKD = T^2 * mean over B of KL(q of the teacher || q of the student),

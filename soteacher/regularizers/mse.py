@@ -1,12 +1,12 @@
-"""Squared error in place of cross-entropy (MSE): SoTeacher, Section 4, names "NLL or MSE" as losses of
-a teacher. Its experiments have NLL, so a teacher with MSE is an addition.
+"""Squared error in place of cross-entropy (MSE): SoTeacher, Section 4, has "NLL or MSE" as the loss
+of teachers. Its experiments have NLL, so a teacher with MSE is an addition.
 
     mean over B of sum over K of (p - target)^2,   p = softmax(logits)
 
 The target is the one-hot label, or the batch's soft target. Hamidi et al., How to Train the Teacher
-Model for Effective Knowledge Distillation, ECCV 2024, train teachers with it and change nothing else in
-the recipe. Their code takes the mean over B and K, so its gradient is K times smaller; the sum over
-K, the Brier score of each image, does not depend on the number of classes.
+Model for Effective Knowledge Distillation, ECCV 2024, train teachers with it and change nothing
+else in the recipe. Their code takes the mean over B and K, so its gradient is K times smaller; the
+sum over K, the Brier score of each image, does not depend on the number of classes.
 """
 
 from __future__ import annotations
