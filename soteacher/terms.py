@@ -93,6 +93,8 @@ class LossTerm(Settings):
     of_weights: ClassVar[bool] = False
     """Whether its losses depend on the network's weights and buffers alone, not on its outputs. The
     gradients of such losses are added to the others for all weights at once."""
+    replaces_cross_entropy: ClassVar[bool] = False
+    """Whether its losses take the place of the cross-entropy in a teacher's loss."""
     operations: ClassVar[int] = 100
     """ATen operations that the term adds to a training step, its gradient's included and views left
     out. `soteacher plan` models the time on a GPU with it."""

@@ -98,6 +98,12 @@ def check_together(regularizers: Mapping[str, Regularizer]) -> None:
             f"{' and '.join(map(repr, changing))} each change the training images: use at most "
             "one of them in a teacher method"
         )
+    replacing = [name for name, part in regularizers.items() if part.replaces_cross_entropy]
+    if len(replacing) > 1:
+        raise UserError(
+            f"{' and '.join(map(repr, replacing))} each take the place of the cross-entropy: use "
+            "at most one of them in a teacher method"
+        )
     blending = [name for name, part in changing.items() if part.blends]
     remembering = [name for name, part in regularizers.items() if part.remembers_images]
     if blending and remembering:

@@ -157,7 +157,7 @@ class Expansion:
         term = student.distiller.for_teacher(teacher.table5)
         if teacher.spec.is_oracle and not vars(type(term)).get("logits_only", False):
             raise UserError(
-                f"{block}: {distiller} needs more of its teacher than the logits of each image, "
+                f"{block}: {distiller} needs more of its teacher than each image's probabilities, "
                 f"and the oracle {teacher.id} has nothing else; expected distillers that need only "
                 "these, such as kd"
             )

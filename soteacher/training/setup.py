@@ -76,7 +76,7 @@ class PassSetup:
             if preparation is not None and preparation.student:
                 self.placed(preparation.modules)
                 preparations.append(preparation)
-        if spec.role == "teacher":
+        if spec.role == "teacher" and not any(term.replaces_cross_entropy for term in terms):
             terms = [CrossEntropy(), *terms]
         return Learner(
             member.folder,

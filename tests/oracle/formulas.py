@@ -267,3 +267,40 @@ def kd(method, batch, student, teacher):
 @reads("logits")
 def rco(method, batch, student, teacher):
     return kd(method, batch, student, teacher)
+
+
+@reads("logits")
+def dkd(method, batch, student, teacher):
+    """T 4, weights 1 and 8, which grow over 20 epochs."""
+    target = others = 0.0
+    ours, theirs = (softmax(output["logits"] / 4) for output in (student, teacher))
+    for s, t, label in zip(ours, theirs, array(batch.labels), strict=True):
+        binary = zip((t[label], 1 - t[label]), (s[label], 1 - s[label]), strict=True)
+        target += sum(p * math.log(p / q) for p, q in binary)
+        rest = [k for k in range(len(t)) if k != label]
+        shares = [(t[k] / (1 - t[label]), s[k] / (1 - s[label])) for k in rest]
+        others += sum(p * math.log(p / q) for p, q in shares)
+    scale = 16 / len(student["logits"]) * min(1, (batch.cursor.epoch + 1) / 20)
+    return cross_entropy(batch, student["logits"]) + scale * (target + 8 * others)
+
+
+@reads("logits")
+def dist(method, batch, student, teacher):
+    ours, theirs = (softmax(output["logits"] / 4) for output in (student, teacher))
+
+    def distance(some, other):
+        pairs = zip(some, other, strict=True)
+        return 1 - np.mean([np.corrcoef(one, two)[0, 1] for one, two in pairs])
+
+    by_both = distance(ours, theirs) + distance(ours.T, theirs.T)
+    return cross_entropy(batch, student["logits"]) + 16 * by_both
+
+
+@reads("logits")
+def logit_standardization(method, batch, student, teacher):
+    ours, theirs = (
+        np.array([(row - row.mean()) / row.std(ddof=1) for row in output["logits"]])
+        for output in (student, teacher)
+    )
+    found = np.mean(divergences(ours, theirs, 2))
+    return 0.1 * cross_entropy(batch, student["logits"]) + 9 * found

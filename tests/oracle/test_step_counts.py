@@ -97,7 +97,8 @@ def count(tmp_path_factory):
     """A function from a run's id to the counts of one of its steps, and its plan."""
     folder = tmp_path_factory.mktemp("counts")
     (folder / "counts.yaml").write_text(f"store: {folder}/store\n{STUDY}", encoding="utf-8")
-    plan = expand(load(ROOT / "config/paper.yaml", folder / "counts.yaml"))
+    files_of_study = (ROOT / "config/paper.yaml", ROOT / "config/beyond.yaml")
+    plan = expand(load(*files_of_study, folder / "counts.yaml"))
     data = {}
     for name in plan.study.data:
         manifest = folder / f"{name}.json"

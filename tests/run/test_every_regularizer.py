@@ -29,6 +29,7 @@ METHODS = {name: {name: {}} for name in NAMES} | {
         "label_smoothing": {},
         "lipschitz": {},
     },
+    "mse_soteacher": {"mse": {}, "consistency": {}, "lipschitz": {}},
     "mixup_smoothed": {"mixup": {}, "l1": {}, "label_smoothing": {}},
 }
 """Each alone, other settings that matter, and sets of several."""
@@ -63,7 +64,7 @@ def test_those_that_see_the_same_images_share_a_pass(lab):
     runs = {run.id.split("/")[2]: run.spec for run in teachers(lab, **METHODS)}
     keys = {name: spec.pass_key for name, spec in runs.items()}
     plain = {name for name in METHODS if not runs[name].image_change()}
-    assert plain == {*NAMES} - {*CHANGING} | {"standard", "crl_lr"}
+    assert plain == {*NAMES} - {*CHANGING} | {"standard", "crl_lr", "mse_soteacher"}
     assert len({keys[name] for name in plain}) == 1
     assert keys["mixup"] == keys["mixup_smoothed"]
     others = {keys[name] for name in METHODS if name not in plain}
@@ -139,7 +140,8 @@ def test_the_history_says_each_loss_and_how_many_are_right(lab):
         named = {*method} - {"label_smoothing", "mixup", "cutmix"}
         if "augmix" in method and not method["augmix"]:
             named -= {"augmix"}
-        assert losses == {"loss_ce"} | {f"loss_{name}" for name in named}
+        named |= set() if "mse" in method else {"ce"}  # the one instead of the other
+        assert losses == {f"loss_{name}" for name in named}
 
 
 def test_a_blend_is_right_by_the_share_of_the_predicted_label(lab, monkeypatch):
@@ -164,10 +166,11 @@ def test_a_blend_is_right_by_the_share_of_the_predicted_label(lab, monkeypatch):
 
 
 def test_no_regularizer_is_named_outside_its_own_file():
-    """But for the paper's own two, where teacher methods have colours, and the penalties' files."""
+    """But for the paper's own two, the paper's claims, colours, and the penalties' files."""
     package = Path(__file__).parents[2] / "soteacher"
     theirs = {"consistency", "lipschitz"}
     others = {package / "report/drawing/colours.py", package / "penalties/__init__.py"}
+    others |= {package / "claims/other_methods.py"}
     for path in sorted({*package.rglob("*.py")} - others):
         tree = ast.parse(path.read_text())
         texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}

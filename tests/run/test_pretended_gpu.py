@@ -59,6 +59,7 @@ METHODS = {name: {name: {}} for name in registry.shipped("regularizer")} | {
     "paper_mode": {"consistency": {"mode": "paper", "ramp": "cosine"}},
     "divergence": {"augmix": {"consistency_weight": 12}},
     "smoothed_mixup": {"mixup": {}, "label_smoothing": {}},
+    "mse_mixup": {"mse": {}, "mixup": {}},
 }
 """Each regularizer alone, SoTeacher, and settings that select other code."""
 SHORT = {

@@ -36,6 +36,8 @@ STUDY = {
         }
     },
 }
+OF_PROBABILITIES = ("kd", "dist", "dkd")
+"""The distillers that need no more of a teacher than the probabilities of its predictions."""
 ALONE = ["known/wrn_10_1/alone/seed0", "known/wrn_10_1/alone/seed1"]
 
 
@@ -199,13 +201,21 @@ def test_an_oracle_has_no_regularizers():
     )
 
 
-@pytest.mark.parametrize("name", sorted({*registry.shipped("distiller")} - {"kd"}))
+@pytest.mark.parametrize("name", sorted({*registry.shipped("distiller")} - {*OF_PROBABILITIES}))
 def test_a_distiller_that_needs_more_than_logits_is_refused_by_name(name):
     line = refusal(
         distillers={name: {}}, tables={"one": {"teachers": ["oracle"], "distillers": [name]}}
     )
-    assert line.startswith(f"one: {name} needs more of its teacher than the logits of each image")
+    assert line.startswith(f"one: {name} needs more of its teacher than each image's probabilities")
     assert "known/true_labels/oracle/seed0" in line
+
+
+@pytest.mark.parametrize("name", OF_PROBABILITIES)
+def test_a_distiller_of_probabilities_learns_from_an_oracle(name):
+    block = {"teachers": ["oracle"], "distillers": [name]}
+    assert f"known/true_labels/oracle/seed0/wrn_10_1/{name}" in runs(
+        distillers={name: {}}, tables={"one": block}
+    )
 
 
 def test_a_distiller_that_extends_kd_does_not_inherit_that_logits_are_enough(monkeypatch):

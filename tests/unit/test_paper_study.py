@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import yaml
 
+from soteacher.core import registry
 from soteacher.distillers.rco import RCO
 from soteacher.report.names import display_name
 from soteacher.report.paper_values import paper_values
@@ -241,3 +242,42 @@ def test_the_baselines_add_only_the_students_alone(root, plan):
         )
         for seed in range(3)
     }
+
+
+def test_beyond_the_paper_are_four_methods_on_its_pairs(root, plan):
+    """All runs of the paper stay as they are; docs/reproduce.md says how many are added."""
+    more = expand(load(root / "config/paper.yaml", root / "config/beyond.yaml"))
+    assert {i: run.spec for i, run in plan.runs.items()}.items() <= {
+        i: run.spec for i, run in more.runs.items()
+    }.items()
+    added = [run for i, run in more.runs.items() if i not in plan.runs]
+    # data/teacher/method/seed, and /student/distiller of students
+    found = Counter(tuple(run.id.split("/")[1:3] + run.id.split("/")[5:]) for run in added)
+    expected = {}
+    for teacher, students, dkd in (
+        ("wrn_40_2", 2, "dkd_6"),
+        ("resnet32x4", 1, "dkd"),
+        ("resnet34", 1, "dkd"),
+    ):
+        for method in ("standard", "soteacher"):
+            for distiller in (dkd, "dist", "logit_standardization"):
+                expected[teacher, method, distiller] = 3 * students
+        expected[teacher, "mse"] = 3
+        expected[teacher, "mse", "kd"] = 3 * students
+    assert found == expected
+    roles = Counter(run.role for run in added)
+    text = (root / "docs/reproduce.md").read_text(encoding="utf-8")
+    assert f"{roles['teacher']} teachers and {roles['student']} students more" in text
+
+
+def test_methods_beyond_the_paper_are_not_in_it_and_have_their_authors_weights(root):
+    more = expand(load(root / "config/paper.yaml", root / "config/beyond.yaml"))
+    weights = {
+        run.spec.terms["dkd"].settings.get("others_weight", 8)
+        for run in more.runs.values()
+        if "dkd" in run.spec.terms and run.spec.network.name in ("wrn_40_1", "wrn_16_2")
+    }
+    assert weights == {6}
+    for distiller in ("dkd", "dist", "logit_standardization"):
+        assert not registry.get("distiller", distiller).in_paper
+    assert not registry.get("regularizer", "mse").in_paper

@@ -7,7 +7,8 @@ import pytest
 from soteacher.core import registry
 from soteacher.core.errors import UserError
 from soteacher.data.sources.base import Outline
-from soteacher.regularizers.base import ImageChange
+from soteacher.regularizers.base import ImageChange, check_together
+from soteacher.regularizers.mse import MSE
 from soteacher.report.names import display_name
 from soteacher.study.cost import pass_flop
 from soteacher.study.expand import expand
@@ -64,6 +65,18 @@ def test_two_that_change_the_images_are_refused():
     assert refusal({"mine": {"mixup": {}, "cutmix": {}}}) == (
         "study.teachers.mine: 'mixup' and 'cutmix' each change the training images: use at most "
         "one of them in a teacher method"
+    )
+
+
+def test_two_that_replace_the_cross_entropy_are_refused():
+    class Other(MSE):
+        pass
+
+    with pytest.raises(UserError) as refused:
+        check_together({"mse": MSE(), "other": Other()})
+    assert str(refused.value) == (
+        "'mse' and 'other' each take the place of the cross-entropy: use at most one of them in a "
+        "teacher method"
     )
 
 
