@@ -14,6 +14,7 @@ from soteacher.core.errors import UserError, shown
 from soteacher.data.metadata import without_metadata
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
@@ -142,6 +143,39 @@ def turned(image: Image.Image) -> Image.Image:
     except Exception:  # a parser of metadata may raise anything on broken bytes
         return image
     return image if turn is None else image.transpose(turn)
+
+
+def pixels(file: BinaryIO, where: str, size: int | None) -> np.ndarray:
+    """Return one image as 8-bit RGB, uint8, (H, W, 3): turned, on white, resized and cropped.
+
+    where : the path of the image, for messages.   size : height and width in pixels; None: they
+    stay as they are.
+    Raises `UserError` if the image cannot be read.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with decoded(file, where) as image:
+        image = turned(image)
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = image.convert("RGB")
+        if size is not None:
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+
+def same_size(image: np.ndarray, shape: tuple[int, ...], where: str, first: str) -> np.ndarray:
+    """Return an image, (H, W, 3); raise `UserError` if it has another shape than the first one."""
+    if image.shape != shape:
+        sizes = [f"{width}x{height}" for height, width, _ in (shape, image.shape)]
+        raise UserError(
+            f"{shown(first)} has {sizes[0]} pixels and {shown(where)} has {sizes[1]}; expected "
+            "images of one size: set `size` to a number of pixels to resize and crop all images to "
+            "it"
+        )
+    return image
 
 
 def unreadable(where: str, error: Exception) -> UserError:

@@ -8,14 +8,14 @@ from dataclasses import replace
 from soteacher.core import memory
 from soteacher.core.errors import UserError
 from soteacher.core.memory import GB
-from soteacher.data.settings import TrueLabels
+from soteacher.data.settings import KnownLabels
 from soteacher.data.sources.base import Outline, Source
 
 PROCESS = 80_000_000
 """Bytes of a process that has imported what a preparation needs."""
 
 
-def preparing_bytes(source: Source, true_labels: TrueLabels | None, outline: Outline) -> int:
+def preparing_bytes(source: Source, true_labels: KnownLabels | None, outline: Outline) -> int:
     """Return the peak memory of a preparation: a process, all images, labels and distributions.
 
     For true labels, the mean image of each class is needed, and distributions while labels are
@@ -29,7 +29,7 @@ def preparing_bytes(source: Source, true_labels: TrueLabels | None, outline: Out
     return needed
 
 
-def check_preparation(name: str, source: Source, true_labels: TrueLabels | None) -> None:
+def check_preparation(name: str, source: Source, true_labels: KnownLabels | None) -> None:
     """Raise `UserError` if a preparation needs more memory than this process can use."""
     outline, left = source.outline(), memory.available()
     if (needed := preparing_bytes(source, true_labels, outline)) > left:
@@ -41,7 +41,7 @@ def check_preparation(name: str, source: Source, true_labels: TrueLabels | None)
         )
 
 
-def what_fits(source: Source, true_labels: TrueLabels | None, outline: Outline, left: int) -> str:
+def what_fits(source: Source, true_labels: KnownLabels | None, outline: Outline, left: int) -> str:
     """Return what to do about a data set that needs more memory than `left`."""
     others = "use fewer images, or a machine with more memory"
     if "size" not in type(source).model_fields:

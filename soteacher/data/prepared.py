@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,13 +15,15 @@ from soteacher.core.lazy import numpy as np
 from soteacher.core.random import key
 from soteacher.core.sealed import Form, read_sealed, write_sealed
 from soteacher.data import true_labels as truth
+from soteacher.data.counts import CountsOfImages
 from soteacher.data.memory import check_preparation
-from soteacher.data.sources.base import ImageSet, Outline, Source
+from soteacher.data.normalisation import normalisation
+from soteacher.data.settings import TrueLabels
+from soteacher.data.sources.base import Outline, Source
 from soteacher.data.spec import DataSpec
 
 log = logging.getLogger("soteacher")
 
-CHANNELS = ("red", "green", "blue")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -67,14 +68,15 @@ def prepare(spec: DataSpec, store: Path, location: dict[str, Any] | None = None)
     if not any((Path(store) / "data").glob(f"{folder_of(spec, store).name}*")):
         # before a large set is read in whole for its hash
         check_preparation(spec.source, source, spec.true_labels)
-    content = source.content_key()
+    content = spec.content_key(location)
     folder = folder_of(spec, store, content)
     if not _whole(folder):
         with files.locked(folder, folder.name):
             if not _whole(folder):  # another process may have written it meanwhile
                 check_preparation(spec.source, source, spec.true_labels)
                 downloads = Path(store) / "downloads" / spec.source
-                _write_arrays(spec, source.fetched(downloads), content, folder)
+                counts = spec.open_counts(location)
+                _write_arrays(spec, source.fetched(downloads), counts, content, folder)
     prepared = stored_data(folder)
     if prepared is None:
         raise Damaged(f"the prepared data in {folder} were deleted meanwhile; {files.AGAIN}")
@@ -115,33 +117,30 @@ def stored_data(folder: Path) -> Prepared | None:
     return Prepared(folder, manifest)
 
 
-def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: Path) -> None:
+def _write_arrays(
+    spec: DataSpec,
+    source: Source,
+    counts: CountsOfImages | None,
+    content: str | None,
+    folder: Path,
+) -> None:
     images = source.read()
-    n_classes = len(images.classes)
     arrays = {name: getattr(images, name) for name in ARRAYS}
     manifest: dict[str, Any] = {
         "spec": spec.to_json(),
         "classes": list(images.classes),
-        **_normalisation(images),
+        **normalisation(images),
     }
     if content is not None:
         manifest["content"] = content
-    if (known := spec.true_labels) is not None:
-        if len(known.split) >= n_classes:
-            raise UserError(
-                f"true_labels.split has {len(known.split)} shares, but with {n_classes} classes a "
-                f"class has only {n_classes - 1} look-alikes: give at most {n_classes - 1} shares"
-            )
-        near = truth.look_alikes(
-            images.train_images, images.train_labels, n_classes, len(known.split)
-        )
-        for split in ("train", "test"):
-            labels = arrays[f"{split}_labels"]
-            arrays[f"{split}_truth"] = truth.distributions(
-                labels, near, known.confusion, known.split
-            )
-        arrays["test_labels"] = truth.draw(arrays["test_truth"], key(0, "data", "test labels"))
+    if counts is not None:
+        arrays |= {f"{split}_truth": truths for split, truths in counts.of(images).items()}
+    elif isinstance(spec.true_labels, TrueLabels):
+        truths, near = truth.of_look_alikes(images, spec.true_labels)
+        arrays |= truths
         manifest["look_alikes"] = near.tolist()
+    if "test_truth" in arrays:
+        arrays["test_labels"] = truth.draw(arrays["test_truth"], key(0, "data", "test labels"))
     manifest["arrays"] = {}
     for name, array in arrays.items():
         manifest["arrays"][name] = {
@@ -150,44 +149,6 @@ def _write_arrays(spec: DataSpec, source: Source, content: str | None, folder: P
             "dtype": str(array.dtype),
         }
     write_sealed(folder / "manifest.json", manifest)
-
-
-def _normalisation(images: ImageSet) -> dict[str, Any]:
-    """Return the manifest's entries about the mean and the standard deviation of each channel.
-
-    A channel that has the same value in all training images, or almost, cannot be divided by its
-    deviation, which is 0: it is divided by 1, and `undivided` has its number.
-    """
-    mean: Iterable[float] | None = images.mean
-    std: Iterable[float] | None = images.std
-    if mean is None or std is None:
-        mean, std = _mean_and_std(images.train_images)
-    # four digits, as usual: the last ones of a sum differ between machines
-    rounded = [round(float(x), 4) for x in std]
-    entries: dict[str, Any] = {"mean": [round(float(x), 4) for x in mean]}
-    entries["std"] = [x or 1.0 for x in rounded]
-    if undivided := [channel for channel, x in enumerate(rounded) if x == 0]:
-        entries["undivided"] = undivided
-        for channel in undivided:
-            log.warning(
-                "the channel %s has the value %.1f (of 255) in all training images, or almost in "
-                "all: it is not divided by its standard deviation, which is 0",
-                CHANNELS[channel],
-                entries["mean"][channel] * 255,
-            )
-    return entries
-
-
-def _mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation per channel, of pixels in [0, 1].
-
-    No copy of the images as floats is created.
-    """
-    n = images.size // 3
-    mean = np.einsum("nhwc->c", images, dtype=np.float64) / n
-    square = np.einsum("nhwc,nhwc->c", images, images, dtype=np.float64) / n  # sums are exact
-    variance = np.maximum(square - mean**2, 0)  # rounding may put it below 0
-    return mean / 255, np.sqrt(variance) / 255
 
 
 def _save(file: BinaryIO, array: np.ndarray) -> None:
@@ -228,8 +189,13 @@ class Prepared:
 
     @property
     def has_truth(self) -> bool:
-        """Whether p*(x) is known for every image."""
+        """Whether p*(x) is known for every training image."""
         return "train_truth" in self.manifest["arrays"]
+
+    @property
+    def has_test_truth(self) -> bool:
+        """Whether p*(x) is known for every test image: a file of counts may lack them."""
+        return "test_truth" in self.manifest["arrays"]
 
     def check(self) -> None:
         """Compare every array with its recorded hash."""
@@ -259,7 +225,7 @@ class Prepared:
     @cached_property
     def test_classes(self) -> np.ndarray:
         """The classes that test accuracy is measured against, (M,): argmax p*, or the labels."""
-        if not self.has_truth:
+        if not self.has_test_truth:
             return np.asarray(self.array("test_labels"))
         return np.asarray(self.array("test_truth")).argmax(axis=1)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from soteacher.core.settings import Settings
+from soteacher.data.sources.base import Place
 
 STREAM = 1
 """Revision of the stream of batches (order, crops, flips, drawn labels)."""
@@ -47,3 +48,32 @@ class TrueLabels(Settings):
         if abs(sum(self.split) - 1) > 1e-9 or min(self.split, default=0) <= 0:
             raise ValueError("expected positive shares in `split` that sum to 1")
         return self
+
+
+class GivenLabels(Settings):
+    """True label distributions that are given for each image, as a spec states them.
+
+    Where they are stored is no part of a spec; the hashes of the prepared arrays identify them.
+    """
+
+    def spec(self) -> dict[str, Any]:
+        """Return the entry that distinguishes this spec from that of `TrueLabels`."""
+        return {"given": True}
+
+
+class CountsFile(GivenLabels):
+    """Label counts or probabilities of each image, in a file.
+
+    Training labels are drawn from them once for each seed. Test labels are drawn once if the file
+    has the test images, too; otherwise they are those of the data set.
+    """
+
+    counts: Place
+    """Path of the file, relative to the working directory: a CSV file with a column `image` and one
+    column for each class, an .npy file with one row for each training image, or an .npz file or a
+    folder of .npy files with the arrays `train_truth` and, optionally, `test_truth`. Rows are whole
+    counts, or probabilities that sum to 1. The path is not part of a run's spec."""
+
+
+KnownLabels = TrueLabels | GivenLabels
+"""What a data set with known true label distributions has in its spec."""

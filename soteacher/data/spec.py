@@ -14,8 +14,12 @@ from soteacher.core.exact_values import whole
 from soteacher.core.hashing import canonical_json, json_sha256
 from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
-from soteacher.data.settings import TRUE_LABELS, TrueLabels
+from soteacher.data.counts import CountsOfImages
+from soteacher.data.settings import TRUE_LABELS, GivenLabels, KnownLabels, TrueLabels
 from soteacher.data.sources.base import Source
+
+COUNTS = "counts"
+"""Key of a location that is the path of a file of label counts; the others are the source's."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,17 @@ class DataSpec:
     """The revision of the source."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the source that differ from their defaults, without the images' location."""
-    true_labels: TrueLabels | None = None
+    true_labels: KnownLabels | None = None
     true_labels_revision: int = TRUE_LABELS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     @classmethod
-    def of(cls, name: str, source: Source, true_labels: TrueLabels | None) -> Self:
-        """Return the spec of a registered source."""
+    def of(cls, name: str, source: Source, true_labels: KnownLabels | None) -> Self:
+        """Return the spec of a registered source; the path of a file of counts is left out."""
+        if isinstance(true_labels, GivenLabels):
+            true_labels = GivenLabels()
         return cls(name, source.revision, source.spec(), true_labels)
 
     @classmethod
@@ -50,7 +56,11 @@ class DataSpec:
                 return cls(source, revision, rest)
             known = dict(known)
             labels_revision = whole(known.pop("revision"))
-            labels = parse(TrueLabels, known, "true_labels")
+            labels: KnownLabels
+            if known == GivenLabels().spec():
+                labels = GivenLabels()
+            else:
+                labels = parse(TrueLabels, known, "true_labels")
             return cls(source, revision, rest, labels, labels_revision)
         except UserError:
             raise
@@ -85,5 +95,32 @@ class DataSpec:
         """
         part = registry.get("data source", self.source)
         check_revision(part, self.revision, self.source)
-        settings: Source = parse(part, {**self.settings, **(location or {})}, "data")
+        place = {key: value for key, value in (location or {}).items() if key != COUNTS}
+        settings: Source = parse(part, {**self.settings, **place}, "data")
         return settings
+
+    def open_counts(self, location: dict[str, Any] | None = None) -> CountsOfImages | None:
+        """Return the file of label counts that a location names, if the true labels are given so.
+
+        Raises `UserError` if the location does not name it.
+        """
+        if not isinstance(self.true_labels, GivenLabels):
+            return None
+        path = (location or {}).get(COUNTS)
+        if path is None:
+            raise UserError(
+                "the true labels of this data set are given in a file; expected its path as "
+                f"'{COUNTS}' of the location"
+            )
+        return CountsOfImages(path)
+
+    def content_key(self, location: dict[str, Any] | None = None) -> str | None:
+        """Return a hash of the content at a location: of the images, and of the label counts.
+
+        It distinguishes data of equal specs. None: this spec has only one content.
+        """
+        images = self.open_source(location).content_key()
+        counts = self.open_counts(location)
+        if counts is None:
+            return images
+        return json_sha256({"images": images, "counts": counts.content_key()})

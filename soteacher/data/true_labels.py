@@ -1,12 +1,35 @@
 """Known true label distributions: they make a teacher's distance from p*(x), Eq. (2), measurable.
 
-The labels of a data set are drawn from a given confusion between look-alike classes, so the true
-distribution of every image is known.
+The labels of a data set are drawn from a given confusion between look-alike classes, or from a file
+of counts (`soteacher.data.counts`), so the true distribution of every image is known.
 """
 
 from __future__ import annotations
 
+from soteacher.core.errors import UserError
 from soteacher.core.lazy import numpy as np
+from soteacher.data.settings import TrueLabels
+from soteacher.data.sources.base import ImageSet
+
+
+def of_look_alikes(images: ImageSet, known: TrueLabels) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return `train_truth` and `test_truth`, (N, K), and the look-alikes of each class, (K, n).
+
+    Raises `UserError` if the settings give more shares than a class has look-alikes.
+    """
+    n_classes, n = len(images.classes), len(known.split)
+    if n >= n_classes:
+        raise UserError(
+            f"true_labels.split has {n} shares, but with {n_classes} classes a class has only "
+            f"{n_classes - 1} look-alikes: give at most {n_classes - 1} shares"
+        )
+    near = look_alikes(images.train_images, images.train_labels, n_classes, n)
+    labels = {"train_truth": images.train_labels, "test_truth": images.test_labels}
+    truths = {
+        name: distributions(classes, near, known.confusion, known.split)
+        for name, classes in labels.items()
+    }
+    return truths, near
 
 
 def look_alikes(images: np.ndarray, labels: np.ndarray, n_classes: int, n: int) -> np.ndarray:

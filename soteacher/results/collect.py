@@ -202,8 +202,10 @@ class _Artifacts:
             row["agreement"] = fidelity.agreement(teacher.logits, self.logits)
             row["predictive_kl"] = fidelity.predictive_kl(teacher.logs, self.logs)
         if self.truth.known:
-            of_test, of_train = self.truth.of("test"), self.truth.of("train")
-            row |= of_test.measured(self.predicted, self.logs, self.scaled_predicted)
+            of_train = self.truth.of("train")
+            if self.truth.known_of_test:
+                of_test = self.truth.of("test")
+                row |= of_test.measured(self.predicted, self.logs, self.scaled_predicted)
             train_logits = np.load(self._file("train_logits.npy"))
             row |= of_train.measured_from(train_logits, math.sqrt(math.prod(self.temperatures)))
         return row

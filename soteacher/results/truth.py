@@ -50,7 +50,7 @@ class Truth:
     """The true label distributions of a data set, which are read once for all runs."""
 
     def __init__(self, data: Prepared) -> None:
-        self.known = data.has_truth
+        self.known, self.known_of_test = data.has_truth, data.has_test_truth
         self._data = data
         self._splits: dict[str, Split] = {}
 

@@ -26,14 +26,16 @@ def prepared_of(plan: Plan) -> dict[str, Prepared]:
     """
     store = Path(plan.study.store)
     prepared = {}
-    for name, data in plan.study.data.items():
+    for name in plan.study.data:
         spec = plan.data_spec(name)
         path = Path(f"results/{plan.study.study}/data/{name}.json")
         try:
             manifest = read_data_manifest(path, "the data manifest", missing_ok=True)
             if manifest is not None and manifest["spec"] == spec.to_json():
                 prepared[name] = open_prepared(path, store)
-            elif found := stored_data(folder_of(spec, store, data.source.content_key())):
+                continue
+            content = spec.content_key(plan.data_location(name))
+            if found := stored_data(folder_of(spec, store, content)):
                 prepared[name] = found
         except (Damaged, Unreadable) as error:
             log.warning("%s", error)

@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ModelSchema
 
 from soteacher.core import registry
 from soteacher.core.settings import Settings
-from soteacher.data.settings import Augment, TrueLabels
+from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.study.schema import PARTS, Head, TeacherMethod
 
 Schema = Callable[[type[Settings]], dict[str, Any]]
@@ -122,7 +122,7 @@ def _sources(schema: Schema) -> list[dict[str, Any]]:
             "source": {"const": name, "description": "Where the images come from."},
             **source.get("properties", {}),
             "augment": {"anyOf": [schema(Augment), {"type": "null"}]},
-            "true_labels": {"anyOf": [schema(TrueLabels), {"type": "null"}]},
+            "true_labels": {"anyOf": [schema(TrueLabels), schema(CountsFile), {"type": "null"}]},
         }
         source["required"] = [*source.get("required", []), "source"]
         sources.append(source)

@@ -12,7 +12,7 @@ from soteacher.core import registry
 from soteacher.core.errors import UserError, short, unknown
 from soteacher.core.places import expanded
 from soteacher.core.settings import parse
-from soteacher.data.settings import Augment, TrueLabels
+from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.models import catalogue
 from soteacher.regularizers.base import check_together
 from soteacher.study.kinds.base import Block
@@ -148,15 +148,20 @@ def _data(values: Any, where: str) -> DataSet:
     truth = values.pop("true_labels", None)
     _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
     source = parse(part, values, where)
-    try:
-        expanded(source.location().get("path", ""))
-    except ValueError as error:
-        raise UserError(f"{where}.path: {error}") from None
-    return DataSet.model_construct(
-        source=source,
-        augment=augment,
-        true_labels=None if truth is None else parse(TrueLabels, truth, f"{where}.true_labels"),
-    )
+    true_labels: TrueLabels | CountsFile | None = None
+    if truth is not None:
+        if isinstance(truth, Mapping) and "counts" in truth:
+            true_labels = parse(CountsFile, truth, f"{where}.true_labels")
+        else:
+            true_labels = parse(TrueLabels, truth, f"{where}.true_labels")
+    data_set = DataSet.model_construct(source=source, augment=augment, true_labels=true_labels)
+    places = {"path": "path", "counts": "true_labels.counts"}
+    for name, key in places.items():
+        try:
+            expanded(data_set.location.get(name, ""))
+        except ValueError as error:
+            raise UserError(f"{where}.{key}: {error}") from None
+    return data_set
 
 
 def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:

@@ -85,8 +85,8 @@ class Plan:
         return self.study.data[name].data_spec
 
     def data_location(self, name: str) -> dict[str, Any]:
-        """Return where the images of a data set are stored; the location is not part of a spec."""
-        return self.study.data[name].source.location()
+        """Return where a data set is stored; the location is not part of a spec."""
+        return self.study.data[name].location
 
     def runs_of(self, block: str) -> tuple[Run, ...]:
         """Return the runs of a table or figure, without duplicates."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -11,9 +11,9 @@ from soteacher.core.places import Expanded
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
-from soteacher.data.settings import Augment, TrueLabels
+from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.data.sources.base import Source
-from soteacher.data.spec import DataSpec
+from soteacher.data.spec import COUNTS, DataSpec
 from soteacher.distillers.base import Column, Distiller
 from soteacher.regularizers.base import Regularizer
 from soteacher.study.kinds.types import Seeds
@@ -94,12 +94,20 @@ class DataSet(Settings):
 
     source: Source
     augment: Augment = Augment()
-    true_labels: TrueLabels | None = None
+    true_labels: TrueLabels | CountsFile | None = None
 
     @property
     def data_spec(self) -> DataSpec:
         """The spec of the prepared data set."""
         return DataSpec.of(name_of(self.source), self.source, self.true_labels)
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """Where the images and the counts of their labels are stored; no spec contains it."""
+        counts = {}
+        if isinstance(self.true_labels, CountsFile):
+            counts = {COUNTS: self.true_labels.counts}
+        return self.source.location() | counts
 
 
 class TeacherMethod(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from soteacher.data.settings import CountsFile
 from soteacher.study.contents import is_papers
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
@@ -120,11 +121,14 @@ def _headings(plan: Plan, name: str) -> dict[str, Any]:
 
 def _accuracy(plan: Plan) -> str:
     """Return what accuracy means in this study; ECE and NLL say in their tables what they mean."""
-    drawn = [name for name, data in sorted(plan.study.data.items()) if data.true_labels is not None]
+    known = {name: data.true_labels for name, data in plan.study.data.items()}
+    drawn = [name for name, labels in sorted(known.items()) if labels is not None]
     text = "Accuracy is the share of test images for which a network predicts the right class: "
     if not drawn:
         return f"{text}the label."
     likeliest = "argmax p*, the likeliest class of the image, not the label that is drawn"
+    if any(isinstance(labels, CountsFile) for labels in known.values()):
+        likeliest += " (the label, where no counts are given for test images)"
     if len(drawn) == len(plan.study.data):
         return f"{text}{likeliest}."
     return f"{text}the label; on {', '.join(drawn)}, {likeliest}."
@@ -134,7 +138,9 @@ def _data(plan: Plan) -> str:
     texts = []
     for name, data in sorted(plan.study.data.items()):
         text = name
-        if data.true_labels is not None:
+        if isinstance(data.true_labels, CountsFile):
+            text += " (with true label distributions that are given for each image)"
+        elif data.true_labels is not None:
             text += (
                 f" (with known true label distributions: {data.true_labels.confusion:.0%} of the "
                 "labels are drawn from look-alike classes)"

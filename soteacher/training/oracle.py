@@ -59,12 +59,20 @@ def finish(member: Member, data: Prepared) -> None:
         "code_sha256": code_sha256(),
         "soteacher": VERSION,
     }
+    known = {"test": _of_test(data), "train": data.array("train_truth")}
     artifacts = {
-        f"{split}_logits.npy": partial(_save, array=logits_of(data.array(f"{split}_truth")))
-        for split in ("test", "train")
+        f"{split}_logits.npy": partial(_save, array=logits_of(truth))
+        for split, truth in known.items()
     }
     folder.finish("done", artifacts | {"history.csv": _write_no_epochs}, facts, {})
     log.info("%s: finished, without training", folder.id)
+
+
+def _of_test(data: Prepared) -> np.ndarray:
+    """Return what an oracle predicts for test images, (M, K): p*, or the label without p*."""
+    if data.has_test_truth:
+        return data.array("test_truth")
+    return np.eye(data.n_classes)[data.array("test_labels")]
 
 
 def _save(file: BinaryIO, array: np.ndarray) -> None:

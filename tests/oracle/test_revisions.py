@@ -10,6 +10,7 @@ differ by enough to put a ReLU's input on the other side of 0, and the gradient 
 
 import csv
 import hashlib
+import io
 import json
 import struct
 import tempfile
@@ -225,10 +226,41 @@ def generated(folder, patch):
     return {"n_train": 5, "n_test": 3, "size": 4, "n_classes": 3}
 
 
+def arrays(folder, patch):
+    """An .npz file of a few grey images, with names of classes."""
+    random = np.random.default_rng(0)
+    saved = {"classes": np.array(["a", "b"])}
+    for split, n in (("train", 5), ("test", 3)):
+        saved[f"{split}_images"] = random.integers(0, 256, (n, 4, 6), dtype=np.uint8)
+        saved[f"{split}_labels"] = np.arange(n)[:, None] % 2
+    np.savez(folder / "images.npz", **saved)
+    return {"path": str(folder / "images.npz")}
+
+
+def parquet(folder, patch):
+    """Files of a few images of two shapes and modes, as PNG."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as files_of_tables
+
+    random = np.random.default_rng(0)
+    for split, n in (("train", 5), ("test", 3)):
+        images = []
+        for k in range(n):
+            file = io.BytesIO()
+            shape = (9, 12) if k % 2 else (14, 11, 3)
+            Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(file, "PNG")
+            images.append({"bytes": file.getvalue(), "path": f"{k}.png"})
+        table = pyarrow.table({"image": images, "label": [k % 2 for k in range(n)]})
+        files_of_tables.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+    return {"path": str(folder), "size": 8}
+
+
 MADE = {
+    "arrays": arrays,
     "cifar100": cifar100_folder,
     "generated": generated,
     "image_folder": image_folder,
+    "parquet": parquet,
     "tiny_imagenet": tiny_imagenet_folder,
 }
 """Sources that have no images of their own."""

@@ -38,6 +38,9 @@ class ImageSet:
     """Mean per channel, of pixels in [0, 1]; None: it is computed from the training images."""
     std: tuple[float, float, float] | None = None
     """Standard deviation per channel, like `mean`."""
+    train_names: tuple[str, ...] | None = None
+    """Name of each training image, its path below the data set's folder; None: it has none."""
+    test_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

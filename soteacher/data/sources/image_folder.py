@@ -14,7 +14,7 @@ from pydantic import Field
 from soteacher.core.errors import Missing, UserError, few, only_in_one, shown
 from soteacher.core.hashing import json_sha256
 from soteacher.core.registry import register
-from soteacher.data.images import EXTENSIONS, decoded, is_image, turned, unreadable
+from soteacher.data.images import EXTENSIONS, is_image, pixels, same_size, unreadable
 from soteacher.data.places import Contents, check_place, contents, open_regular
 from soteacher.data.sources.base import ImageSet, Outline, Place, Source, expanded
 
@@ -102,16 +102,11 @@ class ImageFolder(Source):
             log.info("reading %d images from %s", len(paths), shown(str(self._folder / split)))
             images = np.empty((len(paths), *shape), dtype=np.uint8)  # (N, H, W, 3)
             for row, path in zip(images, paths, strict=True):
-                pixels = self._pixels(path)
-                if pixels.shape != shape:
-                    raise UserError(
-                        f"{shown(str(first))} has {_size(shape)} pixels and {shown(str(path))} has "
-                        f"{_size(pixels.shape)}; expected images of one size: set `size` to a "
-                        "number of pixels to resize and crop all images to it"
-                    )
-                row[:] = pixels
+                row[:] = same_size(self._pixels(path), shape, str(path), str(first))
             counts = [len(images_of_class) for images_of_class in classes.values()]
             arrays[f"{split}_images"] = images
+            names = [path.relative_to(self._folder).as_posix() for path in paths]
+            arrays[f"{split}_names"] = tuple(names)
             arrays[f"{split}_labels"] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         return ImageSet(**arrays, classes=tuple(listing.splits["train"]))
 
@@ -174,22 +169,12 @@ class ImageFolder(Source):
 
     def _pixels(self, path: Path) -> np.ndarray:
         """Return one image, resized and cropped, uint8, (H, W, 3)."""
-        import numpy as np
-        from PIL import Image, ImageOps
-
         try:
             file = open_regular(path)
         except OSError as error:
             raise unreadable(str(path), error) from error
-        with file, decoded(file, str(path)) as image:
-            image = turned(image)
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            image = image.convert("RGB")
-            if self.size is not None:
-                image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
-            return np.asarray(image)
+        with file:
+            return pixels(file, str(path), self.size)
 
 
 def check_class_names(names: list[str], where: str) -> None:
@@ -232,8 +217,3 @@ def _paths(listing: Listing, *splits: str) -> list[Path]:
     """Return the images of some splits, or of all, in order."""
     chosen = [listing.splits[split] for split in splits or SPLITS]
     return [path for classes in chosen for paths in classes.values() for path in paths]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    height, width, _ = shape
-    return f"{width}x{height}"
