@@ -91,7 +91,7 @@ PAGES += tuple(f"docs/{name}.md" for name in ("clusters", "code-map", "deviation
 PAGES += tuple(
     f"docs/{name}.md" for name in ("add-a-method", "gpu", "losses", "penalties", "reproduce")
 )
-PAGES += ("docs/theory.md", "docs/claims.md")
+PAGES += ("docs/theory.md", "docs/claims.md", "docs/exchange.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -22,6 +22,7 @@ LAYERS = (
     ("study",),
     ("store",),
     ("training", "measures"),
+    ("exchange",),
     ("statistics",),
     ("report",),
     ("claims",),
@@ -38,7 +39,7 @@ LAZILY = ("core", "terms", "distillers", "regularizers", "methods", "store")
 """Rooms that import torch only inside functions, or for types."""
 NEVER = ("study", "measures", "statistics", "report", "claims", "results", "cli")
 """Rooms that do not import torch at all."""
-ALWAYS = ("models", "data", "penalties", "losses", "training")
+ALWAYS = ("models", "data", "penalties", "losses", "training", "exchange")
 """Rooms with modules that import torch when they are imported."""
 TORCH = {"torch", "torchvision", "safetensors"}
 
