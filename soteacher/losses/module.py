@@ -89,9 +89,7 @@ class DistillationLoss(nn.Module):
         """What the method remembers from step to step, as buffers."""
         for name, tensor in self._tensors.items():
             self.memory.register_buffer(name, tensor)
-        if labels is not None:
-            self._tensors = self._tensors | {"labels": labels}
-            self.memory.register_buffer("labels", labels, persistent=False)
+        self.memory.register_buffer("labels", labels, persistent=False)
         self._epoch = self._step = 0
 
     @property
@@ -232,13 +230,14 @@ class DistillationLoss(nn.Module):
         return batch_of(labels, indices, cursor), output, target
 
     def _place(self, logits: Tensor) -> None:
-        """Let the distiller use the tensors that `to` or `load_state_dict` may have replaced."""
-        for name, tensor in self._tensors.items():
-            buffer = self.memory.get_buffer(name)
-            if buffer is not tensor:
-                tensor.data = buffer.data
-                self.memory.register_buffer(
-                    name, tensor, persistent=name not in self.memory._non_persistent_buffers_set
-                )
+        """Let the distiller use the memory where `to`, `load_state_dict` or a copy has put it."""
+        check_place(logits, [*self.parameters()], [*self.memory.buffers()])
         object.__setattr__(self._context, "device", str(logits.device))
-        check_place(logits, [*self.parameters()], [*self._tensors.values()])
+        object.__setattr__(self._context, "labels", self.memory.get_buffer("labels"))
+        if all(self.memory.get_buffer(name) is value for name, value in self._tensors.items()):
+            return
+        self.distiller.start(self._context)  # as a study resumes: a new memory, then the values
+        self._tensors = self.distiller.buffers()
+        for name, value in self._tensors.items():
+            value.copy_(self.memory.get_buffer(name))
+            self.memory.register_buffer(name, value)
