@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from soteacher.core.version import VERSION
 
 if TYPE_CHECKING:
+    from soteacher.exchange.loaded import load
     from soteacher.penalties import (
         ConsistencyPenalty,
         CorrectnessRankingPenalty,
@@ -18,14 +19,24 @@ if TYPE_CHECKING:
         LipschitzPenalty,
     )
 
-__all__ = ["ConsistencyPenalty", "CorrectnessRankingPenalty", "L1Penalty", "LipschitzPenalty"]
+__all__ = [
+    "ConsistencyPenalty",
+    "CorrectnessRankingPenalty",
+    "L1Penalty",
+    "LipschitzPenalty",
+    "load",
+]
 __version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
-    """The penalties, with torch, when one is first used."""
+    """The penalties and `load`, with torch, when one is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'soteacher' has no attribute '{name}'")
+    if name == "load":
+        from soteacher.exchange.loaded import load
+
+        return load
     from soteacher import penalties
 
     return getattr(penalties, name)

@@ -20,7 +20,10 @@ from soteacher.core.version import VERSION
 
 log = logging.getLogger("soteacher")
 
-COMMANDS = ("plan", "status", "tables", "verify", "forget", "store", "methods", "schema")
+COMMANDS = (
+    *("plan", "status", "tables", "verify", "forget", "store"),
+    *("export", "import-teacher", "methods", "schema"),
+)
 """Commands for users, in the order of `--help`."""
 WORKFLOW_COMMANDS = (
     *("prepare", "teach", "distill", "measure"),

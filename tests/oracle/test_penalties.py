@@ -53,6 +53,7 @@ def test_they_are_what_the_package_offers():
         "CorrectnessRankingPenalty",
         "L1Penalty",
         "LipschitzPenalty",
+        "load",
     }
     assert {*soteacher.__all__} < {*dir(soteacher)}
     with pytest.raises(AttributeError, match="no attribute 'ConsistencyPenality'"):

@@ -20,6 +20,7 @@ import pytest
 import torch
 from pretended_gpu import ERROR, MIXED, PACKAGE, REFUSED, SMALL_COPY, WAIT, Note, PretendedGPU
 
+from soteacher import losses
 from soteacher.core import registry
 from soteacher.core.errors import RunsFailed
 from soteacher.data.prepared import prepare, stored_data
@@ -506,6 +507,44 @@ def test_a_penalty_in_an_own_loop_has_the_cpu_s_bits_and_waits_for_its_checks_on
     waits = [note for note in gpu.notes if note.phase == "step"]
     check([note for note in waits if note.file != "penalties/checks.py"])
     assert len(waits) == 2 * checks
+
+
+@pytest.mark.parametrize("name", registry.shipped("distiller"))
+def test_a_loss_module_that_was_moved_has_the_cpu_s_bits_and_never_waits(gpu, name):
+    def two_steps(device):
+        """Return losses, gradients and what is remembered after two steps in a loop of a user."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            student, teacher = (catalogue.build(n, 10) for n in ("wrn_10_1", "wrn_10_2"))
+            images, labels = torch.randn(8, 3, 8, 8), torch.arange(8)
+            kind = getattr(losses, registry.get("distiller", name).__name__)
+            shapes = student(images), teacher(images)
+            few = {"labels": torch.arange(32) % 10, "negatives": 20} if name == "crd" else {}
+            loss = kind(*shapes, **few)
+            if loss.prepared:
+                loss.first_stage().finish()
+        for module in (student, teacher.eval(), loss):
+            module.to(device)
+        turned = [images.rot90(turn, (2, 3)) for turn in range(loss.turns)]
+        images, labels = torch.cat(turned).to(device), labels.to(device)
+        with torch.no_grad():
+            target = teacher(images)
+        found = []
+        for epoch in range(2):
+            with gpu.phase("step" if epoch else "move"):  # the first call moves a memory
+                total = loss(student(images), target, labels, labels, epoch)
+                total.backward()
+            found.append(total.detach())
+        kept = [*loss.layers.parameters(), *student.parameters()]
+        kept = [value.grad for value in kept if value.grad is not None]
+        return [value.cpu() for value in (*found, *kept, *loss.memory.buffers())]
+
+    here = two_steps("cpu")
+    with gpu:
+        there = two_steps("cuda")
+    assert len(here) == len(there) > 20
+    assert all(torch.equal(*pair) for pair in zip(here, there, strict=True))
+    check([note for note in gpu.notes if note.phase == "step"])
 
 
 @pytest.mark.parametrize("penalty", [lipschitz_formula.lipschitz_sum, l1_formula.l1_sum])

@@ -88,8 +88,10 @@ def test_the_hours_on_gpus_are_those_of_the_plan(root):
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
 PAGES += tuple(f"docs/{name}.md" for name in ("clusters", "code-map", "deviations", "engines"))
-PAGES += tuple(f"docs/{name}.md" for name in ("add-a-method", "gpu", "penalties", "reproduce"))
-PAGES += ("docs/theory.md", "docs/claims.md")
+PAGES += tuple(
+    f"docs/{name}.md" for name in ("add-a-method", "gpu", "losses", "penalties", "reproduce")
+)
+PAGES += ("docs/theory.md", "docs/claims.md", "docs/exchange.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,1 @@
+"""Trained networks for use elsewhere, and networks that were trained elsewhere."""

@@ -1,0 +1,97 @@
+"""Trained networks of the store, and exported ones, as modules in eval mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from soteacher.core import files
+from soteacher.core.errors import Damaged, UserError
+from soteacher.core.lazy import numpy as np
+from soteacher.core.sealed import Form, read_sealed
+from soteacher.store.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CARD, WEIGHTS = "config.json", "model.safetensors"
+"""The description and the weights in a folder of an exported network."""
+
+
+class Loaded(NamedTuple):
+    """A network in eval mode, and what is known about it."""
+
+    network: nn.Module
+    record: dict[str, Any]
+    """The record of its run, or of the folder that it was exported to."""
+
+
+class Card(Form):
+    """The entries of `config.json` that a reader needs."""
+
+    network: str
+    n_classes: int
+    weights_sha256: str
+
+
+def load(path: str | Path) -> Loaded:
+    """Return a trained network in eval mode, on the CPU, and its record.
+
+    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed0` or a
+        folder in the store, or a folder that `soteacher export` or `import-teacher` wrote.
+
+    The network takes normalised images, (B, 3, H, W), and returns `Output(logits, features)`. Its
+    weights are compared with their recorded hash. Raises `UserError` if there is no such network.
+    """
+    folder = Path(path)
+    if files.is_file(folder / CARD, "the description of a network"):
+        return _exported(folder)
+    run = run_of(folder)
+    record = finished(run)
+    logits = np.load(run.artifact("test_logits.npy"), mmap_mode="r")
+    name = record["spec"]["network"]["name"]
+    return Loaded(_network(name, logits.shape[1], run.artifact("weights.safetensors")), record)
+
+
+def run_of(path: str | Path) -> RunFolder:
+    """Return the run in a folder, or behind a link to one; `UserError` if there is none."""
+    folder = Path(path).resolve()
+    if folder.parent.name != "runs" or not files.is_file(folder / "spec.json", "a run"):
+        raise UserError(
+            f"{path} is not the folder of a run; expected one of results/STUDY/teachers/..., "
+            "results/STUDY/students/... or STORE/runs/..."
+        )
+    facts = RunFolder(folder.parents[1], folder.name, str(path)).description()
+    return RunFolder(folder.parents[1], facts["fingerprint"], facts["id"])
+
+
+def finished(run: RunFolder) -> dict[str, Any]:
+    """Return the record of a run with a trained network; `UserError` for any other run."""
+    record = run.record()
+    if record is None or record["status"] != "done":
+        state = "not finished" if record is None else record["status"]
+        raise UserError(f"{run.id} is {state}; expected a run that is done")
+    if record["spec"]["role"] == "preparation" or "weights.safetensors" not in record["artifacts"]:
+        raise UserError(f"{run.id} has no network; expected a trained teacher or student")
+    return record
+
+
+def _exported(folder: Path) -> Loaded:
+    card = read_sealed(
+        folder / CARD, "the description of a network", Card, remedy="export it again"
+    )
+    try:
+        weights = files.checked(folder / WEIGHTS, card["weights_sha256"], "the file of weights")
+    except Damaged as damage:
+        raise Damaged(f"{damage}; export the network again") from None
+    return Loaded(_network(card["network"], card["n_classes"], weights), card)
+
+
+def _network(name: str, n_classes: int, weights: Path) -> nn.Module:
+    from safetensors.torch import load_file
+
+    from soteacher.models import catalogue
+
+    network = catalogue.build(name, n_classes)
+    network.load_state_dict(load_file(weights))
+    return network.eval()

@@ -1,0 +1,125 @@
+"""State dicts from files: what they hold, and which of a network's tensors each of theirs is."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from soteacher.core import files
+from soteacher.core.errors import UserError
+from soteacher.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+INSIDE = ("state_dict", "model", "net", "model_state_dict")
+"""Keys under which training scripts save a state dict together with other values."""
+COUNTS = "num_batches_tracked"
+"""Batch norms of old files lack it; in eval mode it has no effect."""
+MOST_NAMED = 3
+"""Number of tensors of each side that a message names."""
+
+Tensors = dict[str, "Tensor"]
+
+
+def read_state_dict(path: Path) -> Tensors:
+    """Return the tensors of a `.safetensors` file, or of one that `torch.save` wrote, on the CPU.
+
+    A file of `torch.save` is read with `weights_only=True`, so that no code in it is run. If the
+    tensors are under one of the keys `INSIDE`, these are taken. Raises `UserError` otherwise.
+    """
+    if not files.is_file(path, "the state dict"):
+        raise UserError(f"there is no file {path}; expected a state dict, .pth or .safetensors")
+    try:
+        found: Any
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise _unreadable(path, error) from None
+    if isinstance(found, Mapping):
+        inner = next((found[key] for key in INSIDE if isinstance(found.get(key), Mapping)), found)
+        tensors = {str(k): v for k, v in inner.items() if isinstance(v, torch.Tensor)}
+        if tensors and len(tensors) == len(inner):
+            return tensors
+    raise UserError(
+        f"{path} holds no state dict: expected names with tensors alone, or these under one of the "
+        f"keys {', '.join(INSIDE)}; save model.state_dict() with torch.save"
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    why = " ".join(str(error).split())[:200]
+    return UserError(
+        f"cannot read {path} as weights alone ({why}); load it where it was written, and "
+        "save model.state_dict() with torch.save"
+    )
+
+
+def fitted(given: Tensors, network: nn.Module, name: str) -> tuple[Tensors, dict[str, str]]:
+    """Return the given tensors under the network's names, and its names to the given ones.
+
+    Equal names are matched. If any name differs, all tensors are matched by their order: each must
+    have the last part of its name (`weight`, `running_mean`, ...) and its shape as the network's.
+    Counts of batches, which some files lack, are not matched by order; missing ones are 0.
+
+    Raises `UserError` that names what does not fit; `name` is the network's name in it.
+    """
+    wanted = {key: value for key, value in network.state_dict().items() if not _counts(key)}
+    offered = {key: value for key, value in given.items() if not _counts(key)}
+    theirs = {key: key for key in wanted}
+    if offered.keys() != wanted.keys():
+        theirs = dict(zip(wanted, offered, strict=False))
+    ours_kinds = [_kind(key, value) for key, value in wanted.items()]
+    their_kinds = [_kind(theirs[key], offered[theirs[key]]) for key in theirs]
+    if ours_kinds != their_kinds or len(offered) != len(wanted):
+        raise UserError(_differences(wanted, offered, name))
+    tensors = {key: offered[theirs[key]] for key in wanted}
+    for key, value in network.state_dict().items():
+        if _counts(key):
+            tensors[key] = given.get(key, torch.zeros_like(value))
+    return tensors, theirs
+
+
+def _counts(key: str) -> bool:
+    return key.rpartition(".")[2] == COUNTS
+
+
+def _kind(key: str, value: Tensor) -> tuple[str, tuple[int, ...]]:
+    """Return what must be equal for two tensors to be the same: last part of the name, shape."""
+    return key.rpartition(".")[2], tuple(value.shape)
+
+
+def _differences(wanted: Tensors, offered: Tensors, name: str) -> str:
+    """Return one line with the first tensors that one side has and the other side lacks."""
+    ours, theirs = (
+        [(key, *_kind(key, value)) for key, value in side.items()] for side in (wanted, offered)
+    )
+    matcher = SequenceMatcher(None, [row[1:] for row in ours], [row[1:] for row in theirs], False)
+    missing: list[str] = []
+    extra: list[str] = []
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        if tag != "equal":
+            missing += [f"{key} {shape}" for key, _, shape in ours[i1:i2]]
+            extra += [f"{key} {shape}" for key, _, shape in theirs[j1:j2]]
+    parts = [
+        f"{len(found)} {what} ({', '.join(found[:MOST_NAMED])}"
+        f"{', ...' if len(found) > MOST_NAMED else ''})"
+        for found, what in ((missing, "of the network lack a tensor"), (extra, "fit nothing"))
+        if found
+    ]
+    return (
+        f"the state dict does not fit {name}: of {len(wanted)} tensors of the network and "
+        f"{len(offered)} of the file, {' and '.join(parts)}; expected the same layers in the same "
+        "order: choose the network and the data set that it was trained for"
+    )
