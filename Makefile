@@ -76,7 +76,7 @@ docs: $(DOCS)/installed
 
 dist: $(DIST)/installed
 	rm -rf dist
-	$(DIST)/bin/python -m build --no-isolation
+	$(DIST)/bin/python -m build --no-isolation --quiet
 	$(DIST)/bin/twine check --strict dist/*
 
 # It installs nothing: the packages are those of $(PYTHON) and, if it exists, of the folder `carried`.

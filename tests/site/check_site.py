@@ -1,7 +1,7 @@
 """Checks the built documentation site: `make docs` runs it.
 
-Every link inside the site must lead to a file, and to an element if it names one; and a page must load
-nothing from another host, so that the site works without a network.
+Every link inside the site must lead to a file, and to an element if it names one; and a page must
+load nothing from another host, so that the site works without a network.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def faults(site: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             if not target.is_file():
                 found.append(f"{where} links to {address}, which does not exist")
-            elif target in pages and parts.fragment:
-                if unquote(parts.fragment) not in pages[target].names:
-                    found.append(f"{where} links to {address}, which has no such heading")
+            elif target in pages and unquote(parts.fragment) not in {"", *pages[target].names}:
+                found.append(f"{where} links to {address}, which has no such heading")
     return found if pages else [f"{site} has no page"]
 
 
