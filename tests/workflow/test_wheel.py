@@ -46,8 +46,10 @@ class Installed:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())
         workflow = extras["project"]["optional-dependencies"]["workflow"]
         names = {re.split(r"[=<>]", package)[0] for package in workflow}
-        # torch itself is installed with this one
-        (path / "site/sitecustomize.py").write_text(BLOCKER.format(names=names - {"jinja2"}))
+        # torch itself needs the first, scikit-learn the second
+        (path / "site/sitecustomize.py").write_text(
+            BLOCKER.format(names=names - {"jinja2", "scipy"})
+        )
 
     def _pip(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
