@@ -4,6 +4,8 @@
 #   make rehearsal                                one seed of the paper's study, on a few generated images
 #   make test-faults                              kills, damaged files, full disks, no network; Linux
 #   make test-documented                          tests with the methods of docs/add-a-method.md added
+#   make docs                                     the documentation site, in build/site
+#   make dist                                     the wheel and the source archive, in dist
 #   make readme-picture                           picture of the demo's page for the README; Chromium
 #   make bench                                    side by side with other code on a CPU; 15 minutes
 #   make test-slurm                               tests on a Slurm of one node that it sets up; Debian, root
@@ -25,11 +27,13 @@ INSTALLED := .venv/installed
 CONDA := .venv-conda
 SLURM := .venv-slurm
 BENCH := .venv-bench
+DOCS := .venv-docs
+DIST := .venv-dist
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm bench gpu-check \
-	gpu-check-packages lint format clean
+	gpu-check-packages docs dist lint format clean
 
 demo: $(INSTALLED)
 	@echo "Commands need this environment: source $(BIN)/activate. Each job prints one line when it has ended."
@@ -63,6 +67,17 @@ test-faults: $(INSTALLED)
 
 test-documented: $(INSTALLED)
 	$(BIN)/python tests/documented_methods.py --workers $(WORKERS)
+
+# strict: a warning is an error. The variable silences an advertisement.
+docs: $(DOCS)/installed
+	PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	$(DOCS)/bin/python tests/site/check_site.py build/site
+	@echo "The site to open: $(CURDIR)/build/site/index.html"
+
+dist: $(DIST)/installed
+	rm -rf dist
+	$(DIST)/bin/python -m build --no-isolation --quiet
+	$(DIST)/bin/twine check --strict dist/*
 
 # It installs nothing: the packages are those of $(PYTHON) and, if it exists, of the folder `carried`.
 gpu-check: export PYTHONPATH := $(CURDIR)/carried:$(PYTHONPATH)
@@ -126,5 +141,14 @@ $(BENCH)/installed: NEEDS := --constraint constraints.txt --editable '.[workflow
 $(BENCH)/installed: pyproject.toml constraints.txt bench/requirements.txt
 	$(new_venv)
 
+# Separate environments, without soteacher: an extra of pyproject.toml alone.
+extra = $(shell $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]])' $(1))
+
+$(DOCS)/installed $(DIST)/installed: COSTS := without torch.
+$(DOCS)/installed: NEEDS = --constraint constraints.txt $(call extra,docs)
+$(DIST)/installed: NEEDS = --constraint constraints.txt $(call extra,dist)
+$(DOCS)/installed $(DIST)/installed: pyproject.toml constraints.txt
+	$(new_venv)
+
 clean:
-	rm -rf carried .venv $(CONDA) $(SLURM) $(BENCH) .snakemake results
+	rm -rf build carried dist .venv $(CONDA) $(SLURM) $(BENCH) $(DOCS) $(DIST) .snakemake results

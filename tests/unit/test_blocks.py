@@ -322,6 +322,8 @@ def test_a_figure_changes_no_run_of_the_tables_and_adds_its_seed_s_only(kept):
         {"kind": "predictors", "distillers": ["kd"]},
         {"kind": "sweep", "teachers": ["standard"], "distillers": ["kd"], "base": "soteacher"}
         | {"vary": {"consistency.weight": [0, 3]}},
+        {"kind": "grid", "teachers": ["standard"], "distillers": ["kd"], "base": "soteacher"}
+        | {"vary": {"consistency.weight": [0, 3], "lipschitz.weight": [0, 0.1]}},
     ],
     ids=lambda block: block["kind"],
 )
@@ -410,6 +412,74 @@ def test_a_sweep_of_several_pairs_names_them(wide):
     assert {point.panel for point in points(wide, **block)} == {
         f"{pair} consistency.weight" for pair in wide["pairs"]
     }
+
+
+GRID = SWEEP | {"kind": "grid"}
+CROSSED = {"lipschitz.weight": [0, 0.01], "consistency.ramp": ["cosine"]}
+
+
+def gridded(values, **block):
+    """Both values, whether they are the method's own, and the teacher method of each cell."""
+    found = points(values, **GRID, **block)
+    return [
+        (
+            point.position["x_value"],
+            point.position["y_value"],
+            point.position["is_base_value"],
+            point.teachers[0].id.split("/")[2],
+        )
+        for point in found
+    ]
+
+
+def test_a_grid_has_a_cell_for_each_combination_and_the_methods_to_compare_with(wide):
+    assert gridded(wide, vary=CROSSED) == [
+        ("0", "linear", False, "no_lr"),
+        ("0", "cosine", False, "soteacher.consistency.ramp=cosine.lipschitz.weight=0"),
+        ("0.0001", "linear", True, "soteacher"),
+        ("0.0001", "cosine", False, "soteacher.consistency.ramp=cosine"),
+        ("0.01", "linear", False, "soteacher.lipschitz.weight=0.01"),
+        ("0.01", "cosine", False, "soteacher.consistency.ramp=cosine.lipschitz.weight=0.01"),
+        ("", "", False, "standard"),
+    ]
+
+
+def test_a_cell_of_a_grid_changes_both_settings_and_no_other(wide):
+    found = points(wide, **GRID, vary=CROSSED)
+    own, other = (
+        next(p for p in found if (p.position["x_value"], p.position["y_value"]) == values)
+        .teachers[0]
+        .spec.to_json()
+        for values in (("0.0001", "linear"), ("0.01", "cosine"))
+    )
+    terms = other.pop("terms")
+    expected = own.pop("terms")
+    expected["lipschitz"] |= {"weight": 0.01}
+    expected["consistency"] |= {"ramp": "cosine"}
+    assert terms == expected and other == own
+
+
+def test_settings_of_a_removed_regularizer_give_no_other_runs(wide):
+    cells = gridded(wide, vary={"consistency.weight": [0], "consistency.ramp": ["cosine"]})
+    assert [method for x, _, _, method in cells if x == "0"] == ["no_cr", "no_cr"]
+
+
+def test_the_order_of_a_grid_s_settings_changes_no_run(wide):
+    turned = dict(reversed(CROSSED.items()))
+    methods = [{cell[-1] for cell in gridded(wide, vary=vary)} for vary in (CROSSED, turned)]
+    assert methods[0] == methods[1]
+
+
+def test_a_grid_and_a_sweep_share_the_runs_of_their_common_cells(wide):
+    in_sweep = {method for *_, method in swept(wide, **CROSSED)}
+    assert in_sweep < {method for *_, method in gridded(wide, vary=CROSSED)} | {"standard"}
+
+
+def test_a_grid_has_a_panel_for_each_pair_and_distiller(wide):
+    found = points(wide, **GRID | {"pairs": "all"}, vary=CROSSED)
+    assert {point.panel for point in found} == set(wide["pairs"])
+    found = points(wide, **GRID | {"distillers": ["kd", "kd_hot"]}, vary=CROSSED)
+    assert {point.panel for point in found} == {f"{FIRST} kd", f"{FIRST} kd_hot"}
 
 
 def test_a_row_that_has_to_say_more_is_still_the_paper_s(wide):

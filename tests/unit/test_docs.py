@@ -91,7 +91,8 @@ PAGES += tuple(f"docs/{name}.md" for name in ("clusters", "code-map", "deviation
 PAGES += tuple(
     f"docs/{name}.md" for name in ("add-a-method", "gpu", "losses", "penalties", "reproduce")
 )
-PAGES += ("docs/theory.md", "docs/claims.md", "docs/exchange.md")
+PAGES += ("docs/theory.md", "docs/claims.md", "docs/exchange.md", "docs/releasing.md")
+PAGES += ("CODE_OF_CONDUCT.md", "SECURITY.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -185,3 +186,26 @@ def test_every_test_that_the_document_on_reliability_names_exists(root):
     for file, name in named:
         source = (root / "tests" / file).read_text(encoding="utf-8")
         assert not name or f"def {name}(" in source, (file, name)
+
+
+def test_every_page_is_in_the_navigation_of_the_site(root):
+    navigation = (root / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    pages = {*root.glob("*.md"), root / "config/README.md", *(root / "docs").glob("*.md")}
+    pages |= {*(root / "docs/site").rglob("*.md")}
+    named = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
+    assert {(root / name) for name in named if not name.startswith("api/")} | {
+        root / "docs/site" / name for name in named if name.startswith("api/")
+    } == pages
+
+
+def test_the_api_reference_shows_modules_that_exist(root):
+    pages = sorted((root / "docs/site/api").glob("*.md"))
+    shown = [
+        name
+        for page in pages
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+    ]
+    assert len(shown) == len(set(shown)) > 10
+    for name in shown:
+        path = root / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name

@@ -523,6 +523,103 @@ def test_a_panel_of_a_sweep_without_any_finished_run_says_so():
     assert any(text.get_text() == "no finished run" for text in figure.axes[0].texts)
 
 
+# grid
+
+
+@pytest.fixture
+def grid():
+    """Two weights by two ramps; one run of a cell diverged, all of another; and Standard."""
+    places = {
+        ("0", "linear"): ["a0", "a1"],
+        ("0", "cosine"): ["b0", "b1"],
+        ("0.0001", "linear"): ["o0", "o1"],
+        ("0.0001", "cosine"): ["c0", "c1"],
+        ("", ""): ["s0", "s1"],
+    }
+    parts = [
+        {
+            "panel": PAIR,
+            "series": "soteacher" if x else "standard",
+            "x_setting": "lipschitz.weight",
+            "x_value": x,
+            "y_setting": "consistency.ramp",
+            "y_value": y,
+            "is_base_value": (x, y) == ("0.0001", "linear"),
+            "students": runs,
+            "teachers": [run.upper() for run in runs],
+        }
+        for (x, y), runs in places.items()
+    ]
+    students = dict(a0=0.60, a1=0.62, o0=0.70, o1=0.70, c0=0.71, c1=0.73, s0=0.65, s1=0.67)
+    teachers = {run.upper(): 1.4 - accuracy for run, accuracy in students.items()}
+    lost = dict(b0="blocked", b1="blocked", B0="diverged", B1="diverged")
+    return make("grid", parts, measured(**students, **teachers, **lost))
+
+
+def test_a_grid_has_means_with_intervals_and_the_best_cell_of_each_role(grid):
+    _, table = grid
+    assert len(table) == 10 and table["best"].sum() == 2
+    best = one(table, best=True, role="student")
+    assert (best["x_value"], best["y_value"], best["own"]) == ("0.0001", "cosine", False)
+    half = T_1 * 2**0.5 / 2**0.5  # of 71 and 73 %
+    assert list(best[["mean", "low", "high"]]) == pytest.approx([72, 72 - half, 72 + half])
+    worst_taught = one(table, best=True, role="teacher")
+    assert (worst_taught["x_value"], worst_taught["mean"]) == ("0", pytest.approx(79))
+    gone = one(table, x_value="0", y_value="cosine", role="student")
+    assert (gone["n"], gone["n_planned"]) == (0, 2)
+
+
+def test_a_grid_is_drawn_as_returned_with_the_best_and_the_own_cell_marked(grid):
+    figure, table = grid
+    students, teachers = (axes for axes in figure.axes if axes.get_title())
+    half = T_1
+    assert students.get_title() == (
+        f"WRN10-2/WRN10-1\nStudents, best: 72.0 % [{72 - half:.1f}, {72 + half:.1f}]"
+    )
+    assert [text.get_text() for text in teachers.get_xticklabels()] == ["0", "1e-4"]
+    assert [text.get_text() for text in students.get_yticklabels()] == ["linear", "cosine"]
+    for axes, means, best in ((students, [61, 70, 72], (1, 1)), (teachers, [79, 70, 68], (0, 0))):
+        said = {(round(t.get_position()[0]), round(t.get_position()[1])): t for t in axes.texts}
+        assert {at: text.get_text() for at, text in said.items()} == {
+            at: f"{mean:.1f}" for at, mean in zip([(0, 0), (1, 0), (1, 1)], means, strict=True)
+        }
+        frames = [patch for patch in axes.patches if not patch.get_fill()]
+        assert [(frame.get_x() + 0.5, frame.get_y() + 0.5) for frame in frames] == [best]
+        hatched = [patch for patch in axes.patches if patch.get_hatch()]
+        assert [(patch.get_x(), patch.get_y()) for patch in hatched] == [(-0.5, 0.5)]
+        [own] = axes.get_lines()
+        assert (own.get_marker(), list(own.get_xdata())) == ("^", [1])
+        light = {
+            at: sum(patch.get_facecolor()[:3])
+            for patch in axes.patches
+            if patch.get_fill() and not patch.get_hatch()
+            for at in [(patch.get_x() + 0.5, patch.get_y() + 0.5)]
+        }
+        assert max(light, key=light.get) == best
+    bars = [axes for axes in figure.axes if axes not in (students, teachers)]
+    assert [list(axes.get_lines()[0].get_ydata()) for axes in bars] == [
+        pytest.approx([66, 66]),
+        pytest.approx([74, 74]),
+    ]
+    assert legend_of(figure) == [
+        "SoTeacher in the study",
+        "best mean [95 % interval], optimistic",
+        "Standard, in the scale",
+        "no finished run",
+        "mean test accuracy (%), n = 2 seeds",
+    ]
+    said = figure_report("grid").describe(table)
+    assert f"students: from 61.0 to 72.0 % [{72 - half:.1f}, {72 + half:.1f}], best at " in said
+
+
+def test_a_grid_without_any_finished_run_says_so(grid):
+    _, table = grid
+    table = table.assign(n=0, mean=float("nan"), best=False)
+    with house_style():
+        figure = figure_report("grid").draw(table)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no finished run"]
+
+
 def test_an_unknown_kind_of_figure_is_refused():
     with pytest.raises(UserError, match=r"unknown kind of figure 'curve'.*did you mean 'curves'"):
         make("curve", [], measured(a=0.5))
@@ -602,7 +699,7 @@ def test_text_and_legend_stay_inside_the_figure_and_off_the_axes():
 
 
 @pytest.mark.parametrize("width", [7, 3.5])
-@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability", "sweep"])
+@pytest.mark.parametrize("kind", ["checkpoints", "curves", "grid", "reliability", "sweep"])
 def test_the_legend_fits_on_wide_and_narrow_pages(kind, width, request):
     _, table = request.getfixturevalue(kind)
     with house_style(width):
@@ -612,7 +709,7 @@ def test_the_legend_fits_on_wide_and_narrow_pages(kind, width, request):
     assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y0 >= 0
 
 
-@pytest.mark.parametrize("kind", ["checkpoints", "curves", "reliability", "sweep"])
+@pytest.mark.parametrize("kind", ["checkpoints", "curves", "grid", "reliability", "sweep"])
 def test_saved_bytes_are_the_same_every_time(kind, request, tmp_path):
     figure, table = request.getfixturevalue(kind)
     first = {suffix: saved(figure, tmp_path / f"first.{suffix}") for suffix in ("png", "pdf")}

@@ -613,8 +613,10 @@ BLOCKS = {
     "predictors": {"pairs": [PAIR], "distillers": ["kd"]},
     "reliability": {"networks": "all"},
     "sweep": {"distillers": ["kd"], "base": "soteacher", "vary": {"consistency.weight": [0, 3]}},
+    "grid": {"distillers": ["kd"], "base": "soteacher"}
+    | {"vary": {"consistency.weight": [0, 3], "lipschitz.weight": [0, 3]}},
 }
-FIGURES = ("checkpoints", "curves", "predictors", "reliability", "sweep")
+FIGURES = ("checkpoints", "curves", "grid", "predictors", "reliability", "sweep")
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -693,3 +695,26 @@ def test_a_sweep_that_is_impossible_is_refused_with_its_key(demo, change, said):
     with pytest.raises(UserError) as caught:
         expand(read(demo))
     assert str(caught.value).startswith(f"study.figures.figure2.{said}")
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ({"lipschitz.weight": [0]}, "vary: expected "),
+        (
+            {"lipschitz.weight": [0], "consistency.weight": [0], "consistency.ramp": ["linear"]},
+            "vary",
+        ),
+        ({"lipschitz.weight": [1], "consistency.ramp": ["liner"]}, "vary.consistency.ramp: "),
+    ],
+    ids=["one", "three", "a value"],
+)
+def test_a_grid_that_is_impossible_is_refused_with_its_key(demo, vary, said):
+    crossed = {"lipschitz.weight": [1], "consistency.ramp": ["cosine"]}
+    demo["figures"]["figure2"] = SWEEP | {"kind": "grid", "vary": crossed}
+    read(demo)
+    demo["figures"]["figure2"] = SWEEP | {"kind": "grid", "vary": vary}
+    with pytest.raises(UserError) as caught:
+        expand(read(demo))
+    assert str(caught.value).startswith(f"study.figures.figure2.{said}")
+    assert "\n" not in str(caught.value)

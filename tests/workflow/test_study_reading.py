@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ configfile: "study.yaml"
 
 {before}
 module soteacher:
-    snakefile: "{root}/workflow/Snakefile"
+    snakefile: {snakefile}
     config: {config}
 
 use rule * from soteacher as soteacher_*
@@ -125,12 +126,30 @@ def test_a_module_statement_hands_over_its_values(empty, before, config, epochs)
     with (empty.path / "study.yaml").open("a") as file:
         file.write("threads: 1\n")
     snakefile = empty.path / "Snakefile"
-    snakefile.write_text(MODULE.format(before=before, root=ROOT, config=config))
+    ours = f'"{ROOT}/workflow/Snakefile"'
+    snakefile.write_text(MODULE.format(before=before, snakefile=ours, config=config))
     found = asked(empty, "soteacher_all", snakefile=snakefile)
     expected = empty.study
     expected["recipes"]["short"]["epochs"] = epochs
     empty.write(expected)
     assert found == asked(empty, "--configfile", "study.yaml")
+
+
+def test_a_module_from_a_tag_of_a_repository_has_the_same_jobs(empty, tmp_path):
+    """The Python package is the installed one; the files of the workflow are those of the tag."""
+    copy = tmp_path / "repository"
+    shutil.copytree(ROOT / "workflow", copy / "workflow")
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, copy)
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "tag.gpgSign=false")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"], ["tag", "v1"]):
+        subprocess.run(["git", *who, *command], cwd=copy, check=True)
+    shutil.rmtree(copy / "workflow")  # so that only the tag has it
+    snakefile = empty.path / "Snakefile"
+    theirs = f'gitfile("{copy}", path="workflow/Snakefile", tag="v1")'
+    snakefile.write_text(MODULE.format(before="", snakefile=theirs, config="config"))
+    found = asked(empty, "soteacher_all", snakefile=snakefile)
+    assert found and found == asked(empty, "--configfile", "study.yaml")
 
 
 def impossible(place):

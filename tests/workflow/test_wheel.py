@@ -9,9 +9,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+
+from soteacher.core.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 BLOCKER = """
@@ -85,6 +88,15 @@ def test_the_wheel_holds_what_the_package_needs_and_no_tests(installed):
         for path in (ROOT / "soteacher").rglob(pattern)
     }
     assert ours <= names
+    [described] = [name for name in names if name.name == "METADATA"]
+    text = zipfile.ZipFile(installed.wheel).read(described.as_posix()).decode("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    fields = Parser().parsestr(text)
+    assert (fields["Name"], fields["Version"]) == ("soteacher", VERSION)
+    assert fields["Author"] == "The soteacher authors"
+    assert fields.get_all("Classifier") == project["classifiers"]
+    assert set(fields.get_all("Provides-Extra")) == set(project["optional-dependencies"])
+    assert not fields.get_all("Project-URL")  # no address is known: docs/releasing.md
     assert {name.parts[0].partition("-")[0] for name in names} == {"soteacher"}
 
 

@@ -69,7 +69,10 @@ wildcard_constraints:
 
 
 # Snakemake formats this path, so braces are doubled
-ENVIRONMENT = str(HOME / "environment.yml").replace("{", "{{").replace("}", "}}")
+if HOME.is_dir():
+    ENVIRONMENT = str(HOME / "environment.yml").replace("{", "{{").replace("}", "}}")
+else:  # this is a module from a repository: Snakemake fetches the file by its path from the rules
+    ENVIRONMENT = "../../environment.yml"
 
 # how networks are trained and timed, not what they are
 HOW = f"--device {STUDY.device} --threads {STUDY.threads}"

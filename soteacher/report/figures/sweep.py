@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -32,6 +31,7 @@ from soteacher.report.drawing.panels import (
     panel_width,
     say_none,
 )
+from soteacher.report.drawing.values import are_numbers, short_value
 from soteacher.report.figures.base import FigureReport, Measured
 from soteacher.report.names import display_name
 
@@ -101,7 +101,7 @@ class SweepReport(FigureReport):
             best = rows.loc[rows["mean"].idxmax()]
             parts.append(
                 f"{display_name(panel)}, {display_name(series)}: from {rows['mean'].min():.1f} to "
-                f"{best['mean']:.1f} %, best at {_short(best['value'])}"
+                f"{best['mean']:.1f} %, best at {short_value(best['value'])}"
             )
         return (
             "Test accuracy of students and of their teachers over the values of one setting of the "
@@ -116,7 +116,7 @@ def _pair(panel: str) -> str:
 
 def _set_up(axes: Axes, places: list[str]) -> None:
     """Set up the x axis, with equal distances between the values."""
-    axes.set_xticks(range(len(places)), [_short(place) for place in places])
+    axes.set_xticks(range(len(places)), [short_value(place) for place in places])
     axes.set_xlim(-0.5, len(places) - 0.5)
     axes.grid(False, axis="x")
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
@@ -153,22 +153,10 @@ def _draw_series(axes: Axes, points: pd.DataFrame, places: list[str], colour: st
         points["mean"],
         [points["mean"] - points["low"], points["high"] - points["mean"]],
         color=colour,
-        linestyle="-" if _numbers(places) else "none",
+        linestyle="-" if are_numbers(places) else "none",
         marker="o",
         markerfacecolor=PAPER,
         elinewidth=0.8,
     )
     base = points["own"].to_numpy(bool)
     axes.plot(at[base], points["mean"][base], BASE_VALUE, color=colour, markersize=6, zorder=3)
-
-
-def _short(value: str) -> str:
-    """Return a small number in a short form that fits below an axis, such as 1e-4."""
-    if not _numbers([value]) or not 0 < abs(float(value)) < 0.01:
-        return value
-    return np.format_float_scientific(float(value), trim="-", exp_digits=1)
-
-
-def _numbers(places: list[str]) -> bool:
-    """Return whether all values are numbers, so that they can be joined by a line."""
-    return bool(pd.to_numeric(pd.Series(places), errors="coerce").notna().all())

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from soteacher.core.errors import UserError
 from soteacher.core.registry import register
 from soteacher.study.contents import Point, Points
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import PairBlock, SeedRuns, check_known
+from soteacher.study.kinds.base import SeedRuns
 from soteacher.study.kinds.comparison import pair_deviations
-from soteacher.study.kinds.types import Listed, Value
-from soteacher.study.schema import Components, regularizers
-from soteacher.study.setting_change import Change, text
+from soteacher.study.kinds.varied import VariedBlock
+from soteacher.study.setting_change import SettingChange, text
 
 
 @register
-class SweepFigure(PairBlock):
+class SweepFigure(VariedBlock):
     """A teacher method with one setting changed at a time, and its students: Figure 2.
 
     `teachers` are the methods to compare it with.
@@ -33,30 +29,6 @@ class SweepFigure(PairBlock):
         "triangle marks the value that the method has in the rest of the study. The values are "
         "chosen by this project, because the paper does not list its values."
     )
-
-    base: str
-    """Teacher method with the settings to change."""
-    vary: Annotated[dict[str, Listed[Value]], Field(min_length=1)]
-    """Values to show for each setting, `<regularizer>.<setting>`, of the teacher method `base`. A
-    `weight` of 0 leaves the regularizer out. The value that `base` has is always shown."""
-
-    def check(self, study: Components, where: str) -> None:
-        """Also check that the varied settings are settings of the base, with valid values."""
-        super().check(study, where)
-        check_known("teacher method", (self.base,), study.teachers, f"{where}.base")
-        if self.base in self.teachers:
-            raise UserError(
-                f"{where}.teachers: expected methods to compare '{self.base}' with; leave out "
-                f"'{self.base}', which the figure always shows"
-            )
-        for pair in self.pairs_in(study):
-            base = regularizers(study, self.base, study.pairs[pair].data)
-            for name, values in self.vary.items():
-                for value in values:
-                    try:
-                        Change(name, value).of(base)
-                    except UserError as error:
-                        raise UserError(f"{where}.vary.{name}: {error}") from None
 
     def content(self, expansion: Expansion, name: str) -> Points:
         """Return one panel per setting, and per pair if there are several."""
@@ -76,16 +48,12 @@ class SweepFigure(PairBlock):
     ) -> Iterator[Point]:
         """Return the points of all values of a setting, sorted if they are numbers."""
         study = runs_of.expansion.study
-        base = regularizers(study, self.base, study.pairs[pair].data)
-        base_value = Change(setting, self.vary[setting][0]).without(base)
-        values = list(dict.fromkeys([base_value, *self.vary[setting]]))
-        if not any(isinstance(value, str) for value in values):
-            values.sort()
+        base_value, values = self.values_of(setting, self.base_in(study, pair))
         runs = runs_of.students(pair, distiller, runs_of.teachers(pair, self.base))
         differing = pair_deviations(study, pair, runs, self.base, distiller)
         series = self.series(self.base, distiller)
         for value in values:
-            teachers = runs_of.teachers(pair, self.base, Change(setting, value))
+            teachers = runs_of.teachers(pair, self.base, SettingChange(setting, value))
             runs = runs_of.students(pair, distiller, teachers)
             position = {"value": text(value), "is_base_value": value == base_value}
             yield Point(panel, series, runs, teachers, differing, position)
