@@ -11,8 +11,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 -- `python` can be any Python of t
     )
     sys.exit(2)
 if not __package__:  # called by its path: let the package be found, not the modules in it
-    del sys.path[: 0 if sys.flags.safe_path else 1]
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # the folder of modules is in the path also with PYTHONSAFEPATH
+    package = Path(__file__).resolve().parent
+    others = [entry for entry in sys.path if Path(entry).resolve() != package]
+    sys.path[:] = [str(package.parent), *others]
 
 from soteacher.cli import main
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
-import os
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from small_study import DEVICE, STUDY
 
 from soteacher.cli import main
 from soteacher.core import files, registry
@@ -31,9 +32,6 @@ from soteacher.study.specs import fingerprint
 from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
-
-DEVICE = os.environ.get("SOTEACHER_TEST_DEVICE", "cpu")
-"""The device on which the tests train: `cpu` or `cuda`."""
 
 FEW_DIGITS = '''
 """The first of the digits: two steps an epoch, the second one short."""
@@ -95,19 +93,6 @@ class Straying({base}):
         return {{"straying": (0 * size).sqrt() if self.silently else float("inf") * size}}
 '''
 """Of a teacher as a regularizer, of a student as a distiller."""
-
-STUDY = {
-    "study": "small",
-    "seeds": [0],
-    "device": DEVICE,
-    "data": {"few": {"source": "few_digits", "augment": {"crop_padding": 1, "flip": 0.5}}},
-    "recipes": {"short": {"epochs": 3, "batch": 40, "lr": 0.05, "decay_at": [2]}},
-    "pairs": {
-        "wrn_10_2/wrn_10_1": {"data": "few", "teacher_recipe": "short", "student_recipe": "short"}
-    },
-    "teachers": {"standard": {}},
-    "distillers": {"kd": {}},
-}
 
 
 class Lab:
@@ -309,7 +294,7 @@ class Desk:
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
         assert ended.value.code == 2
-        [record] = caplog.records
+        [record] = [one for one in caplog.records if one.levelno >= logging.ERROR]
         return record.getMessage().removeprefix("soteacher: error: ")
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from conftest import STUDY
+from small_study import STUDY
 
 from soteacher.core import files
 from soteacher.core.cursor import Cursor, Stage

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NO_TEXT = {"gzip", "Image", "os", "tarfile", "zipfile"}
-"""Modules whose function `open` opens no text file."""
+NO_TEXT = {"archive", "gzip", "Image", "os", "tarfile", "zipfile"}
+"""Modules, and the name of an open zip file, of which `open` opens no text file."""
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """Environment in which Python's own encoding is ASCII."""
 
