@@ -43,6 +43,10 @@ class Student(nn.Module):
         return self.body
 
 
+EPOCHS = 2
+"""What a method of one's own may ask for."""
+
+
 def class_of(name):
     return registry.get("distiller", name)
 
@@ -51,7 +55,8 @@ def made(name, labels=LABELS, **settings):
     """A loss whose layers are those of a study that is seeded with 3, and its first stage done."""
     kind = getattr(losses, class_of(name).__name__)
     with seeded(3):
-        loss = kind(STUDENT, SAME_SIZE, labels=labels, seed=7, **SETTINGS.get(name, {}) | settings)
+        given = SETTINGS.get(name, {}) | settings
+        loss = kind(STUDENT, SAME_SIZE, labels=labels, epochs=EPOCHS, seed=7, **given)
     if loss.prepared:
         loss.first_stage().finish()
         like = studied(name)[2]
@@ -61,7 +66,7 @@ def made(name, labels=LABELS, **settings):
 
 def studied(name):
     """The term as a study's job starts it, its layers, and those of the first stage."""
-    context = replace(site_of(SAME_SIZE), labels=LABELS, epochs=2)
+    context = replace(site_of(SAME_SIZE), labels=LABELS, epochs=EPOCHS)
     term = class_of(name)(**SETTINGS.get(name, {})).for_teacher("standard")
     with seeded(3):
         term.start(context)
