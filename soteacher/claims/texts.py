@@ -94,6 +94,14 @@ def of_claim(
     return f"{text}."
 
 
+def with_one_seed(left_out: Sequence[Comparison]) -> str:
+    """Return how many comparisons with one seed do not count for a claim."""
+    n = sum(one.n_planned == 1 for one in left_out)
+    if not n:
+        return ""
+    return f" {n} comparison{' with one seed does' if n == 1 else 's with one seed do'} not count."
+
+
 def of_paper(claim: Claim, outcomes: Sequence[Outcome], total: Outcome, unit: str) -> str:
     """Return what the paper's own numbers say about a claim, by Welch's test with n = 3."""
     if total.verdict == MISSING:
