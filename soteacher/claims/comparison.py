@@ -29,7 +29,10 @@ class Comparison:
     method: str = ""
     reference: str = ""
     differences: pd.Series | None = None
-    """The study's differences by seed, NaN where a run is missing; None: not measured."""
+    """The study's differences by the seeds that all compared runs are planned for, NaN where a run
+    is missing; None: not measured."""
+    at_least: int = 1
+    """Number of finished seeds without which no seed has a difference."""
     timed: Estimate | None = None
     """The estimate of a difference that has no seeds: the times of steps."""
     paper: Terms | None = None
@@ -108,6 +111,7 @@ def compared(
     if not all(study.measures(group, name, measure) for name in (method, reference)):
         return None
     first, second = (study.values(group, name, measure) for name in (method, reference))
+    common = first.index.intersection(second.index)
     pair, distiller = (group.pair, group.distiller) if isinstance(group, Students) else ("", "")
     further = () if counted else (method, *((distiller,) if distiller else ()))
     return Comparison(
@@ -118,7 +122,7 @@ def compared(
         distiller=distiller,
         method=method,
         reference=reference,
-        differences=(first - second).sort_index(),
+        differences=(first[common] - second[common]).sort_index(),
         counted=counted,
         papers=study.are_papers(group, method, reference),
         over_images=study.over_images(group, method, reference) if measure == "top1" else None,

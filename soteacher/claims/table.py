@@ -13,7 +13,15 @@ from soteacher.claims import other_measures, other_methods, students_and_teacher
 from soteacher.claims.claim import Claim
 from soteacher.claims.comparison import Comparison, average
 from soteacher.claims.study_runs import StudyRuns
-from soteacher.claims.verdicts import MISSING, OPEN, Outcome, each
+from soteacher.claims.verdicts import (
+    ALMOST_ALL,
+    MISSING,
+    OPEN,
+    Outcome,
+    almost_every,
+    each,
+    on_claimed_side,
+)
 from soteacher.report.paper_values import RUNS
 from soteacher.statistics.paired import Estimate, seeds_needed
 
@@ -36,8 +44,8 @@ COLUMNS = (
 )
 """Columns of claims.csv; docs/claims.md explains them."""
 
-Spreads = dict[tuple[str, bool], float]
-"""Measure, and whether it is of students, to the median standard deviation of differences."""
+Spreads = dict[tuple[str, str, bool], float]
+"""Measure, unit, and whether it is of students, to the median standard deviation of differences."""
 
 
 def make_claims(study: StudyRuns) -> pd.DataFrame:
@@ -74,11 +82,11 @@ def _rows(claim: Claim, comparisons: list[Comparison], spreads: Spreads) -> list
         rows.append(_row(claim, one, found, outcome, paper, needed) | {"why": why})
         if one.counted and outcome.verdict == OPEN:
             needs.append(needed)
-    return [_overall(claim, comparisons, needs), *rows]
+    return [_overall(claim, comparisons, needs, spreads), *rows]
 
 
 def _overall(
-    claim: Claim, comparisons: list[Comparison], needs: list[int | None]
+    claim: Claim, comparisons: list[Comparison], needs: list[int | None], spreads: Spreads
 ) -> dict[str, Any]:
     """Return the row with the verdict of a claim.
 
@@ -102,10 +110,15 @@ def _overall(
             )
         )
     needed = None
-    if total.verdict == OPEN and needs and None not in needs:
+    if total.verdict == OPEN and claim.rule is almost_every:
+        distiller = next((other.distiller for other in counted if other.distiller), "")
+        average_of = replace(one, distiller=distiller)  # its spread is that of students
+        needed = _needed_on_average(claim, average_of, outcomes, spreads)
+    elif total.verdict == OPEN and needs and None not in needs:
         needed = max(number for number in needs if number is not None)
     return _row(claim, one, found, total, paper_total, needed) | {
-        "why": texts.of_claim(claim, counted, outcomes, total, needed, one.papers),
+        "why": texts.of_claim(claim, counted, outcomes, total, needed, one.papers)
+        + texts.with_one_seed([other for other in comparisons if not other.counted]),
         "paper_why": texts.of_paper(claim, papers, paper_total, one.unit),
     }
 
@@ -155,14 +168,32 @@ def _needed(claim: Claim, one: Comparison, found: Estimate, spreads: Spreads) ->
     """
     if found.n != 1 or one.timed is not None:
         return found.seeds_needed
-    spread = spreads.get((one.measure, one.distiller != ""), math.nan)
-    return seeds_needed(found.difference - claim.bound, spread)
+    return seeds_needed(found.difference - claim.bound, spreads.get(_kind(one), math.nan))
+
+
+def _needed_on_average(
+    claim: Claim, average: Comparison, outcomes: list[Outcome], spreads: Spreads
+) -> int | None:
+    """Return the seeds that would decide a claim about almost every comparison.
+
+    The average decides, unless it is on the claimed side and too few of the comparisons are. With
+    one seed, the spread is that of a single comparison, which is rather too large.
+    """
+    found = average.estimate(claim.bound)
+    better, n = on_claimed_side(outcomes, claim.side, claim.bound)
+    if claim.side * (found.difference - claim.bound) > 0 and better < ALMOST_ALL * n:
+        return None
+    return _needed(claim, average, found, spreads)
+
+
+def _kind(one: Comparison) -> tuple[str, str, bool]:
+    return one.measure, one.unit, one.distiller != ""
 
 
 def _spreads(comparisons: list[Comparison]) -> Spreads:
-    known: dict[tuple[str, bool], list[float]] = {}
+    known: dict[tuple[str, str, bool], list[float]] = {}
     for one in comparisons:
         found = one.estimate(0)
         if one.timed is None and found.n > 1:
-            known.setdefault((one.measure, one.distiller != ""), []).append(found.sd)
+            known.setdefault(_kind(one), []).append(found.sd)
     return {kind: median(values) for kind, values in known.items()}

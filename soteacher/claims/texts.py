@@ -18,7 +18,8 @@ NO_RUNS = "This study has no such runs."
 
 def shown(value: float, unit: str) -> str:
     """Return a difference with its sign."""
-    return f"{value:+.3f}" if unit in SMALL or unit.startswith("train") else f"{value:+.2f}"
+    digits = 3 if unit in SMALL or unit.startswith("train") else 2
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no minus before a zero
 
 
 def with_interval(outcome: Outcome | Estimate, unit: str) -> str:
@@ -40,7 +41,9 @@ def of_comparison(
         return NO_RUNS
     where = _here(one.papers)
     lost = _lost(one, found)
-    if found.n == 0:
+    if found.n == 0 and one.at_least > 1:
+        text = f"{where} fewer than {one.at_least} seeds have all the finished runs that it needs."
+    elif found.n == 0:
         text = f"{where} no seed has finished runs of both."
     elif math.isnan(found.low):
         text = f"{where} the difference is {shown(found.difference, one.unit)}, n = {found.n}: "
@@ -86,8 +89,17 @@ def of_claim(
     if claim.rule is almost_every:
         text += f"; {_over_methods(claim, outcomes)}"
     if total.verdict == OPEN:
-        text += f"; {seeds_text(needed)}"
+        several = max(one.estimate(claim.bound).n for one, _ in measured) > 1
+        text += f"; {seeds_text(needed, several)}"
     return f"{text}."
+
+
+def with_one_seed(left_out: Sequence[Comparison]) -> str:
+    """Return how many comparisons with one seed do not count for a claim."""
+    n = sum(one.n_planned == 1 for one in left_out)
+    if not n:
+        return ""
+    return f" {n} comparison{' with one seed does' if n == 1 else 's with one seed do'} not count."
 
 
 def of_paper(claim: Claim, outcomes: Sequence[Outcome], total: Outcome, unit: str) -> str:
@@ -108,13 +120,13 @@ def _more(one: Comparison, found: Estimate, needed: int | None) -> str:
     """Return what an interval needs."""
     if one.timed is not None:
         return "more steps are needed"
-    if needed is None and found.n == 1:
+    return seeds_text(needed, found.n > 1)
+
+
+def seeds_text(needed: int | None, several: bool = True) -> str:
+    """Return how many seeds would decide; several: whether the study has more than one."""
+    if needed is None and not several:
         return "at least 2 seeds are needed"
-    return seeds_text(needed)
-
-
-def seeds_text(needed: int | None) -> str:
-    """Return how many seeds would decide."""
     if needed is None:
         return f"no number of seeds up to {MOST_SEEDS} is known to decide"
     return f"about {needed} seeds would decide"

@@ -42,6 +42,7 @@ def after_the_best_epoch(role: str) -> Callable[[StudyRuns], list[Comparison]]:
                             method=method,
                             reference=f"{method}, best earlier epoch",
                             differences=last_against_best(accuracy_by_epoch(rows)),
+                            at_least=2,
                             counted=counted,
                         )
                     )
@@ -113,12 +114,11 @@ def trend_of(who: str) -> Callable[[StudyRuns], list[Comparison]]:
                 continue
             of_teachers = Teachers(group.data, study.pairs[group.pair]["teacher"])
             rows = of_teachers if who == "teacher" else group
-            table = pd.DataFrame(
-                {
-                    float(value["value"]): study.values(rows, value["method"], "top1")
-                    for value in sweep["values"]
-                }
-            )
+            by_weight = {
+                float(value["value"]): study.values(rows, value["method"], "top1")
+                for value in sweep["values"]
+            }
+            table = pd.concat(by_weight, axis=1, join="inner")  # the seeds of all weights
             if not table.empty:
                 found.append(
                     Comparison(

@@ -22,8 +22,8 @@ OPEN = "cannot tell"
 MISSING = "not measured"
 
 MARGIN = 0.5
-"""Percentage points of accuracy below which a difference counts as none. The smallest gain that the
-paper's Table 1 calls an improvement is 0.52."""
+"""Percentage points of accuracy below which a difference counts as none. The smallest gain of
+SoTeacher's students in the paper's Table 1 is 0.52."""
 LIGHT = 10.0
 """Percent of additional time that still counts as "only slightly longer"; the paper has about 5."""
 ALMOST_ALL = 0.9
@@ -93,15 +93,20 @@ def almost_every(outcomes: Sequence[Outcome], average: Outcome, side: int, bound
     95 % Clopper-Pearson interval of that share is below `ALMOST_ALL`. Without an interval of the
     average, that is with one seed, it cannot be told: the comparisons share their teachers.
     """
-    known = [outcome for outcome in outcomes if not math.isnan(outcome.difference)]
     if all(outcome.verdict == MISSING for outcome in outcomes):
         return Outcome(MISSING)
-    on_side = sum(side * (outcome.difference - bound) > 0 for outcome in known)
+    on_side, n = on_claimed_side(outcomes, side, bound)
     verdict = OPEN
     if not math.isnan(average.low):
-        few = highest_share(on_side, len(known)) < ALMOST_ALL
+        few = highest_share(on_side, n) < ALMOST_ALL
         if average.verdict == FAILS or few:
             verdict = FAILS
-        elif average.verdict == HOLDS and on_side >= ALMOST_ALL * len(known):
+        elif average.verdict == HOLDS and on_side >= ALMOST_ALL * n:
             verdict = HOLDS
     return Outcome(verdict, average.difference, average.low, average.high, average.p)
+
+
+def on_claimed_side(outcomes: Sequence[Outcome], side: int, bound: float) -> tuple[int, int]:
+    """Return how many differences are on the claimed side, and how many are known."""
+    known = [outcome for outcome in outcomes if not math.isnan(outcome.difference)]
+    return sum(side * (outcome.difference - bound) > 0 for outcome in known), len(known)

@@ -66,21 +66,29 @@ def of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]
 
 def of_drawings(stem: Path) -> list[str]:
     """Return one line per drawing that its figure's list of hashes does not have."""
-    differing = []
-    for suffix in (".png", ".pdf", ".svg"):
-        try:
-            read_listed(stem.with_suffix(suffix), stem.with_suffix(".png"))
-        except Damaged as damage:
-            differing.append(str(damage))
-    return differing
+    drawings = [stem.with_suffix(suffix) for suffix in (".png", ".pdf", ".svg")]
+    return [line for path in drawings for line in _unlisted(path, drawings[0])]
+
+
+def _unlisted(path: Path, main: Path | None = None) -> list[str]:
+    """Return a line if the list of hashes of the file `main` does not have this file."""
+    try:
+        read_listed(path, main)
+    except Damaged as damage:
+        return [str(damage)]
+    return []
 
 
 def of_runs(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
-    """Return the differences between `runs.csv` and the recomputed table."""
+    """Return the differences between `runs.csv` and the recomputed table.
+
+    If the numbers are equal, the file must also have its hash: otherwise the claims, which are made
+    of it, could not be recomputed.
+    """
     path = stem.with_suffix(".csv")
     recomputed = runs_table(record, measures[""].set_index("run"))
     log.info("%s: %d runs recomputed", path, len(recomputed))
-    return differences(path, parsed(path, ("run",)), recomputed)
+    return differences(path, parsed(path, ("run",)), recomputed) or _unlisted(path)
 
 
 def of_claims(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:

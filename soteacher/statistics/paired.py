@@ -50,8 +50,11 @@ class Estimate:
 
     @property
     def smallest(self) -> float:
-        """Smallest distance from the tested value that this n finds with 80 % power."""
-        return math.nan if math.isnan(self.sd) else smallest_difference(self.n, self.sd)
+        """Smallest distance from the tested value that this n finds with 80 % power.
+
+        NaN: unknown, also if all differences are equal, which says nothing about their spread.
+        """
+        return smallest_difference(self.n, self.sd) if self.sd > 0 else math.nan
 
     @property
     def seeds_needed(self) -> int | None:

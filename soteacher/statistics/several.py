@@ -9,6 +9,9 @@ from scipy import stats
 
 from soteacher.statistics.paired import ALPHA
 
+DECIMALS = 9
+"""Decimals up to which differences are compared."""
+
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p values adjusted for their number, in the same order (Holm, 1979).
@@ -39,10 +42,12 @@ def sign_test(differences: Sequence[float]) -> float:
 def wilcoxon(differences: Sequence[float]) -> float:
     """Return the two-sided p value of Wilcoxon's signed rank test; zeros are left out.
 
-    It is exact for up to 50 differences without ties.
+    It is exact for up to 50 differences without ties. Differences that are equal but for rounding
+    errors are ties.
     """
-    values = [difference for difference in differences if difference != 0]
-    return float(stats.wilcoxon(values).pvalue) if values else 1.0
+    values = np.round(np.asarray(differences, float), DECIMALS)
+    values = values[values != 0]
+    return float(stats.wilcoxon(values).pvalue) if len(values) else 1.0
 
 
 def highest_share(positive: int, n: int) -> float:

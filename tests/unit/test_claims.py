@@ -8,6 +8,7 @@ from made_claims_study import PAIR, SEEDS, TERMS, record_of, steps_of, study_of
 
 from soteacher.claims.study_runs import StudyRuns
 from soteacher.claims.table import CLAIMS, COLUMNS, OVERALL, make_claims
+from soteacher.claims.texts import shown
 from soteacher.claims.trends import last_against_best, slope
 from soteacher.claims.verdicts import (
     FAILS,
@@ -19,6 +20,7 @@ from soteacher.claims.verdicts import (
     each,
     judged,
 )
+from soteacher.statistics.paired import seeds_needed
 
 MIXED = ("mixup", "cutmix", "augmix")
 SWEPT = {"no_lr": 0, "soteacher.lipschitz.weight=1e-05": 1, "soteacher": 2}
@@ -309,6 +311,11 @@ def test_a_pair_with_one_seed_does_not_count_beside_one_with_several():
     assert list(rows["counted"]) == [True, False]
     assert list(rows["verdict"]) == [HOLDS, OPEN]
     assert overall(both, "students_better")["verdict"] == HOLDS
+    told = overall(both, "students_better")["why"]
+    assert told.endswith("above 0. 1 comparison with one seed does not count.")
+    average = overall(both, "both_best")  # nor in the average over pairs
+    assert (average["verdict"], average["n"]) == (HOLDS, len(SEEDS))
+    assert average["difference"] == pytest.approx(5, abs=0.1)
     # alone, one seed counts and cannot tell
     assert overall(one, "students_better")["verdict"] == OPEN
     assert list(rows_of(one, "students_better")["counted"]) == [True]
@@ -324,6 +331,64 @@ def test_a_seed_without_a_finished_run_is_left_out_and_told():
     row = overall(study_of(lambda *_: 0.0, lost=lost), "students_better")
     assert (row["verdict"], row["n"]) == (OPEN, 0)
     assert "no seed has finished runs of both" in row["why"]
+
+
+def test_seeds_that_one_of_two_methods_is_not_planned_for_are_not_lost():
+    """Standard has four seeds, a swept weight one: a figure has fewer seeds than a table."""
+    study = study_of(lambda *_: 0.0)
+    swept = study.runs["method"].str.contains("lipschitz.weight=")
+    study.runs = study.runs[~swept | (study.runs["seed"] == str(SEEDS[0]))]
+    one_seed, several = rows_of(study, "robust_to_weights").sort_values("n").iloc[[0, -1]].iloc
+    assert (one_seed["n"], one_seed["counted"]) == (1, False)
+    assert (several["n"], several["counted"]) == (len(SEEDS), True)
+    trend = rows_of(study, "lipschitz_sweep_student").iloc[0]
+    assert trend["n"] == 1
+    assert not any("lack a finished run" in why for why in (one_seed["why"], trend["why"]))
+
+
+def test_figure_1_with_one_seed_needs_another():
+    row = overall(study_of(lambda *_: 0.0, seeds=[7]), "longer_standard_hurts")
+    assert (row["verdict"], row["n"]) == (OPEN, 0)
+    assert (
+        row["why"] == "In this study, fewer than 2 seeds have all the finished runs that it needs."
+    )
+
+
+def test_the_average_over_distillers_decides_about_almost_every_one():
+    """Each distiller differs much by seed, and their average little."""
+    swings = {"fitnet": (9, -9, 9, -9), "at": (-9, 9, -9, 9), "sp": (0, 0, 0, 0)}
+
+    def added(measure, role, method, distiller, epoch, place):
+        if (measure, method) != ("top1", "soteacher") or distiller not in swings:
+            return 0.0
+        return (1 + swings[distiller][place] + 2 * WOBBLE[place] / 0.001) / 100
+
+    row = overall(study_of(added), "almost_every_distiller")
+    each_row = rows_of(study_of(added), "almost_every_distiller")
+    average = 1 + 2 * pd.Series(WOBBLE) / 0.001
+    assert row["verdict"] == OPEN
+    assert row["seeds_needed"] == seeds_needed(average.mean(), average.std())
+    assert row["seeds_needed"] < each_row["seeds_needed"].max()
+    # two of three are fewer than nine of ten: more seeds of the same cannot decide
+    worse = dict(swings, sp=(-2, -2, -2, -2))
+    swings.update(worse)
+    assert pd.isna(overall(study_of(added), "almost_every_distiller")["seeds_needed"])
+
+
+def test_a_trend_does_not_borrow_the_spread_of_differences():
+    """Points per step of a weight are not points."""
+    spread = (0.01, -0.01, 0.01, -0.01)
+
+    def added(measure, role, method, distiller, epoch, place):
+        return 0.0 if method == "standard" else SWEPT.get(method, 0) / 100 + spread[place]
+
+    study = study_of(added)
+    swept = study.runs["method"].str.contains("lipschitz.weight=")
+    study.runs = study.runs[~swept | (study.runs["seed"] == str(SEEDS[0]))]
+    row = overall(study, "lipschitz_sweep_student")
+    assert (row["n"], row["unit"]) == (1, "percentage points per step")
+    assert pd.isna(row["seeds_needed"])
+    assert "at least 2 seeds are needed" in row["why"]
 
 
 def test_one_seed_borrows_the_spread_of_other_comparisons():
@@ -358,6 +423,11 @@ def test_the_best_epoch_is_chosen_by_the_other_seeds():
     assert list(last_against_best(accuracy)) == [5, -6, 5]
     better = accuracy.assign(last=90)  # the last epoch is compared with earlier ones alone
     assert list(last_against_best(better)) == [30, 20, 29]
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert shown(-0.001, "percentage points") == "+0.00"
+    assert shown(-0.001, "nats") == "-0.001"
 
 
 def test_the_slope_is_per_step_of_the_weight():

@@ -11,6 +11,7 @@ from soteacher import cli
 from soteacher.core.hash_list import write_hash_list
 from soteacher.report.page import make_page
 from soteacher.report.page.answer import answer
+from soteacher.report.page.differences import signed
 from soteacher.report.page.forest import forest
 from soteacher.report.page.verdicts import Verdicts, read_verdicts
 
@@ -171,3 +172,8 @@ def test_changed_verdicts_are_refused(tmp_path):
 def test_a_page_without_verdicts_has_no_such_section():
     page = make_page(summary_of([], figures={}), {}, {})
     assert 'id="answer"' not in page and "#answer" not in page
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert signed(-0.001, "percentage points") == "+0.00"
+    assert signed(-0.001, "nats") == "−0.001"

@@ -116,3 +116,11 @@ def test_the_test_keeps_its_level():
 def test_other_lengths_are_refused():
     with pytest.raises(ValueError, match="expected equal lengths, got 2, 3 and 2"):
         rank_correlation([1, 2], [1, 2, 3], [0, 0])
+
+
+def test_methods_that_keep_their_order_in_every_group_are_no_further_evidence():
+    """The same order in three groups: p is small for a third of all orders, as docs say."""
+    groups = [group for group in "abc" for _ in range(4)]
+    x = [0, 1, 2, 3] * 3
+    p = [rank_correlation(x, [*order] * 3, groups).p for order in permutations(range(4))]
+    assert sum(one < 0.05 for one in p) == 8

@@ -8,6 +8,7 @@ import pytest
 from soteacher.cli.entry_point import main
 from soteacher.core import files
 from soteacher.core.hash_list import write_hash_list
+from soteacher.results import recomputed
 from soteacher.results.collect import COLUMNS
 from soteacher.results.runs_table import RUN_COLUMNS, runs_table
 from soteacher.study.expand import expand
@@ -245,3 +246,19 @@ def test_every_column_is_explained_in_the_documents_and_no_other(root):
     first = [line.split(" | ")[0] for line in table.splitlines()[2:]]
     said = [name for cell in first for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(said) == sorted(RUN_COLUMNS)
+
+
+def test_verify_finds_a_runs_csv_that_was_saved_again(tmp_path, monkeypatch):
+    """Its numbers are equal, but the claims can no longer be recomputed from it."""
+    table = pd.DataFrame({"run": ["digits/a"], "top1": [0.5]})
+    monkeypatch.setattr(recomputed, "runs_table", lambda record, measures: table)
+    path, measures = tmp_path / "runs.csv", {"": table}
+    files.write(path, table.to_csv(index=False))
+    write_hash_list(path)
+    assert recomputed.of_runs(tmp_path / "runs", {}, measures) == []
+    path.write_text(path.read_text().replace("0.5", "0.50"))
+    [line] = recomputed.of_runs(tmp_path / "runs", {}, measures)
+    assert "runs.csv has changed since it was made" in line
+    path.write_text(path.read_text().replace("0.50", "0.6"))
+    [line] = recomputed.of_runs(tmp_path / "runs", {}, measures)
+    assert line == f"{path}, row 1, top1: 0.6, but recomputed 0.5"

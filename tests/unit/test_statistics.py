@@ -123,7 +123,8 @@ def test_equal_differences_have_no_t_interval_and_the_sign_test_decides():
     rounded = [0.3 - 0.1, 0.2, 0.1 + 0.1]  # equal but for their last bits
     found = paired(rounded)
     assert math.isnan(found.low)
-    assert (found.sd, found.p, found.smallest, found.seeds_needed) == (0, 1 / 4, 0, 6)
+    assert (found.sd, found.p, found.seeds_needed) == (0, 1 / 4, 6)
+    assert math.isnan(found.smallest)  # three equal differences do not show that any is found
     six = paired([0.2] * 6)
     assert (six.low, six.high, six.p) == pytest.approx((0.2, 0.2, 1 / 32))
     assert paired([0.0, 0.0]).p == 1
@@ -185,7 +186,18 @@ def test_wilcoxon_s_test_is_exact():
     assert wilcoxon([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == pytest.approx(2 / 2**6)
     # rank sums of at most 1: none, or the smallest alone
     assert wilcoxon([-1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == pytest.approx(4 / 2**6)
-    assert wilcoxon([0.0]) == 1
+    assert wilcoxon([0.0]) == wilcoxon([]) == 1
+
+
+def test_wilcoxon_s_test_has_ties_where_only_rounding_differs():
+    """Differences of accuracies: 1, 1, 2, -1, 3, 4, 4 and 5 images, in percent of 450."""
+    images = [1, 1, 2, -1, 3, 4, 4, 5]
+    rounded = [
+        100 * ((150 + 31 * place + n) / 450) - 100 * ((150 + 31 * place) / 450)
+        for place, n in enumerate(images)
+    ]
+    assert len({abs(one) for one in rounded}) > len({abs(n) for n in images})
+    assert wilcoxon(rounded) == wilcoxon(images)
 
 
 def test_a_share_s_highest_value_is_clopper_s_and_pearson_s():

@@ -19,7 +19,8 @@ def short(unit: str) -> str:
 
 def signed(value: float, unit: str) -> str:
     """Return a difference with its sign, with two decimals in percent and three otherwise."""
-    return f"{value:+.{2 if unit.startswith('percent') else 3}f}".replace("-", "−")
+    digits = 2 if unit.startswith("percent") else 3
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no minus before a zero
 
 
 def interval(row: pd.Series, before: str = "") -> str:

@@ -21,8 +21,10 @@ class PredictorsFigure(PairBlock):
         "Each point is one student and its teacher. The rank correlation compares teachers of the "
         "same seed only: with 1, the teacher with the higher value always has the better student, "
         "with -1 the worse one. p is the share of permutations of the students within their seeds "
-        "that give a correlation at least as strong. Distance and spread are those on training "
-        "images, and need known true label distributions."
+        "that give a correlation at least as strong. It takes the seeds as independent, although "
+        "a method's teachers resemble each other: a small p says that the order of these methods "
+        "is no accident of their seeds, not that other methods would be in the same order. "
+        "Distance and spread are those on training images, and need known true label distributions."
     )
 
     def content(self, expansion: Expansion, name: str) -> Points:
