@@ -118,7 +118,7 @@ def _overall(
         needed = max(number for number in needs if number is not None)
     return _row(claim, one, found, total, paper_total, needed) | {
         "why": texts.of_claim(claim, counted, outcomes, total, needed, one.papers)
-        + texts.with_one_seed([other for other in comparisons if not other.counted]),
+        + texts.with_one_seed(claim, [other for other in comparisons if not other.counted]),
         "paper_why": texts.of_paper(claim, papers, paper_total, one.unit),
     }
 

@@ -312,7 +312,9 @@ def test_a_pair_with_one_seed_does_not_count_beside_one_with_several():
     assert list(rows["verdict"]) == [HOLDS, OPEN]
     assert overall(both, "students_better")["verdict"] == HOLDS
     told = overall(both, "students_better")["why"]
-    assert told.endswith("above 0. 1 comparison with one seed does not count.")
+    assert told.endswith(
+        "above 0. 1 comparison with one seed does not count; 0 of 1 is on the claimed side."
+    )
     average = overall(both, "both_best")  # nor in the average over pairs
     assert (average["verdict"], average["n"]) == (HOLDS, len(SEEDS))
     assert average["difference"] == pytest.approx(5, abs=0.1)
