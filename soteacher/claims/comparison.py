@@ -49,11 +49,6 @@ class Comparison:
         """Whether the study has the runs."""
         return self.differences is not None or self.timed is not None
 
-    @property
-    def n_planned(self) -> int:
-        """The number of the study's seeds, also of those whose runs are missing."""
-        return 0 if self.differences is None else len(self.differences)
-
     def estimate(self, bound: float) -> Estimate:
         """Return the study's estimate, tested against the claim's bound."""
         if self.timed is not None:

@@ -80,11 +80,9 @@ def both_against_one(study: StudyRuns) -> list[Comparison]:
 def over_pairs(differences: list[pd.Series]) -> pd.Series:
     """Return the mean over pairs of differences by seed, NaN where a run is missing.
 
-    Pairs with one seed are left out if another has several: they would leave one seed to the mean.
-    Of the others, the seeds that all pairs are planned for count.
+    The seeds that all pairs are planned for count: a pair with one seed leaves one to the mean.
     """
-    several = [one for one in differences if len(one) > 1]
-    return pd.concat(several or differences, axis=1, join="inner").mean(axis=1, skipna=False)
+    return pd.concat(differences, axis=1, join="inner").mean(axis=1, skipna=False)
 
 
 CLAIMS = (

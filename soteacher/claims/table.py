@@ -19,7 +19,6 @@ from soteacher.claims.verdicts import (
     OPEN,
     Outcome,
     almost_every,
-    each,
     on_claimed_side,
 )
 from soteacher.report.paper_values import RUNS
@@ -50,25 +49,10 @@ Spreads = dict[tuple[str, str, bool], float]
 
 def make_claims(study: StudyRuns) -> pd.DataFrame:
     """Return the table of claims: for each claim the row `OVERALL`, then its comparisons."""
-    found = [(claim, _without_single_seeds(claim, claim.find(study))) for claim in CLAIMS]
+    found = [(claim, claim.find(study)) for claim in CLAIMS]
     spreads = _spreads([one for _, comparisons in found for one in comparisons])
     rows = [row for claim, comparisons in found for row in _rows(claim, comparisons, spreads)]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds_needed": "Int64"})
-
-
-def _without_single_seeds(claim: Claim, comparisons: list[Comparison]) -> list[Comparison]:
-    """Return the comparisons; those of one seed do not count where another has several.
-
-    A claim about each comparison could never be told otherwise. Those with numbers of the paper
-    stay, because the paper's verdict needs them.
-    """
-    counted = [one for one in comparisons if one.counted]
-    if claim.rule is not each or max((one.n_planned for one in counted), default=0) < 2:
-        return comparisons
-    return [
-        replace(one, counted=one.counted and (one.n_planned != 1 or one.paper is not None))
-        for one in comparisons
-    ]
 
 
 def _rows(claim: Claim, comparisons: list[Comparison], spreads: Spreads) -> list[dict[str, Any]]:
@@ -117,8 +101,7 @@ def _overall(
     elif total.verdict == OPEN and needs and None not in needs:
         needed = max(number for number in needs if number is not None)
     return _row(claim, one, found, total, paper_total, needed) | {
-        "why": texts.of_claim(claim, counted, outcomes, total, needed, one.papers)
-        + texts.with_one_seed(claim, [other for other in comparisons if not other.counted]),
+        "why": texts.of_claim(claim, counted, outcomes, total, needed, one.papers),
         "paper_why": texts.of_paper(claim, papers, paper_total, one.unit),
     }
 

@@ -14,7 +14,6 @@ from soteacher.claims.verdicts import (
     OPEN,
     Outcome,
     almost_every,
-    on_claimed_side,
 )
 from soteacher.statistics.paired import ALPHA, MOST_SEEDS, Estimate
 from soteacher.statistics.several import holm, sign_test, wilcoxon
@@ -100,16 +99,6 @@ def of_claim(
         several = max(one.estimate(claim.bound).n for one, _ in measured) > 1
         text += f"; {seeds_text(needed, several)}"
     return f"{text}."
-
-
-def with_one_seed(claim: Claim, left_out: Sequence[Comparison]) -> str:
-    """Return how many comparisons with one seed do not count, and on which side they are."""
-    single = [one.outcome(claim.side, claim.bound) for one in left_out if one.n_planned == 1]
-    better, n = on_claimed_side(single, claim.side, claim.bound)
-    if not n:
-        return ""
-    does = f"{n} comparison{' with one seed does' if n == 1 else 's with one seed do'} not count"
-    return f" {does}; {better} of {n} {'is' if n == 1 else 'are'} on the claimed side."
 
 
 def of_paper(claim: Claim, outcomes: Sequence[Outcome], total: Outcome, unit: str) -> str:

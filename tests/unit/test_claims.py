@@ -299,7 +299,7 @@ def test_another_soteacher_is_compared_but_does_not_count():
     assert list(rows_of(study, "both_best")["method"]) == ["soteacher", "soteacher"]
 
 
-def test_a_pair_with_one_seed_does_not_count_beside_one_with_several():
+def test_a_pair_with_one_seed_leaves_a_claim_about_every_pair_open():
     of = shifted("student", ["soteacher"])
     several = study_of(of(lambda place: 0.05 + WOBBLE[place]))
     one = study_of(of(lambda place: -0.05), seeds=[2], record=record_of(pair="other"))
@@ -308,19 +308,11 @@ def test_a_pair_with_one_seed_does_not_count_beside_one_with_several():
     students = one.runs[one.runs["role"] == "student"]
     both = StudyRuns(pd.concat([several.runs, students]), record, several.steps)
     rows = rows_of(both, "students_better")
-    assert list(rows["counted"]) == [True, False]
     assert list(rows["verdict"]) == [HOLDS, OPEN]
-    assert overall(both, "students_better")["verdict"] == HOLDS
-    told = overall(both, "students_better")["why"]
-    assert told.endswith(
-        "above 0. 1 comparison with one seed does not count; 0 of 1 is on the claimed side."
-    )
-    average = overall(both, "both_best")  # nor in the average over pairs
-    assert (average["verdict"], average["n"]) == (HOLDS, len(SEEDS))
-    assert average["difference"] == pytest.approx(5, abs=0.1)
-    # alone, one seed counts and cannot tell
+    assert overall(both, "students_better")["verdict"] == OPEN
+    average = overall(both, "both_best")
+    assert (average["verdict"], average["n"]) == (OPEN, 1)
     assert overall(one, "students_better")["verdict"] == OPEN
-    assert list(rows_of(one, "students_better")["counted"]) == [True]
 
 
 def test_a_seed_without_a_finished_run_is_left_out_and_told():
@@ -341,8 +333,7 @@ def test_seeds_that_one_of_two_methods_is_not_planned_for_are_not_lost():
     swept = study.runs["method"].str.contains("lipschitz.weight=")
     study.runs = study.runs[~swept | (study.runs["seed"] == str(SEEDS[0]))]
     one_seed, several = rows_of(study, "robust_to_weights").sort_values("n").iloc[[0, -1]].iloc
-    assert (one_seed["n"], one_seed["counted"]) == (1, False)
-    assert (several["n"], several["counted"]) == (len(SEEDS), True)
+    assert (one_seed["n"], several["n"]) == (1, len(SEEDS))
     trend = rows_of(study, "lipschitz_sweep_student").iloc[0]
     assert trend["n"] == 1
     assert not any("lack a finished run" in why for why in (one_seed["why"], trend["why"]))
