@@ -70,6 +70,17 @@ def test_the_digits_are_split_by_class_in_equal_shares(digits):
     assert (np.abs(test - (train + test) * 450 / 1797) < 1).all()
 
 
+def test_fewer_training_digits_are_some_of_all_in_equal_shares_and_the_test_images_stay(digits):
+    part = registry.get("data source", "digits")(n_train=674)
+    images = part.read()
+    assert part.outline().n_train == len(images.train_images) == 674
+    known = {image.tobytes() for image in digits.array("train_images")}
+    assert {image.tobytes() for image in images.train_images} <= known
+    shares = np.bincount(digits.array("train_labels")) * 674 / 1347
+    assert np.all(np.abs(np.bincount(images.train_labels) - shares) < 1)
+    np.testing.assert_array_equal(images.test_images, digits.array("test_images"))
+
+
 def test_the_two_splits_are_scikit_learn_s_digits_each_once_with_its_label(digits):
     from sklearn.datasets import load_digits
 

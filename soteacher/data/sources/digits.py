@@ -5,6 +5,8 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998:
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from soteacher.core.registry import register
 from soteacher.data.sources.base import ImageSet, Outline, Source
 
@@ -18,9 +20,13 @@ class Digits(Source):
     The split is fixed and stratified by class.
     """
 
+    n_train: int = Field(N_TRAIN, ge=100, le=N_TRAIN)
+    """Number of training images: fewer than all are a fixed choice, stratified by class. The test
+    images stay the same."""
+
     def outline(self) -> Outline:
         """Return the sizes of the data set."""
-        return Outline(N_TRAIN, N_TEST, height=8, width=8, n_classes=10)
+        return Outline(self.n_train, N_TEST, height=8, width=8, n_classes=10)
 
     def read(self) -> ImageSet:
         """Return 8x8 images with the grey in all three channels."""
@@ -35,6 +41,10 @@ class Digits(Source):
         train, test = train_test_split(
             np.arange(len(labels)), test_size=N_TEST, stratify=labels, random_state=0
         )
+        if self.n_train < N_TRAIN:
+            train, _ = train_test_split(
+                train, train_size=self.n_train, stratify=labels[train], random_state=0
+            )
         return ImageSet(
             train_images=images[train],
             train_labels=labels[train],
