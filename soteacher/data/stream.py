@@ -52,6 +52,7 @@ class Stream:
     flipped, then turned, and each view has a separate crop. The upright views equal those of
     `turns` 1.
     change : the regularizer that changes the images of a teacher, or None.
+    rows : (n,) int64, the training images that are used; None: all of them.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Stream:
         device: str,
         turns: int = 1,
         change: ImageChange | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
         self.device, self.turns, self._change = device, turns, change
@@ -72,7 +74,10 @@ class Stream:
         self.labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
-        self.n_images, height, width, _ = self._images.shape
+        n_images, height, width, _ = self._images.shape
+        self._rows = None if rows is None else torch.from_numpy(rows)
+        self.n_images = n_images if rows is None else len(rows)
+        """Number of images of an epoch."""
         if turns > 1 and height != width:
             raise UserError(
                 f"images of {height}x{width} pixels cannot be turned by 90 degrees, as the method "
@@ -92,6 +97,8 @@ class Stream:
 
         n, padding = self.n_images, self.augment.crop_padding
         order = torch.randperm(n, generator=draw("order"))
+        if self._rows is not None:
+            order = self._rows[order]
         purposes = ("crop", *(f"crop of turn {turn}" for turn in range(1, self.turns)))
         offsets = [
             torch.randint(0, 2 * padding + 1, (n, 2), generator=draw(purpose))

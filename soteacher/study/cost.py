@@ -45,10 +45,11 @@ KEEPS_PREDICTIONS = "consistency"
 def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
     """Return the FLOP of each run of one pass, with an equal share of their teacher's FLOP.
 
-    Each epoch has a forward and a backward pass of every training image, and a forward pass of
-    every test image. At the end, there is one more forward pass of the test images and, if their
-    true label distributions are known, of the training images. The teacher has one forward pass of
-    each training image per epoch, for all of its students.
+    Each epoch has a forward and a backward pass of every training image, or a forward pass if the
+    image is held out, and a forward pass of every test image. At the end, there is one more forward
+    pass of the test images and, if their true label distributions are known, of the training
+    images. The teacher has one forward pass of each training image per epoch, for all of its
+    students.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -62,6 +63,7 @@ def _own_flop(spec: RunSpec, outline: Outline) -> int:
     epochs = spec.recipe.epochs
     trained = _views(spec, outline) * epochs
     images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1)
+    images += (outline.n_train - spec.trained_images(outline.n_train)) * epochs
     if spec.data.true_labels is not None:
         images += outline.n_train
     return images * _forward(spec, outline)
@@ -69,7 +71,7 @@ def _own_flop(spec: RunSpec, outline: Outline) -> int:
 
 def _views(spec: RunSpec, outline: Outline) -> int:
     """Return the number of views of training images in an epoch."""
-    return outline.n_train * spec.stream.turns * spec.stream.views
+    return spec.trained_images(outline.n_train) * spec.stream.turns * spec.stream.views
 
 
 def step_flop(spec: RunSpec, outline: Outline) -> int:
@@ -129,7 +131,8 @@ def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
         needed += 2 * n * outline.n_classes * 8
     needed += 2 * logits * outline.n_classes * 4
     for run in specs:
-        needed += OF_A_WEIGHT * 4 * catalogue.parameters(run.network.name, outline.n_classes)
+        of_a_weight = OF_A_WEIGHT + (1 if run.held_out else 0)  # the weights of the best epoch
+        needed += of_a_weight * 4 * catalogue.parameters(run.network.name, outline.n_classes)
         if KEEPS_PREDICTIONS in run.terms:
             needed += outline.n_train * outline.n_classes * 4
     return needed + _of_padding(spec, outline)

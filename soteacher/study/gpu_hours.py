@@ -183,6 +183,9 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
         work.train(spec, outline, epochs[-1] * steps)
         tested = (spec.recipe.epochs + 1) * tests
         work.evaluate(spec, outline, -(-outline.n_test // tests), tested)
+        if held_out := outline.n_train - spec.trained_images(outline.n_train):
+            batches = -(-held_out // TEST_BATCH)
+            work.evaluate(spec, outline, -(-held_out // batches), spec.recipe.epochs * batches)
     work.share(specs[0], outline, max(epochs) * steps)
     return work
 
@@ -196,7 +199,7 @@ def _of_first_stage(spec: RunSpec, outline: Outline) -> Work:
 
 
 def _steps(spec: RunSpec, outline: Outline) -> int:
-    return -(-outline.n_train // spec.recipe.batch)
+    return -(-spec.trained_images(outline.n_train) // spec.recipe.batch)
 
 
 def _images(spec: RunSpec) -> int:

@@ -47,9 +47,9 @@ def check_last_batches(runs: Iterable[Run], outlines: Mapping[str, Outline]) -> 
 
 def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
     """Raise `UserError` if a batch norm of the run would get a single value per channel."""
-    smallest = smallest_batch(outline.n_train, spec.recipe.batch)
     if spec.is_oracle:
         return
+    smallest = smallest_batch(spec.trained_images(outline.n_train), spec.recipe.batch)
     if smallest * spec.stream.turns * spec.stream.views > 1:
         return
     student = map_sizes(spec.network.name, outline.height, outline.width)
@@ -68,8 +68,9 @@ def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
 
 def single_value(run_id: str, what: str, spec: RunSpec, outline: Outline) -> UserError:
     """Return the error for a batch norm with a single value: data, batch, network, what to do."""
+    trained = spec.trained_images(outline.n_train)
     return UserError(
-        f"{run_id}: the {outline.n_train} training images in batches of {spec.recipe.batch} leave "
+        f"{run_id}: the {trained} training images in batches of {spec.recipe.batch} leave "
         f"a last batch of one image, and {what} images of {outline.height}x{outline.width} "
         "pixels to a map of 1x1: batch norm cannot train on one value per channel; choose a "
         "`batch` of the recipe that leaves two or more images, another number of images, larger "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from functools import reduce
 from operator import add
@@ -19,6 +20,7 @@ from soteacher.data.stream import Stream
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
 from soteacher.terms import LossTerm, Preparation
+from soteacher.training.best_epoch import BestEpoch
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.forward import forward
 from soteacher.training.sgd import SGD
@@ -53,11 +55,12 @@ class Learner:
         preparation: Preparation | None,
         evaluator: Evaluator | None,
         precision: str = FLOAT32,
+        best: BestEpoch | None = None,
     ) -> None:
         self.folder, self.recipe, self.stream = folder, recipe, stream
         self.network, self.terms, self.modules = network, terms, modules
         self.preparation, self.evaluator = preparation, evaluator
-        self._precision = precision
+        self._precision, self.best = precision, best
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Wall-clock time of training in all attempts, up to the end of the last epoch."""
@@ -183,6 +186,11 @@ class Learner:
             for term in self.terms:
                 term.end_epoch(epoch)
             row["test_top1"] = self.evaluator.top1(self.network)
+            if self.best is not None:
+                nll = row["held_out_nll"] = self.best.end_epoch(epoch)
+                if not math.isfinite(nll):
+                    where = {"epoch": epoch + 1, "step": self.stream.steps}
+                    raise Diverged(where | {"terms": {"held_out_nll": repr(nll)}})
             every = self.recipe.keep_every
             if every and (epoch + 1) % every == 0 and epoch + 1 < self.recipe.epochs:
                 name = checkpoint_name(epoch + 1)
@@ -197,6 +205,8 @@ class Learner:
         elif stage == Stage.PREPARE and self.network is not None:
             self.enter(Cursor(Stage.MAIN, 0, 0))
         else:
+            if self.best is not None:
+                self.best.restore()
             self.cursor = Cursor(Stage.END, 0, 0)
 
     def _report(self, row: dict[str, Any]) -> None:
@@ -255,12 +265,13 @@ class Learner:
         return self.optimizer.parameters
 
     def buffers(self) -> dict[str, Tensor]:
-        """Return the tensors that loss terms keep from step to step."""
-        return {
+        """Return the tensors that loss terms keep from step to step, and the best weights."""
+        of_terms = {
             f"{index}.{name}": value
             for index, term in enumerate(self.terms)
             for name, value in term.buffers().items()
         }
+        return of_terms | (self.best.buffers() if self.best else {})
 
     def kept_bytes(self) -> int:
         """Return the bytes of the loss terms' buffers and modules."""

@@ -57,6 +57,10 @@ def finish(
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}
+        if learner.best is not None:
+            best = learner.best
+            facts["early_stop"] = {"epoch": best.epoch, "held_out_nll": best.nll}
+            facts["last_test_top1"] = scored[best.epoch - 1]  # of the weights that are kept
     # a diverged run keeps the history of its finished epochs
     artifacts = {"history.csv": history_writer(learner.history)}
     if divergence is not None:

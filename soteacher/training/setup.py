@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from soteacher.core.errors import UserError
 from soteacher.core.random import key, seeded
 from soteacher.core.registry import check_revision, name_of
+from soteacher.data.folds import folds_of
 from soteacher.data.prepared import Prepared
 from soteacher.data.settings import STREAM
 from soteacher.data.stream import Stream
@@ -15,6 +17,7 @@ from soteacher.models import catalogue
 from soteacher.study.spec_parts import NetworkSpec
 from soteacher.study.specs import LOOP, RunSpec
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, RunContext
+from soteacher.training.best_epoch import BestEpoch
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
@@ -35,6 +38,7 @@ class PassSetup:
                 "the plan was written by another version of soteacher: rerun snakemake with the "
                 "version that is installed"
             )
+        self.folds = self._folds(spec)
         self.stream = Stream(
             data,
             spec.stream.augment,
@@ -44,6 +48,7 @@ class PassSetup:
             device,
             spec.stream.turns,
             spec.image_change(),
+            None if self.folds is None else np.flatnonzero(self.folds != 0),
         )
         self.teacher: FrozenTeacher | OracleTeacher | None = None
         self.teacher_features: FeatureShapes | None = None
@@ -78,6 +83,10 @@ class PassSetup:
                 preparations.append(preparation)
         if spec.role == "teacher" and not any(term.replaces_cross_entropy for term in terms):
             terms = [CrossEntropy(), *terms]
+        best = None
+        if self.folds is not None and self.evaluator is not None:
+            held_out = np.flatnonzero(self.folds == 0)
+            best = BestEpoch(network, self.evaluator, held_out, self.stream.labels)
         return Learner(
             member.folder,
             spec.recipe,
@@ -88,12 +97,13 @@ class PassSetup:
             preparations[0] if preparations else None,
             self.evaluator,
             spec.precision,
+            best,
         )
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
         """Return the context of a run's loss terms; without a student, that of a preparation."""
         return RunContext(
-            n_images=self.stream.n_images,
+            n_images=len(self.stream.labels),
             n_classes=self.data.n_classes,
             seed=spec.seed,
             role=spec.role,
@@ -119,6 +129,13 @@ class PassSetup:
         for module in modules.values():
             placed(module, self.device)
         return modules
+
+    def _folds(self, spec: RunSpec) -> np.ndarray | None:
+        """Return the fold of each training image of a teacher; None: it holds out no images."""
+        if spec.held_out is None:
+            return None
+        labels = np.asarray(self.data.train_labels(spec.seed))
+        return folds_of(labels, spec.held_out.folds, spec.seed)
 
     def _build(self, network: NetworkSpec) -> nn.Module:
         family, _ = catalogue.find(network.name)

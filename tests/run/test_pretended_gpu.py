@@ -61,6 +61,7 @@ METHODS = {name: {name: {}} for name in registry.shipped("regularizer")} | {
     "divergence": {"augmix": {"consistency_weight": 12}},
     "smoothed_mixup": {"mixup": {}, "label_smoothing": {}},
     "mse_mixup": {"mse": {}, "mixup": {}},
+    "early_stopped": {"early_stop": True, "consistency": {}},
 }
 """Each regularizer alone, SoTeacher, and settings that select other code."""
 SHORT = {
