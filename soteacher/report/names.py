@@ -20,6 +20,7 @@ LABELS = {
     "l2": "ℓ2",
     "oracle": "Oracle",
     "early_stopped": "Early-stopped",
+    "cross_fitted": "Cross-fitted",
     "alone": "Student alone",
     "overhead": "Training overhead",
     "beyond_wrn": "Distillers beyond the paper, WRN pairs",

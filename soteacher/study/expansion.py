@@ -163,6 +163,12 @@ class Expansion:
                 f"and the oracle {teacher.id} has nothing else; expected distillers that need only "
                 "these, such as kd"
             )
+        if teacher.spec.is_cross_fitted and not vars(type(term)).get("logits_only", False):
+            raise UserError(
+                f"{block}: {distiller} needs more of its teacher than each image's probabilities, "
+                f"and {teacher.id} is cross-fitted: its networks have no features in common; "
+                "expected distillers that need only probabilities, such as kd"
+            )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
         _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
@@ -248,8 +254,9 @@ def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int)
     needed = sorted({*term.teacher_epochs(epochs, last)})
     if teacher.spec.held_out and needed != [final]:
         raise UserError(
-            f"{who} learns from the weights of {teacher.id} after several epochs, but the teacher "
-            "method chooses the epoch itself (`early_stop`); leave out the method or the distiller"
+            f"{who} learns from the weights of {teacher.id} after several epochs, but students of "
+            f"a method with `{teacher.spec.held_out.use}` have only its weights after training; "
+            f"leave out this method or the distiller"
         )
     missing = [n for n in needed if n != final and (n < 1 or not every or n % every)]
     if missing:

@@ -182,6 +182,10 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
             f"{where}: an oracle is not trained, so it has no regularizers; leave out "
             f"{', '.join(map(repr, regularizers))}, or `oracle`"
         )
+    if method.early_stop and method.cross_fit is not None:
+        raise UserError(
+            f"{where}: both `early_stop` and `cross_fit` hold out training images; use one of them"
+        )
     if method.oracle and method.held_out:
         raise UserError(
             f"{where}: an oracle is not trained, so it holds out no images; leave out "

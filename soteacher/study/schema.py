@@ -130,9 +130,16 @@ class TeacherMethod(Settings):
     """Whether a tenth of the training images is held out: the teacher is trained on the others, and
     its weights are those of the epoch with the least negative log-likelihood on the tenth."""
 
+    cross_fit: int | None = Field(None, ge=2)
+    """Number of folds of the training images, with one network per fold, which is trained on the
+    images of the other folds. Students learn each image from the network that did not see it. The
+    prediction of a test image is the mean of the networks' probabilities."""
+
     @property
     def held_out(self) -> HeldOut | None:
-        """The images that the teacher is not trained on, and their use."""
+        """The images that a network of the teacher is not trained on, and their use."""
+        if self.cross_fit is not None:
+            return HeldOut("cross_fit", self.cross_fit)
         return HeldOut("early_stop", TENTHS) if self.early_stop else None
 
 

@@ -64,15 +64,16 @@ class NetworkSpec:
 class HeldOut:
     """Folds of a teacher's training images, and what an image outside the training is used for."""
 
-    use: Literal["early_stop"]
-    """`early_stop`: the first fold chooses the epoch, and the others are trained on."""
+    use: Literal["early_stop", "cross_fit"]
+    """`early_stop`: the first fold chooses the epoch, and the network is trained on the others.
+    `cross_fit`: one network per fold is trained on the others, and predicts the fold."""
     folds: int
     revision: int = FOLDS
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the spec that `to_json` wrote."""
-        if values["use"] != "early_stop":
+        if values["use"] not in ("early_stop", "cross_fit"):
             raise ValueError(f"use {values['use']!r}")
         return cls(values["use"], whole(values["folds"]), whole(values["revision"]))
 
@@ -83,11 +84,14 @@ class HeldOut:
     @property
     def text(self) -> str:
         """What a reader sees of it."""
+        if self.use == "cross_fit":
+            return f"cross-fitted with {self.folds} folds of the training images"
         return f"early-stopped on one of {self.folds} folds of the training images"
 
-    def held_out_images(self, n_images: int) -> int:
-        """Return the number of images that the network is not trained on."""
-        return fold_sizes(n_images, self.folds)[0]
+    def trained_images(self, n_images: int) -> tuple[int, ...]:
+        """Return the number of images that each network is trained on in an epoch."""
+        sizes = fold_sizes(n_images, self.folds)
+        return tuple(n_images - size for size in (sizes if self.use == "cross_fit" else sizes[:1]))
 
 
 @dataclass(frozen=True)

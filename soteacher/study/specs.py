@@ -133,10 +133,24 @@ class RunSpec:
         """Whether the run is a teacher that predicts p* and is not trained (`study.oracle`)."""
         return self.network.name == TRUE_LABELS
 
-    def trained_images(self, n_train: int) -> int:
-        """Return the number of training images of an epoch, of `n_train` in the data set."""
-        held_out = 0 if self.held_out is None else self.held_out.held_out_images(n_train)
-        return n_train - held_out
+    def trained_images(self, n_train: int) -> tuple[int, ...]:
+        """Return the number of images of an epoch of each network, of `n_train` in the data set."""
+        return (n_train,) if self.held_out is None else self.held_out.trained_images(n_train)
+
+    @property
+    def is_early_stopped(self) -> bool:
+        """Whether held-out images choose the epoch of the teacher's weights."""
+        return self.held_out is not None and self.held_out.use == "early_stop"
+
+    @property
+    def is_cross_fitted(self) -> bool:
+        """Whether the teacher has one network for each fold of the training images."""
+        return self.held_out is not None and self.held_out.use == "cross_fit"
+
+    @property
+    def n_networks(self) -> int:
+        """The number of networks of the run."""
+        return self.held_out.folds if self.held_out and self.is_cross_fitted else 1
 
     @cached_property
     def canonical(self) -> str:

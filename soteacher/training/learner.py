@@ -9,6 +9,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,22 +92,37 @@ class Learner:
         """Do one training step; it does not wait for the device."""
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
-        output = self.output(batch)
-        losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad()
-        self._backward(losses)
+        losses = self.learn(batch, teacher)
         self.optimizer.step()
         for name, loss in losses.items():
             if name not in self.epoch_losses:
                 self.epoch_losses[name] = torch.zeros(self.stream.steps, device=self.stream.device)
             self.epoch_losses[name][batch.cursor.step] = loss.detach()
-        if output is not None:
-            self.n_correct += _correct(output.logits.detach(), batch)
         self._images += len(batch.labels)
         if batch.cursor.step + 1 < self.stream.steps:
             self.cursor = Cursor(batch.cursor.stage, batch.cursor.epoch, batch.cursor.step + 1)
         else:
             self._end_epoch(batch.cursor)
+
+    @property
+    def n_trained(self) -> int:
+        """The number of images that are trained on in an epoch."""
+        return self.stream.n_images
+
+    def learn(self, batch: Batch, teacher: Output | None) -> dict[str, Tensor]:
+        """Compute the gradients of a batch, and count correct predictions; return the losses."""
+        output = self.output(batch)
+        losses = self.losses(batch, output, teacher)
+        self._backward(losses)
+        if output is not None:
+            self.n_correct += _correct(output.logits.detach(), batch)
+        return losses
+
+    def logits(self, split: str) -> np.ndarray:
+        """Return the network's logits of the images of a split, (N, K) float32."""
+        assert self.network is not None and self.evaluator is not None
+        return self.evaluator.logits(self.network, split)
 
     def output(self, batch: Batch) -> Output | None:
         """Return the network's output for a batch, or None without a network."""
@@ -180,7 +196,7 @@ class Learner:
             "lr": self.optimizer.lr,
         }
         if self.network is not None:
-            row["train_top1"] = self.n_correct.item() / self.stream.n_images
+            row["train_top1"] = self.n_correct.item() / self.n_trained
         if stage == Stage.MAIN:
             assert self.network is not None and self.evaluator is not None
             for term in self.terms:

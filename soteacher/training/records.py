@@ -75,11 +75,9 @@ def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:
     """Return file name to writer: the weights, and the logits of a network."""
     if learner.network is None:
         return {"weights.safetensors": weights_writer(learner.parts)}
-    assert learner.evaluator is not None
     writers = {"weights.safetensors": weights_writer(learner.network)}
     for split in ("test", "train") if data.has_truth else ("test",):
-        logits = learner.evaluator.logits(learner.network, split)
-        writers[f"{split}_logits.npy"] = array_writer(logits)
+        writers[f"{split}_logits.npy"] = array_writer(learner.logits(split))
     return writers
 
 

@@ -176,7 +176,7 @@ def test_who_needs_the_weights_of_several_epochs_refuses_it(lab, block):
         "tables": {"other": OTHER} if figure else {"asked": block},
         "figures": {"asked": block} if figure else {},
     }
-    with pytest.raises(UserError, match="chooses the epoch itself") as refused:
+    with pytest.raises(UserError, match="have only its weights after training") as refused:
         expand(read(study))
     assert "asked" in str(refused.value) and "few/wrn_10_2/early/seed0" in str(refused.value)
 
