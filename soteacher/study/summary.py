@@ -56,9 +56,11 @@ def page_summary(plan: Plan) -> dict[str, Any]:
         if roles
         else f"The study needs no trained networks. Its data sets are {_data(plan)}."
     )
+    early_stopped = any(method.early_stop for method in study.teachers.values())
     facts = [
         size,
-        "A student with seed k learns from the teacher with seed k. Tables show the last epoch.",
+        "A student with seed k learns from the teacher with seed k. Tables show the last epoch"
+        + (", and the chosen epoch of early-stopped teachers." if early_stopped else "."),
         _accuracy(plan),
     ]
     methods = {

@@ -64,8 +64,8 @@ class OutOfFoldTeacher:
     """A cross-fitted teacher without features: the network of an image's fold predicts the image.
 
     folds : (N,) int64, the fold of each training image.
-    stream : the students' batches. The networks get as many images as they predict; that numbers
-        of images are known without the device is why the order of an epoch is drawn again here.
+    stream : the students' batches. The order of an epoch is drawn again here, on the CPU: so the
+        number of images of each fold in a batch is known without waiting for the device.
     """
 
     def __init__(

@@ -181,3 +181,5 @@ def test_the_page_says_what_the_method_is(plan):
     assert methods["early"] == (
         "cross-entropy alone; early-stopped on one of 10 folds of the training images"
     )
+    text = " ".join(page_summary(plan)["facts"])
+    assert "Tables show the last epoch, and the chosen epoch of early-stopped teachers." in text
