@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -52,6 +53,7 @@ class Stream:
     flipped, then turned, and each view has a separate crop. The upright views equal those of
     `turns` 1.
     change : the regularizer that changes the images of a teacher, or None.
+    rows : (n,) int64, the training images that are used; None: all of them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Stream:
         device: str,
         turns: int = 1,
         change: ImageChange | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         self.augment, self.batch_size, self.seed, self.role = augment, batch, seed, role
         self.device, self.turns, self._change = device, turns, change
@@ -72,26 +75,47 @@ class Stream:
         self.labels = torch.from_numpy(np.array(data.train_labels(seed))).to(device)
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
-        self.n_images, height, width, _ = self._images.shape
+        n_images, height, width, _ = self._images.shape
         if turns > 1 and height != width:
             raise UserError(
                 f"images of {height}x{width} pixels cannot be turned by 90 degrees, as the method "
                 "requires: expected square images"
             )
-        self.steps = -(-self.n_images // batch)  # the last, short batch is kept
+        self._use(np.arange(n_images) if rows is None else rows, "")
+
+    def _use(self, rows: np.ndarray, part: str) -> None:
+        """Set the images that are used, and the name of this part of the data set."""
+        self._rows, self._part = torch.from_numpy(rows), part
+        self.n_images = len(rows)
+        """Number of images of an epoch."""
+        self.steps = -(-self.n_images // self.batch_size)  # the last, short batch is kept
         self._drawn: dict[tuple[Stage, int], _Epoch] = {}
+
+    def of_part(self, rows: np.ndarray, part: str) -> Stream:
+        """Return a stream of other rows, with other random numbers; it shares the images."""
+        stream = copy(self)
+        stream._use(rows, part)
+        return stream
 
     def _epoch(self, stage: Stage, epoch: int) -> _Epoch:
         if (stage, epoch) not in self._drawn:
             self._drawn = {(stage, epoch): self._draw(stage, epoch)}
         return self._drawn[stage, epoch]
 
+    def _generator(self, purpose: str, stage: Stage, epoch: int) -> torch.Generator:
+        return generator(key(self.seed, self.role, purpose + self._part, stage.name, epoch))
+
+    def order(self, stage: Stage, epoch: int) -> Tensor:
+        """Return the rows of the images of an epoch in their order, int64, on the CPU."""
+        drawn = torch.randperm(self.n_images, generator=self._generator("order", stage, epoch))
+        return self._rows[drawn]
+
     def _draw(self, stage: Stage, epoch: int) -> _Epoch:
         def draw(purpose: str) -> torch.Generator:
-            return generator(key(self.seed, self.role, purpose, stage.name, epoch))
+            return self._generator(purpose, stage, epoch)
 
         n, padding = self.n_images, self.augment.crop_padding
-        order = torch.randperm(n, generator=draw("order"))
+        order = self.order(stage, epoch)
         purposes = ("crop", *(f"crop of turn {turn}" for turn in range(1, self.turns)))
         offsets = [
             torch.randint(0, 2 * padding + 1, (n, 2), generator=draw(purpose))
@@ -153,5 +177,5 @@ class Stream:
         return Batch(images, self.labels[indices], indices, cursor)
 
     def _random(self, cursor: Cursor, purpose: str) -> np.random.Generator:
-        number = key(self.seed, self.role, purpose, cursor.stage.name, cursor.epoch, cursor.step)
-        return numpy_generator(number)
+        where = cursor.stage.name, cursor.epoch, cursor.step
+        return numpy_generator(key(self.seed, self.role, purpose + self._part, *where))

@@ -97,7 +97,7 @@ class Distiller(LossTerm):
     logits_only: ClassVar[bool] = False
     """Whether it uses nothing of its teacher but the logits of upright images after the last epoch,
     and allows logits so low that their probability is 0. Only such a distiller can learn from an
-    oracle. A subclass does not inherit it."""
+    oracle or a cross-fitted teacher. A subclass does not inherit it."""
     remark: ClassVar[str] = ""
     """A note for readers of its weight in a table; empty if none is needed."""
 

@@ -73,6 +73,11 @@ def finished(run: RunFolder) -> dict[str, Any]:
         raise UserError(f"{run.id} is {state}; expected a run that is done")
     if record["spec"]["role"] == "preparation" or "weights.safetensors" not in record["artifacts"]:
         raise UserError(f"{run.id} has no network; expected a trained teacher or student")
+    if record["spec"].get("held_out", {}).get("use") == "cross_fit":
+        raise UserError(
+            f"{run.id} is cross-fitted: it has one network for each fold of the training images; "
+            "expected a run with one network"
+        )
     return record
 
 

@@ -19,6 +19,8 @@ LABELS = {
     "no_lr": "no-LR",
     "l2": "ℓ2",
     "oracle": "Oracle",
+    "early_stopped": "Early-stopped",
+    "cross_fitted": "Cross-fitted",
     "alone": "Student alone",
     "overhead": "Training overhead",
     "beyond_wrn": "Distillers beyond the paper, WRN pairs",

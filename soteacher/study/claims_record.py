@@ -13,6 +13,7 @@ from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
 from soteacher.study.schema import networks
 from soteacher.study.spec_parts import TermSpec
+from soteacher.study.specs import RunSpec
 from soteacher.study.summary import planned
 
 CLAIMS_FORMAT = 1
@@ -70,6 +71,14 @@ def role_of(terms: Mapping[str, TermSpec]) -> str:
     return ROLES.get(used, "+".join(sorted(used)))
 
 
+def _role(spec: RunSpec) -> str:
+    """Return `role_of` a teacher, with its use of held-out images, which no paper's role has."""
+    role = role_of(spec.terms)
+    if spec.held_out is None:
+        return role
+    return "+".join(filter(None, (role, spec.held_out.use)))
+
+
 def _without_seeds(runs: Iterable[Run]) -> list[Run]:
     """Return one run of each kind; the others differ only in the seed."""
     kinds: dict[tuple[str, ...], Run] = {}
@@ -100,7 +109,7 @@ def _methods(
     with_reference: set[str] = set()
     known = (taught | trained).items()
     for (data, method), run in sorted(known, key=lambda one: order.get(one[0][1], len(order))):
-        role = SWEPT if "." in method else role_of(run.spec.terms)
+        role = SWEPT if "." in method else _role(run.spec)
         is_plain = role == "" and method in order and (data, method) in trained
         if is_plain and data not in with_reference:
             with_reference.add(data)

@@ -45,10 +45,12 @@ KEEPS_PREDICTIONS = "consistency"
 def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
     """Return the FLOP of each run of one pass, with an equal share of their teacher's FLOP.
 
-    Each epoch has a forward and a backward pass of every training image, and a forward pass of
-    every test image. At the end, there is one more forward pass of the test images and, if their
-    true label distributions are known, of the training images. The teacher has one forward pass of
-    each training image per epoch, for all of its students.
+    Each epoch has a forward and a backward pass of every training image, or a forward pass if the
+    image chooses the epoch, and a forward pass of every test image. A cross-fitted teacher has all
+    this of each network, and the images that the network is not trained on are left out. At the
+    end, there is one more forward pass of the test images and, if their true label distributions
+    are known, of the training images. The teacher has one forward pass of each training image per
+    epoch, for all of its students.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -61,15 +63,17 @@ def _own_flop(spec: RunSpec, outline: Outline) -> int:
     """Return the FLOP of a run without its teacher's."""
     epochs = spec.recipe.epochs
     trained = _views(spec, outline) * epochs
-    images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1)
+    images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1) * spec.n_networks
+    if spec.is_early_stopped:
+        images += (outline.n_train - sum(spec.trained_images(outline.n_train))) * epochs
     if spec.data.true_labels is not None:
         images += outline.n_train
     return images * _forward(spec, outline)
 
 
 def _views(spec: RunSpec, outline: Outline) -> int:
-    """Return the number of views of training images in an epoch."""
-    return outline.n_train * spec.stream.turns * spec.stream.views
+    """Return the number of views of training images in an epoch, of all networks together."""
+    return sum(spec.trained_images(outline.n_train)) * spec.stream.turns * spec.stream.views
 
 
 def step_flop(spec: RunSpec, outline: Outline) -> int:
@@ -85,7 +89,7 @@ def run_bytes(spec: RunSpec, outline: Outline) -> int:
     """Return the bytes of a finished run: weights and logits, float32; checkpoints; records."""
     every, epochs = spec.recipe.keep_every, spec.recipe.epochs
     checkpoints = (epochs - 1) // every if every else 0  # the last are the weights
-    weights = 4 * catalogue.parameters(spec.network.name, outline.n_classes)
+    weights = 4 * catalogue.parameters(spec.network.name, outline.n_classes) * spec.n_networks
     images = outline.n_test + (outline.n_train if spec.data.true_labels is not None else 0)
     records = RECORDS + EPOCH * epochs
     return (checkpoints + 1) * weights + images * outline.n_classes * 4 + records
@@ -110,7 +114,8 @@ def gpu_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
     features, needed = 0.0, CONTEXT + _kept_bytes(specs, outline)
     if teacher is not None:
         features = OF_A_TEACHER_S_VALUE * sum(_values(teacher, outline))
-        needed += 4 * catalogue.parameters(teacher.network.name, outline.n_classes)
+        of_one = 4 * catalogue.parameters(teacher.network.name, outline.n_classes)
+        needed += of_one * teacher.n_networks
     most = 0.0
     for run in specs:
         step = OF_A_VALUE_ON_A_GPU * sum(_values(run, outline)) + features
@@ -129,9 +134,11 @@ def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
         needed += 2 * n * outline.n_classes * 8
     needed += 2 * logits * outline.n_classes * 4
     for run in specs:
-        needed += OF_A_WEIGHT * 4 * catalogue.parameters(run.network.name, outline.n_classes)
+        # an early-stopped teacher also has the weights of its best epoch
+        of_a_weight = (OF_A_WEIGHT + run.is_early_stopped) * run.n_networks
+        needed += of_a_weight * 4 * catalogue.parameters(run.network.name, outline.n_classes)
         if KEEPS_PREDICTIONS in run.terms:
-            needed += outline.n_train * outline.n_classes * 4
+            needed += outline.n_train * outline.n_classes * 4 * run.n_networks
     return needed + _of_padding(spec, outline)
 
 

@@ -16,7 +16,7 @@ from soteacher.study.oracle import oracle_spec
 from soteacher.study.runs import Run
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
-from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
 from soteacher.study.specs import Role, RunSpec
 
 MOST_RUNS = 100_000
@@ -80,7 +80,8 @@ class Expansion:
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
         table5 = study.teachers[method].table5
-        equal = self._equal_methods(terms, pair.data)
+        held_out = study.teachers[method].held_out
+        equal = self._equal_methods(terms, held_out, pair.data)
         if change is None:  # the first equal method with the same weights for its students
             method = next(name for name in equal if study.teachers[name].table5 == table5)
         elif equal:
@@ -94,6 +95,7 @@ class Expansion:
                 )
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
         spec = self._spec("teacher", pair.data, network, recipe, terms)
+        spec = replace(spec, held_out=held_out)
         for term in regularizers.values():
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
@@ -161,6 +163,12 @@ class Expansion:
                 f"and the oracle {teacher.id} has nothing else; expected distillers that need only "
                 "these, such as kd"
             )
+        if teacher.spec.is_cross_fitted and not vars(type(term)).get("logits_only", False):
+            raise UserError(
+                f"{block}: {distiller} needs more of its teacher than each image's probabilities, "
+                f"and {teacher.id} is cross-fitted: its networks have no features in common; "
+                "expected distillers that need only probabilities, such as kd"
+            )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
         _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
@@ -206,8 +214,10 @@ class Expansion:
         terms = regularizers(self.study, method, data)
         return terms if change is None else change.of(terms)
 
-    def _equal_methods(self, terms: dict[str, TermSpec], data: str) -> list[str]:
-        """Return the methods of the study with exactly these terms, in the study's order."""
+    def _equal_methods(
+        self, terms: dict[str, TermSpec], held_out: HeldOut | None, data: str
+    ) -> list[str]:
+        """Return the methods with exactly these terms and images, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
             trained = [name for name, m in self.study.teachers.items() if not m.oracle]
@@ -215,7 +225,12 @@ class Expansion:
                 with suppress(UserError):  # a method may have no weight for this data set
                     of_method = self._regularizers(name, data, None)
                     self._methods[data][name] = {n: TermSpec.of(t) for n, t in of_method.items()}
-        return [name for name, known in self._methods[data].items() if known == terms]
+        teachers = self.study.teachers
+        return [
+            name
+            for name, known in self._methods[data].items()
+            if known == terms and teachers[name].held_out == held_out
+        ]
 
     def _add(self, block: str, run: Run) -> Run:
         known = self.runs.setdefault(run.id, run)
@@ -237,6 +252,12 @@ def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int)
     """Raise `UserError` unless the teacher keeps all checkpoints that the distiller needs."""
     every, final = teacher.spec.recipe.keep_every, teacher.spec.recipe.epochs
     needed = sorted({*term.teacher_epochs(epochs, last)})
+    if teacher.spec.held_out and needed != [final]:
+        raise UserError(
+            f"{who} learns from the weights of {teacher.id} after several epochs, but students of "
+            f"a method with `{teacher.spec.held_out.use}` have only its weights after training; "
+            f"leave out this method or the distiller"
+        )
     missing = [n for n in needed if n != final and (n < 1 or not every or n % every)]
     if missing:
         kept = f"every {every} of {final} epochs" if every else f"only epoch {final}, the last"

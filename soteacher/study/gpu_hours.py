@@ -98,6 +98,7 @@ class Work:
     def evaluate(self, spec: RunSpec, outline: Outline, images: int, times: int) -> None:
         """Add forward passes of a run's network, each on this number of images."""
         flop, values = _of_an_image(spec, outline)
+        times *= spec.n_networks
         self.operations += times * evaluation_operations(spec)
         self.casts += times * catalogue.norms(spec.network.name)
         images *= times
@@ -107,7 +108,9 @@ class Work:
         """Add the batches of steps, and the teacher's outputs for them."""
         self.operations += steps * batch_operations(spec)
         if spec.teacher is not None:
-            self.evaluate(spec.teacher, outline, _images(spec), steps)
+            # each network of a cross-fitted teacher predicts its share of the images
+            images = -(-_images(spec) // spec.teacher.n_networks)
+            self.evaluate(spec.teacher, outline, images, steps)
 
     def train(self, spec: RunSpec, outline: Outline, steps: int) -> None:
         """Add training steps of a run, without batches and teacher."""
@@ -183,6 +186,10 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
         work.train(spec, outline, epochs[-1] * steps)
         tested = (spec.recipe.epochs + 1) * tests
         work.evaluate(spec, outline, -(-outline.n_test // tests), tested)
+        if spec.is_early_stopped:
+            held_out = outline.n_train - sum(spec.trained_images(outline.n_train))
+            batches = -(-held_out // TEST_BATCH)
+            work.evaluate(spec, outline, -(-held_out // batches), spec.recipe.epochs * batches)
     work.share(specs[0], outline, max(epochs) * steps)
     return work
 
@@ -196,7 +203,9 @@ def _of_first_stage(spec: RunSpec, outline: Outline) -> Work:
 
 
 def _steps(spec: RunSpec, outline: Outline) -> int:
-    return -(-outline.n_train // spec.recipe.batch)
+    """Return the steps of an epoch, of all networks of the run together."""
+    counts = spec.trained_images(outline.n_train)
+    return sum(-(-count // spec.recipe.batch) for count in counts)
 
 
 def _images(spec: RunSpec) -> int:

@@ -15,7 +15,7 @@ from pydantic_core.core_schema import ModelSchema
 from soteacher.core import registry
 from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, CountsFile, TrueLabels
-from soteacher.study.schema import PARTS, Head, TeacherMethod
+from soteacher.study.schema import OWN_KEYS, PARTS, Head, TeacherMethod
 
 Schema = Callable[[type[Settings]], dict[str, Any]]
 """Returns the JSON schema of a class of settings."""
@@ -80,7 +80,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
         for name in named["regularizer"]
     }
     methods = TeacherMethod.model_json_schema(schema_generator=_Described)
-    own = {name: methods["properties"][name] for name in ("table5", "oracle")}
+    own = {name: methods["properties"][name] for name in OWN_KEYS}
     distillers = {}
     for name in named["distiller"]:
         distillers[name] = schema(registry.get("distiller", name))

@@ -47,9 +47,15 @@ def check_last_batches(runs: Iterable[Run], outlines: Mapping[str, Outline]) -> 
 
 def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
     """Raise `UserError` if a batch norm of the run would get a single value per channel."""
-    smallest = smallest_batch(outline.n_train, spec.recipe.batch)
     if spec.is_oracle:
         return
+    if spec.held_out is not None and spec.held_out.folds > outline.n_train:
+        raise UserError(
+            f"{run_id}: {spec.held_out.folds} folds of {outline.n_train} training images would "
+            "leave some of them empty; expected at most as many folds as images"
+        )
+    counts = spec.trained_images(outline.n_train)
+    smallest = min(smallest_batch(count, spec.recipe.batch) for count in counts)
     if smallest * spec.stream.turns * spec.stream.views > 1:
         return
     student = map_sizes(spec.network.name, outline.height, outline.width)
@@ -68,8 +74,11 @@ def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
 
 def single_value(run_id: str, what: str, spec: RunSpec, outline: Outline) -> UserError:
     """Return the error for a batch norm with a single value: data, batch, network, what to do."""
+    batch = spec.recipe.batch
+    counts = spec.trained_images(outline.n_train)
+    trained = min(counts, key=lambda count: smallest_batch(count, batch))
     return UserError(
-        f"{run_id}: the {outline.n_train} training images in batches of {spec.recipe.batch} leave "
+        f"{run_id}: the {trained} training images in batches of {batch} leave "
         f"a last batch of one image, and {what} images of {outline.height}x{outline.width} "
         "pixels to a map of 1x1: batch norm cannot train on one value per channel; choose a "
         "`batch` of the recipe that leaves two or more images, another number of images, larger "

@@ -21,6 +21,7 @@ from soteacher.study.plain_values import check_plain
 from soteacher.study.schema import (
     MOST_IN_NAME,
     NAME,
+    OWN_KEYS,
     PARTS,
     DataSet,
     Head,
@@ -166,7 +167,7 @@ def _data(values: Any, where: str) -> DataSet:
 
 def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     values = _mapping(values, where)
-    stated = {key: values.pop(key) for key in ("table5", "oracle") if key in values}
+    stated = {key: values.pop(key) for key in OWN_KEYS if key in values}
     regularizers = {
         name: parse(_part("regularizer", name, where, methods), settings, f"{where}.{name}")
         for name, settings in values.items()
@@ -180,6 +181,15 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
         raise UserError(
             f"{where}: an oracle is not trained, so it has no regularizers; leave out "
             f"{', '.join(map(repr, regularizers))}, or `oracle`"
+        )
+    if method.early_stop and method.cross_fit is not None:
+        raise UserError(
+            f"{where}: both `early_stop` and `cross_fit` hold out training images; use one of them"
+        )
+    if method.oracle and method.held_out:
+        raise UserError(
+            f"{where}: an oracle is not trained, so it holds out no images; leave out "
+            f"`{method.held_out.use}`, or `oracle`"
         )
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 

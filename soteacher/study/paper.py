@@ -122,6 +122,8 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
             texts = READINGS.get(name, {})
             differences += [f"{name} {d}" for d in _differences(settings, paper_settings, texts)]
             differences += [Reading(f"{name} {text}") for text in _readings(settings, texts)]
+    if spec.held_out is not None:
+        differences.append(f"{spec.held_out.text} (not in the paper)")
     if spec.precision not in PAPERS_PRECISIONS:
         papers = " or ".join(PAPERS_PRECISIONS)
         differences.append(f"precision {spec.precision} (paper: {papers})")

@@ -17,6 +17,7 @@ from soteacher.data.spec import COUNTS, DataSpec
 from soteacher.distillers.base import Column, Distiller
 from soteacher.regularizers.base import Regularizer
 from soteacher.study.kinds.types import Seeds
+from soteacher.study.spec_parts import HeldOut
 
 NAME = r"[a-z0-9][a-z0-9_]*"
 MOST_IN_NAME = 150
@@ -110,6 +111,10 @@ class DataSet(Settings):
         return self.source.location() | counts
 
 
+TENTHS = 10
+"""Number of folds of an early-stopped teacher, of which one is held out."""
+
+
 class TeacherMethod(Settings):
     """A teacher method: a set of regularizers, which is empty for Standard, or an oracle."""
 
@@ -121,6 +126,25 @@ class TeacherMethod(Settings):
     oracle: bool = False
     """Whether the teacher knows the true label distributions: its predictions are these, and
     nothing is trained. It needs a data set with `true_labels`, and has no regularizers."""
+    early_stop: bool = False
+    """Whether a tenth of the training images is held out: the teacher is trained on the others, and
+    its weights are those of the epoch with the least negative log-likelihood on the tenth."""
+
+    cross_fit: int | None = Field(None, ge=2)
+    """Number of folds of the training images, with one network per fold, which is trained on the
+    images of the other folds. Students learn each image from the network that did not see it. The
+    prediction of a test image is the mean of the networks' probabilities."""
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """The images that a network of the teacher is not trained on, and their use."""
+        if self.cross_fit is not None:
+            return HeldOut("cross_fit", self.cross_fit)
+        return HeldOut("early_stop", TENTHS) if self.early_stop else None
+
+
+OWN_KEYS = tuple(name for name in TeacherMethod.model_fields if name != "regularizers")
+"""The keys of a teacher method that are not regularizers."""
 
 
 class Student(Settings):

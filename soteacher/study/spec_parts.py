@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from soteacher.core import registry
 from soteacher.core.exact_values import whole
 from soteacher.core.settings import parse
+from soteacher.data.folds import FOLDS, fold_sizes
 from soteacher.data.settings import STREAM, Augment
 from soteacher.terms import LossTerm
 
@@ -57,6 +58,40 @@ class NetworkSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         return {"name": self.name, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Folds of a teacher's training images, and what an image outside the training is used for."""
+
+    use: Literal["early_stop", "cross_fit"]
+    """`early_stop`: the first fold chooses the epoch, and the network is trained on the others.
+    `cross_fit`: one network per fold is trained on the others, and predicts the fold."""
+    folds: int
+    revision: int = FOLDS
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the spec that `to_json` wrote."""
+        if values["use"] not in ("early_stop", "cross_fit"):
+            raise ValueError(f"use {values['use']!r}")
+        return cls(values["use"], whole(values["folds"]), whole(values["revision"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {"use": self.use, "folds": self.folds, "revision": self.revision}
+
+    @property
+    def text(self) -> str:
+        """What a reader sees of it."""
+        if self.use == "cross_fit":
+            return f"cross-fitted with {self.folds} folds of the training images"
+        return f"early-stopped on one of {self.folds} folds of the training images"
+
+    def trained_images(self, n_images: int) -> tuple[int, ...]:
+        """Return the number of images that each network is trained on in an epoch."""
+        sizes = fold_sizes(n_images, self.folds)
+        return tuple(n_images - size for size in (sizes if self.use == "cross_fit" else sizes[:1]))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Distiller
 from soteacher.models.catalogue import TRUE_LABELS
 from soteacher.regularizers.base import ImageChange
-from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
 from soteacher.terms import LossTerm
 
 LOOP = 1
@@ -56,6 +56,8 @@ class RunSpec:
     """The spec of a student's teacher, without settings that change no student (`as_teacher`)."""
     teacher_epoch: int | None = None
     """The 1-based epoch of the teacher's checkpoint; None for the final weights."""
+    held_out: HeldOut | None = None
+    """Images that a teacher is not trained on, and their use; None: it is trained on all images."""
     loop: int = LOOP
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class RunSpec:
                 precision=values.get("precision", FLOAT32),
                 teacher=cls.from_json(values["teacher"]) if "teacher" in values else None,
                 teacher_epoch=whole(values["teacher_epoch"]) if "teacher_epoch" in values else None,
+                held_out=HeldOut.from_json(values["held_out"]) if "held_out" in values else None,
                 loop=whole(values["loop"]),
             )
         except UserError:
@@ -114,6 +117,8 @@ class RunSpec:
             values["precision"] = self.precision
         if self.teacher_epoch is not None:
             values["teacher_epoch"] = self.teacher_epoch
+        if self.held_out is not None:
+            values["held_out"] = self.held_out.to_json()
         return values
 
     def with_seed(self, seed: int) -> RunSpec:
@@ -127,6 +132,25 @@ class RunSpec:
     def is_oracle(self) -> bool:
         """Whether the run is a teacher that predicts p* and is not trained (`study.oracle`)."""
         return self.network.name == TRUE_LABELS
+
+    def trained_images(self, n_train: int) -> tuple[int, ...]:
+        """Return the number of images of an epoch of each network, of `n_train` in the data set."""
+        return (n_train,) if self.held_out is None else self.held_out.trained_images(n_train)
+
+    @property
+    def is_early_stopped(self) -> bool:
+        """Whether held-out images choose the epoch of the teacher's weights."""
+        return self.held_out is not None and self.held_out.use == "early_stop"
+
+    @property
+    def is_cross_fitted(self) -> bool:
+        """Whether the teacher has one network for each fold of the training images."""
+        return self.held_out is not None and self.held_out.use == "cross_fit"
+
+    @property
+    def n_networks(self) -> int:
+        """The number of networks of the run."""
+        return self.held_out.folds if self.held_out and self.is_cross_fitted else 1
 
     @cached_property
     def canonical(self) -> str:
@@ -190,6 +214,8 @@ class RunSpec:
             "batch": self.recipe.batch,
             "precision": self.precision,
         }
+        if self.held_out is not None:
+            shared["held_out"] = self.held_out.to_json()
         if self.role == "teacher":
             shared["images"] = {
                 name: term.to_json()

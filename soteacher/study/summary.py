@@ -56,9 +56,11 @@ def page_summary(plan: Plan) -> dict[str, Any]:
         if roles
         else f"The study needs no trained networks. Its data sets are {_data(plan)}."
     )
+    early_stopped = any(method.early_stop for method in study.teachers.values())
     facts = [
         size,
-        "A student with seed k learns from the teacher with seed k. Tables show the last epoch.",
+        "A student with seed k learns from the teacher with seed k. Tables show the last epoch"
+        + (", and the chosen epoch of early-stopped teachers." if early_stopped else "."),
         _accuracy(plan),
     ]
     methods = {
@@ -67,6 +69,8 @@ def page_summary(plan: Plan) -> dict[str, Any]:
         for name, method in study.teachers.items()
     }
     for name, method in study.teachers.items():
+        if method.held_out is not None:
+            methods[name] += f"; {method.held_out.text}"
         if method.table5 != "standard":
             methods[name] += f"; its students use the weights of Table 5 for {method.table5}"
     distillers = {

@@ -32,19 +32,24 @@ class Evaluator:
 
         If p* is known, the class of an image is argmax p*.
         """
-        predicted = self._forward(network, self._test_images).argmax(dim=1)
+        predicted = self.forward(network, self._test_images).argmax(dim=1)
         return (predicted == self._test_classes).sum().item() / len(predicted)
 
     def logits(self, network: nn.Module, split: str) -> np.ndarray:
         """Return the logits of the images of a split, (N, K) float32."""
         images = self._test_images if split == "test" else self._images(split)
-        return self._forward(network, images).cpu().numpy()
+        return self.forward(network, images).cpu().numpy()
+
+    def train_images(self, rows: np.ndarray) -> Tensor:
+        """Return rows of the training images, uint8, (n, H, W, 3), on the device."""
+        return torch.from_numpy(self._data.array("train_images")[rows]).to(self._device)
 
     def _images(self, split: str) -> Tensor:
         return torch.from_numpy(self._data.array(f"{split}_images")).to(self._device)
 
     @torch.no_grad()
-    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
+    def forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return the logits of uint8 images, (n, K) float32, on the device."""
         network.eval()
         parts = [
             network(normalise(p, self._mean, self._std)).logits for p in torch.split(images, BATCH)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from functools import reduce
 from operator import add
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from soteacher.data.stream import Stream
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
 from soteacher.terms import LossTerm, Preparation
+from soteacher.training.best_epoch import BestEpoch
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.forward import forward
 from soteacher.training.sgd import SGD
@@ -53,11 +56,12 @@ class Learner:
         preparation: Preparation | None,
         evaluator: Evaluator | None,
         precision: str = FLOAT32,
+        best: BestEpoch | None = None,
     ) -> None:
         self.folder, self.recipe, self.stream = folder, recipe, stream
         self.network, self.terms, self.modules = network, terms, modules
         self.preparation, self.evaluator = preparation, evaluator
-        self._precision = precision
+        self._precision, self.best = precision, best
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Wall-clock time of training in all attempts, up to the end of the last epoch."""
@@ -88,22 +92,37 @@ class Learner:
         """Do one training step; it does not wait for the device."""
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
-        output = self.output(batch)
-        losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad()
-        self._backward(losses)
+        losses = self.learn(batch, teacher)
         self.optimizer.step()
         for name, loss in losses.items():
             if name not in self.epoch_losses:
                 self.epoch_losses[name] = torch.zeros(self.stream.steps, device=self.stream.device)
             self.epoch_losses[name][batch.cursor.step] = loss.detach()
-        if output is not None:
-            self.n_correct += _correct(output.logits.detach(), batch)
         self._images += len(batch.labels)
         if batch.cursor.step + 1 < self.stream.steps:
             self.cursor = Cursor(batch.cursor.stage, batch.cursor.epoch, batch.cursor.step + 1)
         else:
             self._end_epoch(batch.cursor)
+
+    @property
+    def n_trained(self) -> int:
+        """The number of images that are trained on in an epoch."""
+        return self.stream.n_images
+
+    def learn(self, batch: Batch, teacher: Output | None) -> dict[str, Tensor]:
+        """Compute the gradients of a batch, and count correct predictions; return the losses."""
+        output = self.output(batch)
+        losses = self.losses(batch, output, teacher)
+        self._backward(losses)
+        if output is not None:
+            self.n_correct += _correct(output.logits.detach(), batch)
+        return losses
+
+    def logits(self, split: str) -> np.ndarray:
+        """Return the network's logits of the images of a split, (N, K) float32."""
+        assert self.network is not None and self.evaluator is not None
+        return self.evaluator.logits(self.network, split)
 
     def output(self, batch: Batch) -> Output | None:
         """Return the network's output for a batch, or None without a network."""
@@ -177,12 +196,17 @@ class Learner:
             "lr": self.optimizer.lr,
         }
         if self.network is not None:
-            row["train_top1"] = self.n_correct.item() / self.stream.n_images
+            row["train_top1"] = self.n_correct.item() / self.n_trained
         if stage == Stage.MAIN:
             assert self.network is not None and self.evaluator is not None
             for term in self.terms:
                 term.end_epoch(epoch)
             row["test_top1"] = self.evaluator.top1(self.network)
+            if self.best is not None:
+                nll = row["held_out_nll"] = self.best.end_epoch(epoch)
+                if not math.isfinite(nll):
+                    where = {"epoch": epoch + 1, "step": self.stream.steps}
+                    raise Diverged(where | {"terms": {"held_out_nll": repr(nll)}})
             every = self.recipe.keep_every
             if every and (epoch + 1) % every == 0 and epoch + 1 < self.recipe.epochs:
                 name = checkpoint_name(epoch + 1)
@@ -197,6 +221,8 @@ class Learner:
         elif stage == Stage.PREPARE and self.network is not None:
             self.enter(Cursor(Stage.MAIN, 0, 0))
         else:
+            if self.best is not None:
+                self.best.restore()
             self.cursor = Cursor(Stage.END, 0, 0)
 
     def _report(self, row: dict[str, Any]) -> None:
@@ -255,12 +281,13 @@ class Learner:
         return self.optimizer.parameters
 
     def buffers(self) -> dict[str, Tensor]:
-        """Return the tensors that loss terms keep from step to step."""
-        return {
+        """Return the tensors that loss terms keep from step to step, and the best weights."""
+        of_terms = {
             f"{index}.{name}": value
             for index, term in enumerate(self.terms)
             for name, value in term.buffers().items()
         }
+        return of_terms | (self.best.buffers() if self.best else {})
 
     def kept_bytes(self) -> int:
         """Return the bytes of the loss terms' buffers and modules."""

@@ -57,6 +57,10 @@ def finish(
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}
+        if learner.best is not None:
+            best = learner.best
+            facts["early_stop"] = {"epoch": best.epoch, "held_out_nll": best.nll}
+            facts["last_test_top1"] = scored[best.epoch - 1]  # of the weights that are kept
     # a diverged run keeps the history of its finished epochs
     artifacts = {"history.csv": history_writer(learner.history)}
     if divergence is not None:
@@ -71,11 +75,9 @@ def _results(learner: Learner, data: Prepared) -> dict[str, Writer]:
     """Return file name to writer: the weights, and the logits of a network."""
     if learner.network is None:
         return {"weights.safetensors": weights_writer(learner.parts)}
-    assert learner.evaluator is not None
     writers = {"weights.safetensors": weights_writer(learner.network)}
     for split in ("test", "train") if data.has_truth else ("test",):
-        logits = learner.evaluator.logits(learner.network, split)
-        writers[f"{split}_logits.npy"] = array_writer(logits)
+        writers[f"{split}_logits.npy"] = array_writer(learner.logits(split))
     return writers
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from soteacher.core.errors import UserError
 from soteacher.core.random import key, seeded
 from soteacher.core.registry import check_revision, name_of
+from soteacher.data.folds import folds_of
 from soteacher.data.prepared import Prepared
 from soteacher.data.settings import STREAM
 from soteacher.data.stream import Stream
@@ -15,10 +17,12 @@ from soteacher.models import catalogue
 from soteacher.study.spec_parts import NetworkSpec
 from soteacher.study.specs import LOOP, RunSpec
 from soteacher.terms import CrossEntropy, FeatureShapes, LossTerm, Preparation, RunContext
+from soteacher.training.best_epoch import BestEpoch
+from soteacher.training.cross_fit import CrossFitLearner, FoldNetworks
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Learner
 from soteacher.training.members import Member
-from soteacher.training.teacher import FrozenTeacher, OracleTeacher, build, placed
+from soteacher.training.teacher import FrozenTeacher, OracleTeacher, OutOfFoldTeacher, build, placed
 
 
 class PassSetup:
@@ -35,6 +39,8 @@ class PassSetup:
                 "the plan was written by another version of soteacher: rerun snakemake with the "
                 "version that is installed"
             )
+        self.folds = None if spec.held_out is None else self._folds(spec)
+        """The fold of each training image; None if the runs hold out no images."""
         self.stream = Stream(
             data,
             spec.stream.augment,
@@ -44,13 +50,25 @@ class PassSetup:
             device,
             spec.stream.turns,
             spec.image_change(),
+            self._rows_outside(spec.n_networks - 1),
         )
-        self.teacher: FrozenTeacher | OracleTeacher | None = None
+        self.teacher: FrozenTeacher | OracleTeacher | OutOfFoldTeacher | None = None
         self.teacher_features: FeatureShapes | None = None
         if members[0].teacher is not None:
             assert spec.teacher is not None
             if spec.teacher.is_oracle:
                 self.teacher = OracleTeacher(members[0].teacher, device)
+                self.teacher_features = {}
+                return
+            if spec.teacher.is_cross_fitted:
+                each = [spec.teacher.network] * spec.teacher.n_networks
+                self.teacher = OutOfFoldTeacher(
+                    members[0].teacher,
+                    FoldNetworks(map(self._build, each)),
+                    self._folds(spec.teacher),
+                    self.stream,
+                    spec.precision,
+                )
                 self.teacher_features = {}
                 return
             network = self._build(spec.teacher.network)
@@ -63,7 +81,37 @@ class PassSetup:
     def learner(self, member: Member, terms: list[LossTerm]) -> Learner:
         """Return a member's learner in its initial state; the store is neither read nor written."""
         spec = member.spec
-        with seeded(key(spec.seed, spec.role, "initial weights")):
+        if not spec.is_cross_fitted:
+            return self._learner(member, terms, self.stream)
+        others = range(spec.n_networks - 1)
+        learners = [
+            self._learner(
+                member,
+                spec.loss_terms(),
+                self.stream.of_part(self._rows_outside(fold), f" of fold {fold}"),
+                f" of fold {fold}",
+            )
+            for fold in others
+        ]
+        learners.append(self._learner(member, terms, self.stream))
+        assert self.folds is not None
+        return CrossFitLearner(
+            learners,
+            self.folds,
+            folder=member.folder,
+            recipe=spec.recipe,
+            stream=self.stream,
+            preparation=None,
+            evaluator=self.evaluator,
+            precision=spec.precision,
+        )
+
+    def _learner(
+        self, member: Member, terms: list[LossTerm], stream: Stream, part: str = ""
+    ) -> Learner:
+        """Return the learner of one network; `part` names its images, for its initial weights."""
+        spec = member.spec
+        with seeded(key(spec.seed, spec.role, f"initial weights{part}")):
             network = self._build(spec.network)
         context = self.context(spec, self._shapes(network))
         modules: dict[str, nn.Module] = {}
@@ -78,22 +126,28 @@ class PassSetup:
                 preparations.append(preparation)
         if spec.role == "teacher" and not any(term.replaces_cross_entropy for term in terms):
             terms = [CrossEntropy(), *terms]
+        best = None
+        if spec.is_early_stopped and self.evaluator is not None:
+            assert self.folds is not None
+            held_out = np.flatnonzero(self.folds == 0)
+            best = BestEpoch(network, self.evaluator, held_out, self.stream.labels)
         return Learner(
             member.folder,
             spec.recipe,
-            self.stream,
+            stream,
             network,
             terms,
             modules,
             preparations[0] if preparations else None,
             self.evaluator,
             spec.precision,
+            best,
         )
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
         """Return the context of a run's loss terms; without a student, that of a preparation."""
         return RunContext(
-            n_images=self.stream.n_images,
+            n_images=len(self.stream.labels),
             n_classes=self.data.n_classes,
             seed=spec.seed,
             role=spec.role,
@@ -119,6 +173,18 @@ class PassSetup:
         for module in modules.values():
             placed(module, self.device)
         return modules
+
+    def _folds(self, spec: RunSpec) -> np.ndarray:
+        """Return the fold of each training image of a teacher that holds out images."""
+        assert spec.held_out is not None
+        labels = np.asarray(self.data.train_labels(spec.seed))
+        return folds_of(labels, spec.held_out.folds, spec.seed)
+
+    def _rows_outside(self, fold: int) -> np.ndarray:
+        """Return the training images outside a fold; all, if no images are held out."""
+        if self.folds is None:
+            return np.arange(self.data.outline.n_train)
+        return np.flatnonzero(self.folds != fold)
 
     def _build(self, network: NetworkSpec) -> nn.Module:
         family, _ = catalogue.find(network.name)

@@ -43,7 +43,7 @@ from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
 from soteacher.training.members import JobOptions
 from soteacher.training.passes import Pass
-from soteacher.training.teacher import FrozenTeacher
+from soteacher.training.teacher import FrozenTeacher, OutOfFoldTeacher
 
 pytestmark = pytest.mark.cpu_only(
     "a pretended GPU has the CPU's bits, and stands in for a real one"
@@ -61,6 +61,8 @@ METHODS = {name: {name: {}} for name in registry.shipped("regularizer")} | {
     "divergence": {"augmix": {"consistency_weight": 12}},
     "smoothed_mixup": {"mixup": {}, "label_smoothing": {}},
     "mse_mixup": {"mse": {}, "mixup": {}},
+    "early_stopped": {"early_stop": True, "consistency": {}},
+    "cross_fitted": {"cross_fit": 3, "consistency": {}},
 }
 """Each regularizer alone, SoTeacher, and settings that select other code."""
 SHORT = {
@@ -138,6 +140,7 @@ def gpu(monkeypatch) -> PretendedGPU:
         in_phase(owner, name, "step")  # a pass catches their errors
     in_phase(Learner, "_end_epoch", "epoch")
     in_phase(Stream, "_draw", "epoch")
+    in_phase(OutOfFoldTeacher, "_draw", "epoch")
     in_phase(FrozenTeacher, "_load", "load")
     in_phase(state, "save", "save")
     in_phase(learner_module, "weights_writer", "keep")
@@ -228,6 +231,14 @@ def test_a_student_of_an_oracle_has_the_cpu_s_results_and_no_step_waits(lab, gpu
     [folder] = lab.store.glob("data/*")
     lab.data = stored_data(folder)
     lab.run([oracle])
+    check_equal(lab, gpu, students)
+
+
+def test_a_student_of_a_cross_fitted_teacher_has_the_cpu_s_results_and_no_step_waits(
+    lab, gpu, rare_saves
+):
+    [teacher], students = plan_of(lab, teachers={"crossed": {"cross_fit": 3}})
+    lab.run([teacher])
     check_equal(lab, gpu, students)
 
 
