@@ -535,6 +535,17 @@ def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
     read(put(demo, "tables truth pairs", [PAIR]))
 
 
+def test_the_hardest_tenth_of_equally_certain_images_is_refused_with_what_to_do(demo):
+    put(demo, "tables truth columns", ["teacher.train_excess_nll_hardest", "student.top1"])
+    assert refusal(demo) == (
+        "bad.yaml.tables.truth.columns: tenths of disagreement need label counts of each image, "
+        "and 'digits' has none; set `true_labels: {counts: FILE}` of it, or leave out the pairs "
+        "with this data set"
+    )
+    demo["data"]["digits"]["true_labels"] = {"counts": "counts.npy"}
+    read(demo)
+
+
 def test_checkpoints_of_a_recipe_that_keeps_none_are_refused_with_what_to_do(demo):
     put(demo, "recipes demo keep_every", 0)
     assert refusal(demo) == (
