@@ -19,8 +19,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--measures",
         type=Path,
         required=True,
-        help="JSON list of measures CSVs; the matching .epochs.csv, .reliability.csv and .sha256 "
-        "must be in the same folder",
+        help="JSON list of measures CSVs; the matching .epochs.csv, .reliability.csv, "
+        ".disagreement.csv and .sha256 must be in the same folder",
     )
     command.add_argument("--pdf", type=Path, required=True, help="PDF file to write")
     command.add_argument("--svg", type=Path, required=True, help="SVG file to write")
@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> None:
     record = read_request(options.block, "the description of the figure")
     measures = [Path(path) for path in read_request(options.measures, "the list of measures")]
     runs = read_measures(measures, record["runs"])
-    epochs, reliability = (
+    more = (
         pd.concat([read_csv(path.with_suffix(kind), ("run",), path) for path in measures])
-        for kind in (".epochs.csv", ".reliability.csv")
+        for kind in (".epochs.csv", ".reliability.csv", ".disagreement.csv")
     )
-    figure, drawn = make_figure(record, Measured(runs, epochs, reliability))
+    figure, drawn = make_figure(record, Measured(runs, *more))
     files.write(options.csv, drawn.to_csv(index=False))
     files.write(options.svg, make_svg(record, drawn))
     save(figure, options.pdf)

@@ -23,17 +23,24 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reliability", type=Path, required=True, help="CSV file to write, one line per bin"
     )
+    command.add_argument(
+        "--disagreement",
+        type=Path,
+        required=True,
+        help="CSV file to write, one line per tenth of the training images",
+    )
     command.add_argument("--store", type=Path, required=True, help="folder of the trained runs")
     add_output(command)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the three tidy CSV files of the job, and the list of their hashes."""
+    """Write the four tidy CSV files of the job, and the list of their hashes."""
     from soteacher.core import files
     from soteacher.core.hash_list import write_hash_list
     from soteacher.core.hashing import json_sha256
     from soteacher.data.prepared import open_prepared
-    from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+    from soteacher.results.collect import check_planned, measure
+    from soteacher.results.columns import COLUMNS, DISAGREEMENT, EPOCHS, RELIABILITY
     from soteacher.store.forms import read_manifest
     from soteacher.study.requests import read_request
 
@@ -46,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
     for path, columns, rows in (
         (options.epochs, EPOCHS, measured.epochs),
         (options.reliability, RELIABILITY, measured.reliability),
+        (options.disagreement, DISAGREEMENT, measured.disagreement),
         (options.out, COLUMNS, measured.runs),
     ):
         text = io.StringIO()
@@ -53,4 +61,4 @@ def run(options: argparse.Namespace) -> None:
         writer.writeheader()
         writer.writerows(rows)
         files.write(path, text.getvalue())
-    write_hash_list(options.out, (options.epochs, options.reliability))
+    write_hash_list(options.out, (options.epochs, options.reliability, options.disagreement))

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.core import files
     from soteacher.core.hash_list import write_hash_list
     from soteacher.report.csv_files import read_measures
-    from soteacher.results.collect import COLUMNS
+    from soteacher.results.columns import COLUMNS
     from soteacher.results.runs_table import runs_table
     from soteacher.study.requests import read_request
 

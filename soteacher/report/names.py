@@ -32,6 +32,7 @@ LABELS = {
     "curves": "Training curves",
     "reliability": "Reliability diagrams",
     "predictors": "Predictors of the student",
+    "disagreement": "Predictions by the disagreement of labellers",
     "lipschitz.weight": "Lipschitz weight, λ of LR",
     "consistency.weight": "Consistency weight, λ of CR",
     "consistency.ramp": "Ramp of the consistency weight",

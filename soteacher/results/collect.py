@@ -18,46 +18,16 @@ from soteacher.measures import calibration, fidelity
 from soteacher.measures.accuracy import bootstrap_interval, top_k
 from soteacher.measures.calibrated_null import ece_null
 from soteacher.measures.softmax import probabilities
+from soteacher.results.columns import COLUMNS, RELIABILITY
 from soteacher.results.teachers import Teachers
 from soteacher.results.truth import Truth
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import fingerprint_of
 
-MEASURES = (
-    *("top1", "top1_low", "top1_high", "top5", "best_top1"),
-    *("nll", "ece", "ece_null", "nll_scaled", "ece_scaled", "ece_scaled_null"),
-    *("temperature_first", "temperature_second"),
-    *("agreement", "predictive_kl"),
-    *("test_distance", "test_distance_l1", "test_distance_scaled"),
-    *("test_excess_nll", "test_spread", "test_bias"),
-    *("train_distance", "train_distance_l1", "train_distance_scaled"),
-    *("train_excess_nll", "train_spread", "train_bias"),
-)
-"""Measures after the last epoch. docs/results.md explains each of them.
-
-Those of test images are shares in [0, 1] (`top1`, `top5`, `agreement`, `ece`) and nats (`nll`,
-`predictive_kl`). `top1_low` and `top1_high` are the 95 % bootstrap interval over test images.
-`best_top1` is of the best epoch, for information only, because the test set selects the epoch.
-`_null` is the ECE that a perfectly calibrated network with the same confidences is expected to
-have. `_scaled` is after temperature scaling, with one temperature fitted on each half of the test
-images; training images are scaled with the geometric mean of the two. `agreement` and
-`predictive_kl` compare a student with its teacher.
-
-The last twelve are about the true label distributions, if these are known: distances (l2 unless the
-name has `_l1`), the excess of NLL over their entropy in nats, and the mean squared l2 distance,
-divided into `spread` and `bias`."""
-TRAINED_ON = ("device", "capability", "threads", "precision", "torch", "soteacher")
-"""How a run was computed. This is recorded, but it is not part of the run's spec. `capability` is
-the CPU's vector instructions that torch used; it is empty for a GPU, and if it is not recorded."""
-COLUMNS = ("run", "spec_sha256", "status", "note", "classes", *MEASURES, *TRAINED_ON)
-"""`classes` is the number of classes of the data set."""
-EPOCHS = ("run", "epoch", "lr", "train_top1", "test_top1", "loss")
-RELIABILITY = ("run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy")
-
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows of the three tidy tables that all reports use."""
+    """Rows of the four tidy tables that all reports use."""
 
     runs: list[dict[str, Any]]
     """`COLUMNS`: one row per run."""
@@ -67,6 +37,8 @@ class Measured:
     reliability: list[dict[str, Any]]
     """`RELIABILITY`: one row per finished run and bin of confidence, before (0) and after (1)
     temperature scaling."""
+    disagreement: list[dict[str, Any]]
+    """`DISAGREEMENT`: one row per finished run and tenth of the training images."""
 
 
 def check_planned(path: Path, manifest: dict[str, Any], planned: dict[str, str]) -> None:
@@ -93,7 +65,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
 
     Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
     """
-    measured = Measured([], [], [])
+    measured = Measured([], [], [], [])
     teachers, truth = Teachers(store), Truth(data)
     for run_id, entry in sorted(manifest["runs"].items()):
         record = _check(run_id, entry, data, store)
@@ -120,6 +92,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             row |= run.trained_on()
             measured.epochs.extend(epochs)
             measured.reliability.extend(run.reliability())
+            measured.disagreement.extend({"run": run_id} | tenth for tenth in run.tenths)
         measured.runs.append(row)
     return measured
 
@@ -175,6 +148,10 @@ class _Artifacts:
             for predicted in (self.predicted, self.scaled_predicted)
         ]
         """Reliability before and after temperature scaling."""
+        if truth.known:
+            self.train_logits = np.load(self._file("train_logits.npy"))
+        self.tenths = truth.of("train").by_tenth(self.train_logits) if truth.known else []
+        """Measures of each tenth of the training images, without the run's id."""
 
     def _file(self, name: str) -> Path:
         known = self.entry["artifacts"][name]
@@ -206,8 +183,11 @@ class _Artifacts:
             if self.truth.known_of_test:
                 of_test = self.truth.of("test")
                 row |= of_test.measured(self.predicted, self.logs, self.scaled_predicted)
-            train_logits = np.load(self._file("train_logits.npy"))
-            row |= of_train.measured_from(train_logits, math.sqrt(math.prod(self.temperatures)))
+            temperature = math.sqrt(math.prod(self.temperatures))
+            row |= of_train.measured_from(self.train_logits, temperature)
+        if self.tenths:
+            for name in ("distance", "excess_nll"):
+                row[f"train_{name}_hardest"] = self.tenths[-1][name]
         return row
 
     def epochs(self) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ from soteacher.data.prepared import Prepared
 from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import make_table
 from soteacher.report.tables.base import Inputs
-from soteacher.results.collect import COLUMNS, measure
+from soteacher.results.collect import measure
+from soteacher.results.columns import COLUMNS
 from soteacher.store.run_folder import RunFolder
 from soteacher.store.study_data import prepared_of
 from soteacher.study.plan import Plan

@@ -58,8 +58,8 @@ def of_table(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
 def of_figure(stem: Path, record: dict[str, Any], measures: Frames) -> list[str]:
     """Return the differences between a figure's CSV and the recomputed numbers."""
     path = stem.with_suffix(".csv")
-    runs, epochs, reliability = measures.values()
-    _, recomputed = make_figure(record, Measured(runs.set_index("run"), epochs, reliability))
+    runs, *more = measures.values()
+    _, recomputed = make_figure(record, Measured(runs.set_index("run"), *more))
     log.info("%s: %d values recomputed", path, len(recomputed))
     return differences(path, parsed(path, ("runs",)), recomputed) + of_drawings(stem)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from soteacher.results.collect import COLUMNS, MEASURES, TRAINED_ON
+from soteacher.results.columns import COLUMNS, MEASURES, TRAINED_ON
 from soteacher.study.run_table import IDENTITY
 
 RUN_COLUMNS = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from soteacher.data.prepared import Prepared
+from soteacher.measures import disagreement
 from soteacher.measures import distance as measures
 from soteacher.measures.softmax import probabilities
 
@@ -44,6 +46,40 @@ class Split:
         """Return the measures of logits, which this temperature scales."""
         scaled, _ = probabilities(logits / np.float64(temperature))
         return self.measured(*probabilities(logits), scaled)
+
+    @cached_property
+    def _tenths(self) -> list[np.ndarray]:
+        """The indices of the images in each tenth, from most agreement to least, or none."""
+        return disagreement.tenths(self.truth)
+
+    @cached_property
+    def _like(self) -> np.ndarray:
+        """The number of each image's group of like images, (N,)."""
+        return disagreement.like(self.truth)
+
+    def by_tenth(self, logits: np.ndarray) -> list[dict[str, float]]:
+        """Return the measures of each tenth of the images; the list is empty without tenths."""
+        if not self._tenths:
+            return []
+        predicted, logs = probabilities(logits)
+        spread = disagreement.spread_of_like(predicted, self._like)
+        rows = []
+        for tenth, images in enumerate(self._tenths, start=1):
+            truth, spread_here = self.truth[images], spread[images]
+            is_known = ~np.isnan(spread_here)
+            rows.append(
+                {
+                    "tenth": tenth,
+                    "images": len(images),
+                    "certainty": float(disagreement.certainty(truth).mean()),
+                    "entropy": float(disagreement.entropy(truth).mean()),
+                    "distance": measures.distance(predicted[images], truth),
+                    "excess_nll": measures.excess_nll(logs[images], truth),
+                    "spread": float(spread_here[is_known].mean()) if is_known.any() else np.nan,
+                    "like": int(is_known.sum()),
+                }
+            )
+        return rows
 
 
 class Truth:

@@ -12,7 +12,8 @@ import pandas as pd
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
 from soteacher.data.prepared import open_prepared
-from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.results.collect import check_planned, measure
+from soteacher.results.columns import TIDY
 from soteacher.results.recomputed import (
     MISSING,
     Frames,
@@ -139,7 +140,7 @@ def _entries(manifests: Manifests) -> dict[str, dict[str, Any]]:
 
 def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) -> Frames:
     """Return the recomputed measures of all runs, by the suffix of their CSV file's name."""
-    frames: dict[str, list[pd.DataFrame]] = {"": [], ".epochs": [], ".reliability": []}
+    frames: dict[str, list[pd.DataFrame]] = {kind: [] for kind in TIDY}
     for data in sorted({run_id.partition("/")[0] for run_id in entries}):
         prepared = open_prepared(manifests / f"{data}.json", store)
         prepared.check()
@@ -149,12 +150,10 @@ def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) 
             for name, sha256 in entry["artifacts"].items():
                 files.checked(folder.path / name, sha256, f"{name} of {run_id}")
         measured = measure({"runs": runs}, prepared, store)
-        frames[""].append(pd.DataFrame(measured.runs, columns=COLUMNS))
-        frames[".epochs"].append(pd.DataFrame(measured.epochs, columns=EPOCHS))
-        frames[".reliability"].append(pd.DataFrame(measured.reliability, columns=RELIABILITY))
-    columns = {"": COLUMNS, ".epochs": EPOCHS, ".reliability": RELIABILITY}
+        for (kind, columns), rows in zip(TIDY.items(), vars(measured).values(), strict=True):
+            frames[kind].append(pd.DataFrame(rows, columns=columns))
     return {
-        kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns[kind])
+        kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TIDY[kind])
         for kind, parts in frames.items()
     }
 

@@ -13,7 +13,7 @@ from soteacher.study.runs import Run
 RECORD_FORMAT = 3
 """Version of the format that `block_record` returns. It is raised when the format changes, so that
 files of an earlier version are recognized."""
-MEASURES_FORMAT = 2
+MEASURES_FORMAT = 3
 """Version of the columns of the measures CSVs. It is raised when they change. The rule `measure`
 has it as a parameter, so Snakemake measures finished runs again."""
 

@@ -151,7 +151,8 @@ def commands(save_every: float = 0) -> list[list[object]]:
                 [
                     *("measure", "--runs", runs, "--manifest", manifest, "--data", data),
                     *("--store", STORE, "--epochs", f"{stem}.epochs.csv"),
-                    *("--reliability", f"{stem}.reliability.csv", "--out", f"{stem}.csv"),
+                    *("--reliability", f"{stem}.reliability.csv"),
+                    *("--disagreement", f"{stem}.disagreement.csv", "--out", f"{stem}.csv"),
                 ]
             )
     report = []

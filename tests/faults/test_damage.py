@@ -56,6 +56,7 @@ KINDS = {
 """Kind to the pattern of its files below `results`; the first one is damaged."""
 OF_FIGURES = {
     "measures of bins": "small/measures/*/*.reliability.csv",
+    "measures of tenths": "small/measures/*/*.disagreement.csv",
     "numbers of a figure": "small/figures/*.csv",
     "figure": "small/figures/*.png",
 }

@@ -7,11 +7,14 @@ from made_tables import lost, row
 
 from soteacher.report.figures import make_figure
 from soteacher.report.figures.base import Measured
+from soteacher.results.columns import DISAGREEMENT
 
 NO_EPOCHS = pd.DataFrame(columns=["run", "epoch", "lr", "train_top1", "test_top1", "loss"])
 NO_BINS = pd.DataFrame(
     columns=["run", "scaled", "bin", "low", "high", "images", "confidence", "accuracy"]
 )
+
+NO_TENTHS = pd.DataFrame(columns=DISAGREEMENT)
 
 
 def measured(**top1):
@@ -60,9 +63,10 @@ def record_of(kind, points):
     return {"name": "figure1", "kind": kind, "title": "A title.", "points": points, "runs": {}}
 
 
-def make(kind, points, measures, epochs=NO_EPOCHS, reliability=NO_BINS):
+def make(kind, points, measures, epochs=NO_EPOCHS, reliability=NO_BINS, disagreement=NO_TENTHS):
     """The figure of a kind and its table."""
-    return make_figure(record_of(kind, points), Measured(measures, epochs, reliability))
+    given = Measured(measures, epochs, reliability, disagreement)
+    return make_figure(record_of(kind, points), given)
 
 
 def one(table, **where):

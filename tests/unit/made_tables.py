@@ -8,7 +8,7 @@ import pandas as pd
 
 from soteacher.report.tables import make_table, report_of, table_report
 from soteacher.report.tables.base import Inputs
-from soteacher.results.collect import COLUMNS
+from soteacher.results.columns import COLUMNS
 
 PAIR = "wrn_40_2/wrn_40_1"
 STUDENT, TEACHER = f"{PAIR} student.top1", f"{PAIR} teacher.top1"

@@ -222,7 +222,7 @@ def test_every_kind_has_a_title_and_a_meaning(demo):
         for what in ("kind of table", "kind of figure")
         for name in registry.names(what)
     ]
-    assert len({kind.title for kind in kinds}) == len(kinds) == 13
+    assert len({kind.title for kind in kinds}) == len(kinds) == 14
     assert all(kind.meaning.endswith(".") and kind.title[-1] != "." for kind in kinds)
     plan = expand(read(demo))
     for name, block in plan.study.blocks.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made_figures import binned, history, make, measured, record_of
+from made_figures import NO_TENTHS, binned, history, make, measured, record_of
 
 from soteacher.cli import entry_point
 from soteacher.core.hash_list import read_listed, write_hash_list
@@ -23,7 +23,9 @@ def files(tmp_path):
     measures.to_csv(path)
     history(a=[0.25, 0.5]).to_csv(tmp_path / "job.epochs.csv", index=False)
     binned("a", 0, (1, 0.5, 0.5)).to_csv(tmp_path / "job.reliability.csv", index=False)
-    write_hash_list(path, [tmp_path / "job.epochs.csv", tmp_path / "job.reliability.csv"])
+    NO_TENTHS.to_csv(tmp_path / "job.disagreement.csv", index=False)
+    kinds = ("epochs", "reliability", "disagreement")
+    write_hash_list(path, [tmp_path / f"job.{kind}.csv" for kind in kinds])
     record = record_of("curves", POINTS) | {"runs": {"a": "hash of a"}}
     block = Request.of(tmp_path, "curves", record).write()
     listed = Request.of(tmp_path, "measures", [str(path)]).write()

@@ -20,7 +20,8 @@ from soteacher.measures import calibration
 from soteacher.measures.accuracy import bootstrap_interval, top_k
 from soteacher.measures.calibrated_null import ece_null
 from soteacher.measures.softmax import probabilities
-from soteacher.results.collect import COLUMNS, EPOCHS, RELIABILITY, check_planned, measure
+from soteacher.results.collect import check_planned, measure
+from soteacher.results.columns import COLUMNS, DISAGREEMENT, EPOCHS, RELIABILITY, TIDY
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.spec_parts import NetworkSpec, StreamSpec
 from soteacher.study.specs import RunSpec, fingerprint
@@ -179,7 +180,7 @@ def shelf(tmp_path):
 
 def test_other_columns_have_another_number_so_that_snakemake_measures_again():
     """If this fails because columns changed, raise `MEASURES_FORMAT` and note it here."""
-    assert (MEASURES_FORMAT, json_sha256([COLUMNS, EPOCHS, RELIABILITY])[:8]) == (2, "77cc00f5")
+    assert (MEASURES_FORMAT, json_sha256([*TIDY.values()])[:8]) == (3, "08b70a72")
 
 
 def test_a_finished_run_is_measured_from_its_logits(shelf):
@@ -283,6 +284,76 @@ def test_accuracy_counts_against_the_likeliest_class_and_calibration_against_dra
     row = shelf.measured().runs["good"]
     assert row["top1"] == 1
     assert row["ece"] == pytest.approx((2 * (0.63 - 0.5) + 0.3 + 0.1) / 4)
+
+
+def known_counts(folder, truth, **others):
+    """Prepared data of two classes whose training images have these p* of the first class."""
+    first = np.array(truth)
+    return prepared(
+        folder, test_labels=LABELS, train_truth=np.stack([first, 1 - first], axis=1), **others
+    )
+
+
+def test_training_images_are_measured_by_tenths_of_disagreement(shelf, tmp_path):
+    # of 11 images the first tenth has two; 0.2 of the first class is as certain as 0.8
+    truth = [0.5, 0.6, 0.45, 0.3, 1.0, 0.2, 0.9, 0.9, 0.75, 0.99, 0.66]
+    shelf.data = known_counts(tmp_path / "known", truth)
+    predicted = np.linspace(0.2, 0.85, 11)
+    logits = np.log(np.stack([predicted, 1 - predicted], axis=1))
+    shelf.put("good", train_logits=logits)
+    found = shelf.measured()
+    rows = found.found.disagreement
+    assert all(tuple(row) == DISAGREEMENT for row in rows)
+    assert [(row["run"], row["tenth"], row["images"]) for row in rows] == [
+        ("good", n, 2 if n == 1 else 1) for n in range(1, 11)
+    ]
+    certain = [0.995, 0.9, 0.9, 0.8, 0.75, 0.7, 0.66, 0.6, 0.55, 0.5]
+    assert [row["certainty"] for row in rows] == pytest.approx(certain)
+    off = [predicted[i] - truth[i] for i in (4, 9)]
+    assert rows[0]["distance"] == pytest.approx(np.sqrt(2) * np.abs(off).mean())
+    # equally certain images stay in their order
+    assert rows[1]["distance"] == pytest.approx(np.sqrt(2) * abs(predicted[6] - 0.9))
+    assert rows[2]["distance"] == pytest.approx(np.sqrt(2) * abs(predicted[7] - 0.9))
+    assert rows[9]["entropy"] == pytest.approx(np.log(2))
+    excess = 0.5 * np.log(0.5 / predicted[0]) + 0.5 * np.log(0.5 / (1 - predicted[0]))
+    assert rows[9]["excess_nll"] == pytest.approx(excess)
+    # like images are 1.0 and 0.99, and the two of 0.9
+    like = [2, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert [row["like"] for row in rows] == like
+    of_pair = 2 * (predicted[7] - predicted[6]) ** 2 / 4 * 2  # two classes, half way, n / (n - 1)
+    assert [row["spread"] for row in rows[1:3]] == pytest.approx([of_pair, of_pair])
+    assert np.isnan([row["spread"] for row in rows if not row["like"]]).all()
+    row = found.runs["good"]
+    assert tuple(row) == COLUMNS
+    assert row["train_distance_hardest"] == rows[9]["distance"] != row["train_distance"]
+    assert row["train_excess_nll_hardest"] == rows[9]["excess_nll"]
+
+
+def test_the_tenths_add_up_to_the_measures_of_all_training_images(shelf, tmp_path):
+    draw = np.random.default_rng(5)
+    shelf.data = known_counts(tmp_path / "known", draw.random(57))
+    shelf.put("good", train_logits=draw.normal(size=(57, 2)))
+    found = shelf.measured()
+    rows, row = found.found.disagreement, found.runs["good"]
+    images = np.array([row["images"] for row in rows])
+    for name in ("distance", "excess_nll"):
+        mean = images @ [row[name] for row in rows] / 57
+        assert mean == pytest.approx(row[f"train_{name}"])
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [[0.7, 0.3] * 10, [0.1, 0.9, 0.1 + 1e-12] * 5, np.linspace(0.5, 0.9, 9)],
+    ids=["equally certain", "equal up to rounding", "under ten images"],
+)
+def test_without_tenths_there_are_no_rows_and_the_hardest_is_empty(shelf, tmp_path, truth):
+    shelf.data = known_counts(tmp_path / "known", truth)
+    shelf.put("good", train_logits=np.zeros((len(truth), 2)))
+    found = shelf.measured()
+    assert found.found.disagreement == []
+    row = found.runs["good"]
+    assert row["train_distance"] > 0
+    assert row["train_distance_hardest"] == row["train_excess_nll_hardest"] == ""
 
 
 def test_epochs_are_those_of_the_main_stage_with_the_sum_of_their_losses(shelf):

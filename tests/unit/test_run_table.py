@@ -9,7 +9,7 @@ from soteacher.cli.entry_point import main
 from soteacher.core import files
 from soteacher.core.hash_list import write_hash_list
 from soteacher.results import recomputed
-from soteacher.results.collect import COLUMNS
+from soteacher.results.columns import COLUMNS
 from soteacher.results.runs_table import RUN_COLUMNS, runs_table
 from soteacher.study.expand import expand
 from soteacher.study.load import read

@@ -534,6 +534,22 @@ def test_distances_to_unknown_distributions_are_refused_with_what_to_do(demo):
     read(put(demo, "tables truth pairs", [PAIR]))
 
 
+def test_the_hardest_tenth_of_equally_certain_images_is_refused_with_what_to_do(demo):
+    put(demo, "tables truth columns", ["teacher.train_excess_nll_hardest", "student.top1"])
+    assert refusal(demo) == (
+        "bad.yaml.tables.truth.columns: tenths of disagreement need label counts of each image, "
+        "and 'digits' has none; set `true_labels: {counts: FILE}` of it, or leave out the pairs "
+        "with this data set"
+    )
+    block = {"kind": "disagreement", "teachers": ["standard"], "distillers": ["kd"]}
+    demo["figures"] = {"tenths": block | {"pairs": [PAIR]}}
+    put(demo, "tables truth columns", ["student.top1"])
+    assert refusal(demo).startswith("bad.yaml.figures.tenths.pairs: tenths of disagreement need")
+    demo["data"]["digits"]["true_labels"] = {"counts": "counts.npy"}
+    put(demo, "tables truth columns", ["teacher.train_excess_nll_hardest"])
+    read(demo)
+
+
 def test_checkpoints_of_a_recipe_that_keeps_none_are_refused_with_what_to_do(demo):
     put(demo, "recipes demo keep_every", 0)
     assert refusal(demo) == (
@@ -609,13 +625,14 @@ BLOCKS = {
     },
     "checkpoints": {"pairs": [PAIR], "distillers": ["kd"], "every": 8},
     "curves": {"distillers": ["kd"], "pairs": "all"},
+    "disagreement": {"distillers": ["kd"], "pairs": [PAIR]},
     "predictors": {"pairs": [PAIR], "distillers": ["kd"]},
     "reliability": {"networks": "all"},
     "sweep": {"distillers": ["kd"], "base": "soteacher", "vary": {"consistency.weight": [0, 3]}},
     "grid": {"distillers": ["kd"], "base": "soteacher"}
     | {"vary": {"consistency.weight": [0, 3], "lipschitz.weight": [0, 3]}},
 }
-FIGURES = ("checkpoints", "curves", "grid", "predictors", "reliability", "sweep")
+FIGURES = ("checkpoints", "curves", "disagreement", "grid", "predictors", "reliability", "sweep")
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -631,6 +648,7 @@ def test_the_schema_and_the_reader_take_and_refuse_the_same_keys_of_each_kind(de
     }
     part = "figures" if kind in FIGURES else "tables"
     block = {"kind": kind, "teachers": ["standard"]} | BLOCKS[kind] | {key: values[key]}
+    demo["data"]["digits"]["true_labels"] = {"counts": "counts.npy"}  # a kind needs counts
     demo[part]["asked"] = block
     try:
         read(demo)

@@ -31,7 +31,7 @@ from soteacher.report.grid import grid
 from soteacher.report.latex import to_latex
 from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import read_table, report_of
-from soteacher.results.collect import COLUMNS
+from soteacher.results.columns import COLUMNS
 from soteacher.study.requests import Request
 
 DEVIATIONS = ("batch 32 (paper: 64)", "method ours (not in the paper)")
@@ -383,6 +383,12 @@ def test_rows_and_columns_stand_in_the_order_of_the_study_under_the_paper_s_name
             "no_lr kd",
             "cifar100 wrn_40_2 teacher.train_distance_l1",
             ("no-LR KD", "cifar100 WRN40-2 Train, ℓ1"),
+        ),
+        (
+            "truth_distance",
+            "no_lr kd",
+            f"{PAIR} student.train_excess_nll_hardest",
+            ("no-LR KD", "WRN40-2/WRN40-1 Student, train, excess NLL, hardest tenth"),
         ),
         (
             "agreement",

@@ -332,7 +332,7 @@ def test_measures_refuse_a_manifest_of_other_settings(place):
     run = sorted(json.loads(manifest.read_text())["runs"])[0]
     arguments = ["--manifest", str(manifest), "--data", "results/tiny/data/digits.json"]
     arguments += ["--store", "results/store", "--out", "m.csv"]
-    arguments += ["--epochs", "e.csv", "--reliability", "r.csv"]
+    arguments += ["--epochs", "e.csv", "--reliability", "r.csv", "--disagreement", "d.csv"]
     asked = place.asked({run: {"spec": "others"}})
     said = place.soteacher("measure", "--runs", asked, *arguments, code=2)
     assert f"'{run}' with other settings" in said

@@ -176,7 +176,8 @@ def manifest_of(job):
 
 
 def measures_of(block, *kinds):
-    """Measures of all runs of a table or figure; kinds may be `.epochs` and `.reliability`."""
+    """Measures of all runs of a table or figure; kinds may be `.epochs`, `.reliability` and
+    `.disagreement`."""
     check_possible(block)
     jobs = PLAN.jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]

@@ -6,6 +6,7 @@ rule measure:
         runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
         epochs=f"{RESULTS}/measures/{{role}}s/{{job}}.epochs.csv",
         reliability=f"{RESULTS}/measures/{{role}}s/{{job}}.reliability.csv",
+        disagreement=f"{RESULTS}/measures/{{role}}s/{{job}}.disagreement.csv",
         hashes=f"{RESULTS}/measures/{{role}}s/{{job}}.sha256",
     log:
         f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
@@ -22,7 +23,7 @@ rule measure:
     shell:
         "{params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
-        " --reliability {output.reliability:q} --log {log:q} --out {output.runs:q}"
+        " --reliability {output.reliability:q} --disagreement {output.disagreement:q} --log {log:q} --out {output.runs:q}"
 
 
 rule table:
@@ -62,7 +63,9 @@ rule table:
 rule figure:
     input:
         runs=lambda wildcards: measures_of(wildcards.figure),
-        more=lambda wildcards: measures_of(wildcards.figure, ".epochs", ".reliability"),
+        more=lambda wildcards: measures_of(
+            wildcards.figure, ".epochs", ".reliability", ".disagreement"
+        ),
         hashes=lambda wildcards: hashes_of(wildcards.figure),
     output:
         png=report(

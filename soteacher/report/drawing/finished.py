@@ -30,24 +30,24 @@ def summed(
     least two runs are finished. If only one run is planned, they are those of its own interval over
     test images, `top1_low` and `top1_high`, if `measures` has them. Otherwise they are NaN.
     """
-    percent = 100 * accuracy
-    mean, sd, n = percent.mean(), percent.std(ddof=1), len(runs)
+    numbers, n = mean_interval(100 * accuracy), len(runs)
+    if n == len(planned) == 1 and measures is not None and "top1_low" in measures:
+        ends = measures.loc[runs[0], ["top1_low", "top1_high"]]
+        numbers["low"], numbers["high"] = 100 * pd.to_numeric(ends, errors="coerce")
+    return numbers | {"n": n, "n_planned": len(planned), "runs": " ".join(runs)}
+
+
+def mean_interval(values: pd.Series) -> dict[str, Any]:
+    """Return `mean`, `sd`, and `low` and `high`: the 95 % interval of the mean over seeds.
+
+    It is that of Student's t; with fewer than two values, the ends are NaN.
+    """
+    mean, sd, n = values.mean(), values.std(ddof=1), len(values)
     low = high = math.nan
     if n > 1:
         half = stats.t.ppf((1 + COVERAGE) / 2, n - 1) * sd / math.sqrt(n)
         low, high = mean - half, mean + half
-    elif n == len(planned) == 1 and measures is not None and "top1_low" in measures:
-        ends = measures.loc[runs[0], ["top1_low", "top1_high"]]
-        low, high = 100 * pd.to_numeric(ends, errors="coerce")
-    return {
-        "mean": mean,
-        "sd": sd,
-        "low": low,
-        "high": high,
-        "n": n,
-        "n_planned": len(planned),
-        "runs": " ".join(runs),
-    }
+    return {"mean": mean, "sd": sd, "low": low, "high": high}
 
 
 def of_runs(frame: pd.DataFrame, runs: list[str], what: str) -> pd.DataFrame:

@@ -22,6 +22,8 @@ class Measured:
     """One row per run and epoch."""
     reliability: pd.DataFrame
     """One row per run, bin of confidence, and whether the logits were scaled."""
+    disagreement: pd.DataFrame
+    """One row per run and tenth of the training images; none where images have no tenths."""
 
 
 class FigureReport(ABC):

@@ -29,4 +29,11 @@ class DistanceReport(RunsTable):
         f"{place}_{name}": f"{printed_place}, {printed}"
         for place, printed_place in PLACES.items()
         for name, printed in MEASURES.items()
-    } | {"teacher.top1": "Accuracy (%)", "student.top1": "Student accuracy (%)"}
+    } | {
+        "teacher.train_distance_hardest": "Train, ℓ2, hardest tenth",
+        "teacher.train_excess_nll_hardest": "Train, excess NLL, hardest tenth",
+        "student.train_distance_hardest": "Student, train, ℓ2, hardest tenth",
+        "student.train_excess_nll_hardest": "Student, train, excess NLL, hardest tenth",
+        "teacher.top1": "Accuracy (%)",
+        "student.top1": "Student accuracy (%)",
+    }

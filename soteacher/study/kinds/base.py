@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from soteacher.core.errors import UserError, unknown
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
+from soteacher.data.settings import GivenLabels
 from soteacher.study.contents import Content
 from soteacher.study.expansion import Expansion
 from soteacher.study.kinds.types import Listed, Seeds
@@ -149,6 +150,21 @@ def check_trained(methods: Iterable[str], study: Components, where: str) -> None
             raise UserError(
                 f"{where}.teachers: expected methods that are trained; '{method}' is an oracle, "
                 "leave it out"
+            )
+
+
+def check_counts(pairs: Iterable[str], study: Components, where: str) -> None:
+    """Raise `UserError` if p* of a pair's data set is not given for each image.
+
+    Otherwise p* is unknown, or all images are equally certain: there is no hardest tenth.
+    """
+    for name in pairs:
+        data = study.pairs[name].data
+        if not isinstance(study.data[data].true_labels, GivenLabels):
+            raise UserError(
+                f"{where}: tenths of disagreement need label counts of each image, and '{data}' "
+                "has none; set `true_labels: {counts: FILE}` of it, or leave out the pairs with "
+                "this data set"
             )
 
 

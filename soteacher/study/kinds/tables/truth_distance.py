@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from soteacher.core.errors import UserError
 from soteacher.core.registry import register
 from soteacher.study.expansion import Expansion
-from soteacher.study.kinds.base import teacher_heading
+from soteacher.study.kinds.base import check_counts, teacher_heading
 from soteacher.study.kinds.cells import StudentColumnsTable
 from soteacher.study.kinds.types import Listed
 from soteacher.study.schema import Components
@@ -19,6 +19,8 @@ Distance = Literal[
     "teacher.train_spread",
     "teacher.train_bias",
     "teacher.train_excess_nll",
+    "teacher.train_distance_hardest",
+    "teacher.train_excess_nll_hardest",
     "teacher.test_distance",
     "teacher.test_distance_l1",
     "teacher.test_distance_scaled",
@@ -32,6 +34,8 @@ Distance = Literal[
     "student.train_spread",
     "student.train_bias",
     "student.train_excess_nll",
+    "student.train_distance_hardest",
+    "student.train_excess_nll_hardest",
     "student.test_distance",
     "student.test_distance_l1",
     "student.test_distance_scaled",
@@ -57,7 +61,9 @@ class DistanceTable(StudentColumnsTable):
         "Excess NLL (nats) is the NLL that is expected for drawn labels, minus the entropy of the "
         "true distributions. Scaled: after temperature scaling, for training images with the "
         "geometric mean of the two temperatures that are fitted on test images. Only these "
-        "temperatures depend on the labels that were drawn for test images."
+        "temperatures depend on the labels that were drawn for test images. Hardest tenth: the "
+        "tenth of the training images with the lowest largest probability of the true "
+        "distribution, where this differs between images."
     )
 
     columns: Listed[Distance] = (
@@ -80,6 +86,8 @@ class DistanceTable(StudentColumnsTable):
                     f"{where}: the true label distributions of '{data}' are not known; set its "
                     "`true_labels`, or leave out the pairs with this data set"
                 )
+        if any(column.endswith("_hardest") for column in self.columns):
+            check_counts(self.pairs_in(study), study, f"{where}.columns")
 
     def heading(self, expansion: Expansion, pair: str, role: str) -> str:
         """Return the pair; for teachers only the network, which several pairs can share."""
