@@ -89,7 +89,11 @@ class Workplace:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger("soteacher").addHandler(handler)
         try:
-            with contextlib.chdir(self.path), contextlib.redirect_stdout(printed):
+            with (
+                contextlib.chdir(self.path),
+                contextlib.redirect_stdout(printed),
+                contextlib.redirect_stderr(said),
+            ):
                 main(list(arguments))
         except SystemExit as error:
             ended = error.code
