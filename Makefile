@@ -59,8 +59,12 @@ test-slurm: $(SLURM)/installed
 test-conda: $(CONDA)/installed
 	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 420 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda
 
+# Each worker has a core of its own: threads of torch in several workers would wait for each other.
+test test-faults test-documented: export OMP_NUM_THREADS := 1
+
+# worksteal: a worker takes whole stretches of tests, so that most fixtures of a file are made once.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-faults: $(INSTALLED)
 	timeout -k 30 480 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p no:cacheprovider tests/faults

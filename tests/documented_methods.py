@@ -1,7 +1,9 @@
 """docs/add-a-method.md, followed step by step in a copy of the project; then the tests there.
 
 `make test-documented` runs this file. A contributor who adds a method as the document says must
-find the suite green: so the whole of tests/unit and tests/oracle is run with these methods.
+find the suite green: so the files of tests/unit and tests/oracle that a method can reach are run
+with these methods. A file is left out if its text names no distiller, regularizer, registry or
+study, and walks through no folder of sources: its tests see the same package as in `make test`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ ELSEWHERE = ("toml",)
 """Languages of blocks for a project of the reader's own."""
 LEFT_OUT = ("source", "snakemake", "cat results", "make")
 """Commands that set up, train, or read what was trained; and the tests, which are run below."""
+TESTS = ("tests/unit", "tests/oracle")
+REACHES_METHODS = re.compile(
+    r"distiller|regularizer|registry|soteacher\.study|\.rglob\(|import_module", re.IGNORECASE
+)
+"""What the text of a file of tests names if an added method can change what its tests see."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,16 @@ def copy_tracked(path: Path) -> None:
             shutil.copy(ROOT / name, path / name)
 
 
+def reached_tests(project: Path) -> list[str]:
+    """Paths of the files of tests that an added method can reach, relative to the project."""
+    files = [path for folder in TESTS for path in sorted((project / folder).glob("test_*.py"))]
+    return [
+        str(path.relative_to(project))
+        for path in files
+        if REACHES_METHODS.search(path.read_text(encoding="utf-8"))
+    ]
+
+
 def main() -> None:
     """Follow the document in a temporary folder, then run the tests there."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -107,10 +124,8 @@ def main() -> None:
             sys.exit(f"{DOCUMENT} adds no method to soteacher/distillers")
         copy.run("ruff", "check", *map(str, added))
         copy.run("ruff", "format", "--check", *map(str, added))
-        tests = ("tests/unit", "tests/oracle")
-        copy.run(
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", workers, *tests
-        )
+        options = ("-q", "-p", "no:cacheprovider", "-n", workers, "--dist", "worksteal")
+        copy.run(sys.executable, "-m", "pytest", *options, *reached_tests(copy.path))
         print(f"the tests pass with the methods of {DOCUMENT}: {', '.join(names)}")
 
 

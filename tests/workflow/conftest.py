@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from soteacher.cli import main
 from soteacher.study.requests import Request
 
 ROOT = Path(__file__).parents[2]
@@ -72,23 +76,32 @@ class Workplace:
         return done
 
     def soteacher(self, *arguments: str, code: int = 0) -> str:
-        """Run one of our own commands here; return what it said on stderr."""
-        return self._run(arguments, code).stderr
+        """Give one of our own commands here, in this process; return what it said on stderr."""
+        return self._give(arguments, code)[1]
 
     def printed(self, *arguments: str) -> str:
-        """Run one of our own commands here; return what it printed."""
-        return self._run(arguments, 0).stdout
+        """Give one of our own commands here, in this process; return what it printed."""
+        return self._give(arguments, 0)[0]
 
-    def _run(self, arguments: tuple[str, ...], code: int) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-m", "soteacher", *arguments],
-            cwd=self.path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stderr
-        assert code != 2 or "Traceback" not in done.stderr
-        return done
+    def _give(self, arguments: tuple[str, ...], code: int) -> tuple[str, str]:
+        printed, said, ended = io.StringIO(), io.StringIO(), 0
+        handler = logging.StreamHandler(said)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger("soteacher").addHandler(handler)
+        try:
+            with (
+                contextlib.chdir(self.path),
+                contextlib.redirect_stdout(printed),
+                contextlib.redirect_stderr(said),
+            ):
+                main(list(arguments))
+        except SystemExit as error:
+            ended = error.code
+        finally:
+            logging.getLogger("soteacher").removeHandler(handler)
+        assert ended == code, said.getvalue()
+        assert code != 2 or "Traceback" not in said.getvalue()
+        return printed.getvalue(), said.getvalue()
 
     def asked(self, said: Any) -> str:
         """Path of a file that says what a command is asked for."""

@@ -1,6 +1,7 @@
 """The methods of docs/add-a-method.md, added as the document says, to a copy of the project.
 
-This is the short form: only the tests of these methods are run. `make test-documented` runs all.
+This is the short form: only the tests of these methods are run. `make test-documented` runs all
+that a method can reach.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from documented_methods import DOCUMENT, Copy, steps  # noqa: E402
+from documented_methods import DOCUMENT, Copy, reached_tests, steps  # noqa: E402
 
 STEPS = steps((ROOT / DOCUMENT).read_text())
 NEW = ("direction", "confident")
@@ -94,3 +95,11 @@ def test_the_suite_takes_the_new_methods_up(project):
     for file in ("oracle/test_distillers.py", "run/test_every_distiller.py"):
         tests = ("-q", "-p", "no:cacheprovider", "-k", " or ".join(NEW), f"tests/{file}")
         project.say("pytest", *tests)
+
+
+def test_files_of_tests_that_enumerate_methods_are_reached():
+    reached = {Path(path).name for path in reached_tests(ROOT)}
+    enumerating = {"step_counts", "losses", "revisions", "distillers", "teacher_methods", "docs"}
+    enumerating |= {"layout", "describe", "encoding", "files", "study", "pinned_specs"}
+    assert {f"test_{name}.py" for name in enumerating} <= reached
+    assert reached.isdisjoint({"test_networks.py", "test_figures.py", "test_statistics.py"})

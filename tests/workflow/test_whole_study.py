@@ -6,8 +6,6 @@ import copy
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from conftest import TINY, Workplace
@@ -68,13 +66,6 @@ def rewrite(path, change) -> None:
         writer = csv.DictWriter(file, changed[0])
         writer.writeheader()
         writer.writerows(changed)
-
-
-def tables_so_far(place: Workplace) -> str:
-    command = [sys.executable, "-m", "soteacher", "tables", "study.yaml"]
-    done = subprocess.run(command, cwd=place.path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_every_table_and_figure_is_made_in_every_form(made):
@@ -364,19 +355,19 @@ def test_a_diverged_run_is_verified_too(tmp_path):
 
 def test_tables_so_far_have_the_runs_that_are_finished(whole):
     finished = (whole.path / "results/tiny/tables/table1.md").read_text()
-    assert finished in tables_so_far(whole)
+    assert finished in whole.printed("tables", "study.yaml")
     gone = (
         whole.path / "results/tiny/students/digits/wrn_10_1/soteacher/seed1/wrn_10_1/kd"
     ).resolve()
     shutil.rmtree(gone)
-    text = tables_so_far(whole)
+    text = whole.printed("tables", "study.yaml")
     lines = [line for line in text.splitlines() if line.startswith("| SoTeacher")]
     assert lines[0].count("(n = 1 of 2)") == 1  # its student, not its teacher
     assert next(line for line in text.splitlines() if line.startswith("| Standard")) in finished
 
 
 def test_tables_so_far_of_a_study_before_its_first_run_have_no_number(empty):
-    text = tables_so_far(empty)
+    text = empty.printed("tables", "study.yaml")
     assert text.count("none (n = 0 of 1)") == 4
 
 

@@ -115,7 +115,7 @@ def test_a_file_over_the_paper_s_study_changes_its_keys(empty):
     over = [str(ROOT / f"config/{name}.yaml") for name in ("paper", "rehearsal")]
     output = dry_run("--directory", str(empty.path), "--configfile", *over)
     assert set(re.findall(r"results/(\w+)/", output)) == {"rehearsal"}
-    assert jobs(output) | {"teach": 7, "distill": 18} == jobs(output)
+    assert jobs(output) | {"teach": 7, "distill": 14} == jobs(output)
 
 
 @pytest.mark.parametrize("more", [[], ["--config", "threads=1"]])
