@@ -4,6 +4,7 @@
 #   make rehearsal                                one seed of the paper's study, on a few generated images
 #   make test-faults                              kills, damaged files, full disks, no network; Linux
 #   make test-documented                          tests with the methods of docs/add-a-method.md added
+#   make evidence                                 docs/evidence/mechanism.md from scratch; an hour or less
 #   make docs                                     the documentation site, in build/site
 #   make dist                                     the wheel and the source archive, in dist
 #   make readme-picture                           picture of the demo's page for the README; Chromium
@@ -32,7 +33,7 @@ DIST := .venv-dist
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal test test-faults test-documented test-conda test-slurm bench gpu-check \
+.PHONY: demo readme-picture rehearsal evidence test test-faults test-documented test-conda test-slurm bench gpu-check \
 	gpu-check-packages docs dist lint format clean
 
 demo: $(INSTALLED)
@@ -49,6 +50,10 @@ readme-picture: demo
 rehearsal: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/paper.yaml config/rehearsal.yaml
 	@echo "The paper's study ran, small, from end to end: $(CURDIR)/results/rehearsal/report.html"
+
+evidence: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/evidence/mechanism.yaml
+	@echo "docs/evidence/mechanism.md explains it: $(CURDIR)/results/mechanism/report.html"
 
 bench: $(BENCH)/installed
 	$(BENCH)/bin/python -m bench

@@ -1,0 +1,159 @@
+"""The pages of evidence: their tables are those of runs.csv, and their studies can be planned."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from soteacher.study.load import load
+
+NAMES = {
+    "standard": "Standard",
+    "soteacher": "SoTeacher",
+    "no_lr": "no-LR",
+    "no_cr": "no-CR",
+    "label_smoothing": "label smoothing",
+    "crl": "CRL",
+    "mse": "MSE",
+    "early_stopped": "early-stopped",
+    "cross_fitted": "cross-fitted",
+    "oracle": "oracle",
+    "alone": "a student alone",
+}
+"""Method to its name on a page; other methods have their own name, as code."""
+HARDEST = ("train_distance_hardest", "train_excess_nll_hardest")
+SPREAD = ("train_distance", "train_spread")
+TABLES = {
+    ("human_labels", "plain"): ("train_distance", *HARDEST, "student train_excess_nll_hardest"),
+    ("human_labels", "augmented"): ("train_distance", *HARDEST, "student train_excess_nll_hardest"),
+    ("cifar20", "clean"): ("ece", "nll"),
+    ("cifar20", "confused"): (*SPREAD, "test_distance", "student test_distance"),
+    ("mechanism", "digits"): (*SPREAD, "test_distance", "ece", "student test_distance"),
+}
+"""Study and data set to the measures after the two accuracies; the teacher's unless they say so."""
+DISTILLER = "pure"
+
+
+@pytest.fixture(scope="module")
+def evidence(root):
+    return root / "docs/evidence"
+
+
+def runs_of(evidence, study: str) -> pd.DataFrame:
+    return pd.read_csv(evidence / study / "runs.csv")
+
+
+def cell(values: pd.Series, measure: str) -> str:
+    scale, digits = (100, 2) if measure == "top1" else (1, 3)
+    values = values.dropna() * scale
+    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}" if len(values) else "–"
+
+
+def rows(runs: pd.DataFrame, data: str, measures: tuple[str, ...]) -> list[str]:
+    """The rows of a page's table, computed from runs.csv."""
+    known = runs[runs["data"] == data]
+    teachers = known[known["role"] == "teacher"]
+    students = known[(known["distiller"] == DISTILLER) & known["teacher_epoch"].isna()]
+    found = []
+    for method in sorted(set(teachers["method"]), key=_order):
+        of = {
+            "": teachers[teachers["method"] == method],
+            "student": students[students["method"] == method],
+        }
+        if method == "alone":  # it is a student, though no teacher is involved
+            of = {"": of["student"], "student": of[""]}
+        cells = [cell(of[""]["top1"], "top1"), cell(of["student"]["top1"], "top1")]
+        for measure in measures:
+            role, _, name = measure.rpartition(" ")
+            cells.append(cell(of[role][name], name))
+        found.append(f"| {NAMES.get(method, f'`{method}`')} | {' | '.join(cells)} |")
+    return found
+
+
+def _order(method: str) -> tuple[int, str]:
+    first = ["standard", "soteacher", "cr_2", "cr_5", "cr_10", "strong", "no_lr", "no_cr"]
+    last = ["oracle", "alone"]
+    if method in first:
+        return first.index(method), ""
+    return (99 + last.index(method), "") if method in last else (50, method)
+
+
+@pytest.mark.parametrize(("study", "data"), list(TABLES))
+def test_tables_of_a_page_are_those_of_its_runs(evidence, study, data):
+    page = (evidence / f"{study}.md").read_text(encoding="utf-8")
+    section = page.partition(f"<!-- table: accuracy, {data} -->")[2]
+    lines = [line for line in section.partition("\n\n")[2].splitlines()]
+    shown = lines[2 : next(k for k, line in enumerate(lines) if not line.startswith("|"))]
+    assert shown == rows(runs_of(evidence, study), data, TABLES[study, data])
+
+
+@pytest.mark.parametrize("study", sorted({study for study, _ in TABLES}))
+def test_stated_differences_are_paired_by_seed_and_have_a_t_interval(evidence, study):
+    """comparisons.csv, whose differences the page states, computed again by hand."""
+    runs = runs_of(evidence, study)
+    table = pd.read_csv(evidence / study / "comparisons.csv")
+    table = table[(table["role"] == "student") & (table["measure"] == "top1")]
+    assert len(table) >= 8
+    for _, row in table.iterrows():
+        of = runs[(runs["role"] == "student") & (runs["pair"] == row["pair"])]
+        of = of[(of["distiller"] == row["distiller"]) & of["teacher_epoch"].isna()]
+        wide = of.pivot(index="seed", columns="method", values="top1") * 100
+        difference = (wide[row["method"]] - wide[row["reference"]]).dropna()
+        assert len(difference) == row["n"]
+        half = stats.t.ppf(0.975, row["n"] - 1) * difference.sem()
+        assert row["difference"] == pytest.approx(difference.mean())
+        assert row["high"] - row["difference"] == pytest.approx(half)
+
+
+@pytest.mark.parametrize("study", sorted({study for study, _ in TABLES}))
+def test_intervals_in_the_text_are_in_comparisons_or_the_text_s_tables(evidence, study):
+    """A sentence's `+1.54 points (0.43 to 2.65)` is a row of comparisons.csv, in its rounding."""
+    page = (evidence / f"{study}.md").read_text(encoding="utf-8").replace("−", "-")
+    table = pd.read_csv(evidence / study / "comparisons.csv")
+    known = set()
+    for _, row in table.iterrows():
+        for digits in (1, 2, 3):
+            known.add(f"({row['low']:.{digits}f} to {row['high']:.{digits}f})")
+            known.add(f"({-row['high']:.{digits}f} to {-row['low']:.{digits}f})")
+    stated = re.findall(r"\(-?\d+\.\d+\s+to\s+-?\d+\.\d+\)", page)
+    assert len(stated) >= 4
+    assert {" ".join(interval.split()) for interval in stated} <= known
+
+
+@pytest.mark.parametrize("study", sorted({study for study, _ in TABLES}))
+def test_all_runs_that_a_study_plans_are_there_and_done(root, evidence, study):
+    planned = load(root / f"config/evidence/{study}.yaml")
+    runs = runs_of(evidence, study)
+    assert set(runs["status"]) == {"done"}
+    assert set(runs["seed"]) == set(planned.seeds)
+    methods = set(planned.teachers) | {"alone"}
+    assert set(runs["method"]) == methods
+    full = runs[(runs["role"] == "student") & runs["teacher_epoch"].isna()]
+    assert set(full.groupby(["pair", "method", "distiller"])["seed"].nunique()) == {
+        len(planned.seeds)
+    }
+
+
+def test_claims_of_the_studies_are_compared_as_their_files_have_them(evidence):
+    """The verdicts in the table of the README, claim by claim, are those of claims.csv."""
+    page = (evidence / "README.md").read_text(encoding="utf-8")
+    studies = ["mechanism", "human_labels", "cifar20"]
+    verdicts = {
+        study: pd.read_csv(evidence / study / "claims.csv")
+        .drop_duplicates("claim")
+        .set_index("claim")["verdict"]
+        for study in studies
+    }
+    lines = re.findall(r"^\| [^|]*\| `(\w+)` \|(.*)\|$", page, flags=re.MULTILINE)
+    assert len(lines) >= 10
+    for claim, cells in lines:
+        shown = [text.strip() for text in cells.split("|")]
+        assert shown == [verdicts[study][claim] for study in studies], claim
+    counted = {claim for study in studies for claim in verdicts[study].index}
+    measured = {c for c in counted if any(verdicts[s][c] != "not measured" for s in studies)}
+    assert measured == {claim for claim, _ in lines}
+    assert json.dumps(sorted(measured))
