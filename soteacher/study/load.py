@@ -234,7 +234,7 @@ def _check_references(study: Study, where: str) -> None:
 
     def check_network(network: str, at: str) -> None:
         try:
-            catalogue.find(network)
+            catalogue.check_known(network)
         except UserError as error:
             raise UserError(f"{where}.{at}: {error}") from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
 from typing import Any
@@ -53,11 +55,17 @@ class Learner:
         preparation: Preparation | None,
         evaluator: Evaluator | None,
         precision: str = FLOAT32,
+        seeded_step: Callable[[Cursor], AbstractContextManager[None]] | None = None,
     ) -> None:
+        """Create a learner at the beginning of its first stage.
+
+        seeded_step : gives a network from outside its random numbers of one step; None: the network
+        draws none.
+        """
         self.folder, self.recipe, self.stream = folder, recipe, stream
         self.network, self.terms, self.modules = network, terms, modules
         self.preparation, self.evaluator = preparation, evaluator
-        self._precision = precision
+        self._precision, self._seeded_step = precision, seeded_step
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Wall-clock time of training in all attempts, up to the end of the last epoch."""
@@ -88,8 +96,9 @@ class Learner:
         """Do one training step; it does not wait for the device."""
         if self._images == 0:  # a learner may wait for others before its epoch starts
             self._started = time.perf_counter()
-        output = self.output(batch)
-        losses = self.losses(batch, output, teacher)
+        with self._seeded_step(batch.cursor) if self._seeded_step else nullcontext():
+            output = self.output(batch)
+            losses = self.losses(batch, output, teacher)
         self.optimizer.zero_grad()
         self._backward(losses)
         self.optimizer.step()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import torch
 from torch import nn
 
+from soteacher.core.cursor import Cursor
 from soteacher.core.errors import UserError
 from soteacher.core.random import key, seeded
-from soteacher.core.registry import check_revision, name_of
+from soteacher.core.registry import name_of
 from soteacher.data.prepared import Prepared
 from soteacher.data.settings import STREAM
 from soteacher.data.stream import Stream
@@ -88,7 +92,21 @@ class PassSetup:
             preparations[0] if preparations else None,
             self.evaluator,
             spec.precision,
+            None if catalogue.is_shipped(spec.network.name) else self._in_step(spec),
         )
+
+    def _in_step(self, spec: RunSpec) -> Callable[[Cursor], AbstractContextManager[None]]:
+        """Return the random numbers of a network from outside, such as those of its dropout.
+
+        They are a function of the run's seed and role and of the step, so a resumed run, or a run
+        that shares its job with others, draws the same.
+        """
+
+        def seeded_step(cursor: Cursor) -> AbstractContextManager[None]:
+            at = cursor.stage.name, cursor.epoch, cursor.step
+            return seeded(key(spec.seed, spec.role, "network", *at), self.device)
+
+        return seeded_step
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
         """Return the context of a run's loss terms; without a student, that of a preparation."""
@@ -121,9 +139,10 @@ class PassSetup:
         return modules
 
     def _build(self, network: NetworkSpec) -> nn.Module:
-        family, _ = catalogue.find(network.name)
-        check_revision(family, network.revision, network.name)
-        return build(network.name, self.data.n_classes, self.device)
+        network.check()
+        outline = self.data.outline
+        size = outline.height, outline.width
+        return build(network.name, self.data.n_classes, size, self.device)
 
     @torch.no_grad()
     def _shapes(self, network: nn.Module) -> FeatureShapes:
