@@ -1,8 +1,8 @@
 """What plans need to know of networks. Of those from outside, another process measures it once.
 
-That process imports torch; this module does not. It keeps the facts in files in `results/.networks`, which
-can be deleted at any time. Each is named by the network, the content of its file or its package's
-version, the size of the images and the number of classes.
+That process imports torch; this module does not. It keeps the facts in `results/.networks`, which
+can be deleted at any time. Each file is named by the network, the content of its code or its
+package's version, the size of the images and the number of classes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -67,10 +68,8 @@ def facts_of(network: OutsideNetwork, height: int, width: int, n_classes: int) -
         return Facts.of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError):
         facts = _measured(network, height, width, n_classes)
-    try:
+    with suppress(OSError, UserError):  # a folder that cannot be written: measured again next time
         files.write_json(path, facts._asdict())
-    except (OSError, UserError):  # a folder that cannot be written: measured again next time
-        pass
     return facts
 
 

@@ -30,7 +30,7 @@ ENTRY_POINTS = "soteacher.networks"
 BUILD = ("n_classes", "height", "width")
 """The parameters of the function `build` of a file or a module."""
 REVISION = 1
-"""Part of the specs of these networks. Increase it if the same code is built or used differently."""
+"""Part of the specs of these networks. Increase it if the same code gives other results."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _of_library(library: str, model: str) -> OutsideNetwork:
     except PackageNotFoundError:
         raise UserError(
             f"the network '{library}/{model}' needs the package {library}, which is not "
-            f"installed: python -m pip install 'soteacher[{library}]'"
+            f"installed: python -m pip install {library}"
         ) from None
 
 
@@ -177,10 +177,8 @@ def _builder(network: OutsideNetwork) -> Callable[[int, int, int], Any]:
 
         return partial(libraries.build, library, model)
     if network.code is not None:
-        module = _run(network)
-    else:
-        module = importlib.import_module(network.module)
-    return module.build
+        return _run(network).build
+    return importlib.import_module(network.module).build
 
 
 def _run(network: OutsideNetwork) -> ModuleType:
