@@ -48,12 +48,12 @@ class Facts(NamedTuple):
     """Whether it can be trained on a batch of one image."""
 
     @classmethod
-    def of(cls, values: dict[str, object]) -> Self:
+    def of(cls, found: dict[str, object]) -> Self:
         """Return the facts that JSON values say; raise `TypeError` or `ValueError` otherwise."""
-        facts = cls(**values)  # type: ignore[arg-type]
+        facts = cls(**found)  # type: ignore[arg-type]
         maps = {name: (height, width) for name, (height, width) in facts.maps.items()}
-        lists = {"values": tuple(facts.values), "features": tuple(facts.features)}
-        return facts._replace(maps=maps, **lists)
+        values, features = tuple(facts.values), tuple(facts.features)
+        return facts._replace(values=values, features=features, maps=maps)
 
 
 @cache
