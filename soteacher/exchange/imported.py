@@ -16,13 +16,13 @@ from soteacher.training.evaluate import Evaluator
 def import_teacher(path: Path, name: str, data: Prepared, folder: Path) -> dict[str, Any]:
     """Write the network of a state dict to a new folder; return what `config.json` says.
 
-    path : a `.safetensors` file or one that `torch.save` wrote.   name : of one of our networks.
+    path : a `.safetensors` file or one that `torch.save` wrote.   name : of a network.
     The entry `renamed` is our names to the file's, for those that differ; `test_top1` is the
     network's accuracy on the test images, measured here with our normalisation.
     Raises `UserError` if the file holds no state dict, or one that does not fit the network.
     """
     given = read_state_dict(path)
-    network = catalogue.build(name, data.n_classes)
+    network = catalogue.build(name, data.n_classes, (data.outline.height, data.outline.width))
     tensors, theirs = fitted(given, network, f"{name} with {data.n_classes} classes")
     network.load_state_dict(tensors)
     accuracy = Evaluator(data, "cpu").top1(network)

@@ -10,10 +10,9 @@ from soteacher.core.errors import UserError, short
 from soteacher.core.places import MOST_BYTES
 from soteacher.core.recipe import Recipe
 from soteacher.distillers.base import Distiller
-from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange, Regularizer
 from soteacher.study.oracle import oracle_spec
-from soteacher.study.runs import Run
+from soteacher.study.runs import Run, in_id
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
 from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
@@ -99,7 +98,7 @@ class Expansion:
         for term in regularizers.values():
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
-        return Run(f"{pair.data}/{network}/{method}/seed0", pair.data, spec, table5=table5)
+        return Run(f"{pair.data}/{in_id(network)}/{method}/seed0", pair.data, spec, table5=table5)
 
     def _oracle(self, method: str, data: str) -> Run:
         """Return the oracle of a data set: it is the same for all pairs and recipes."""
@@ -126,7 +125,7 @@ class Expansion:
             _, network = networks(pair_name, pair)
             recipe = self.study.recipes[pair.student_recipe].for_network(network)
             spec = self._spec("teacher", pair.data, network, recipe, {}).as_teacher()
-            run_id = f"{pair.data}/{network}/{ALONE}/seed{seed}"
+            run_id = f"{pair.data}/{in_id(network)}/{ALONE}/seed{seed}"
             runs[seed] = Run(run_id, pair.data, spec.with_seed(seed), alone=True)
         return self._add(block, runs[seed])
 
@@ -184,7 +183,7 @@ class Expansion:
         if epoch is not None and epoch != last:
             spec = replace(spec, teacher_epoch=epoch)
             parent_id = f"{teacher.id}/epoch{epoch:03d}"
-        run_id = f"{parent_id}/{network}/{distiller}"
+        run_id = f"{parent_id}/{in_id(network)}/{distiller}"
         return Run(run_id, pair.data, spec, teacher, pair=pair_name)
 
     def _spec(
@@ -196,12 +195,11 @@ class Expansion:
         terms: dict[str, TermSpec],
     ) -> RunSpec:
         """Return a spec of seed 0."""
-        family, _ = catalogue.find(network)
         return RunSpec(
             role=role,
             data=self.study.data[data].data_spec,
             stream=StreamSpec(self.study.data[data].augment),
-            network=NetworkSpec(network, family.revision),
+            network=NetworkSpec.of(network),
             recipe=recipe,
             terms=terms,
             seed=0,

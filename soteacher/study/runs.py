@@ -49,6 +49,11 @@ class Run:
         return self.spec.sha256[:SHORT]
 
 
+def in_id(network: str) -> str:
+    """Return a network's name as ids of runs have it: `timm.resnet18` for `timm/resnet18`."""
+    return network.replace("/", ".")
+
+
 @dataclass(frozen=True)
 class Job:
     """Runs that one process trains; the output of a job is one manifest."""

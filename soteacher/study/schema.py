@@ -57,6 +57,11 @@ class Head(Settings):
     directory; `~` and environment variables are replaced by their values. Each file registers one
     method under the name of the file. The content of a file is part of the spec of every run that
     uses the method."""
+    networks: tuple[Expanded, ...] = ()
+    """Python files with your own networks, as paths relative to the working directory; `~` and
+    environment variables are replaced by their values. Each file defines one network under the
+    name of the file. The content of a file is part of the spec of every run that uses the
+    network."""
     store: Expanded = "results/store"
     """Folder of the trained runs, which several studies may share; `~` and environment variables
     are replaced by their values. It is not part of a run's spec."""

@@ -9,6 +9,7 @@ from soteacher.core import registry
 from soteacher.core.errors import GpuLost, UserError
 from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared
+from soteacher.models import catalogue
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import KINDS, PreparationSpec, RunSpec, fingerprint
 from soteacher.training import device as devices
@@ -54,6 +55,9 @@ def finish(
     packages = {one.name: one.source for one in outside if one and one.code_sha256 is None}
     if packages:
         facts["method_packages"] = packages
+    network = facts["spec"].get("network")  # a preparation has none
+    if network is not None and not catalogue.is_shipped(network["name"]):  # to build it again
+        facts["image_size"] = [data.outline.height, data.outline.width]
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}
