@@ -80,7 +80,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
         for name in named["regularizer"]
     }
     methods = TeacherMethod.model_json_schema(schema_generator=_Described)
-    own = {name: methods["properties"][name] for name in ("table5", "oracle")}
+    own = {name: methods["properties"][name] for name in ("table5", "oracle", "weights")}
     distillers = {}
     for name in named["distiller"]:
         distillers[name] = schema(registry.get("distiller", name))

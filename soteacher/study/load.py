@@ -166,7 +166,7 @@ def _data(values: Any, where: str) -> DataSet:
 
 def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
     values = _mapping(values, where)
-    stated = {key: values.pop(key) for key in ("table5", "oracle") if key in values}
+    stated = {key: values.pop(key) for key in ("table5", "oracle", "weights") if key in values}
     regularizers = {
         name: parse(_part("regularizer", name, where, methods), settings, f"{where}.{name}")
         for name, settings in values.items()
@@ -180,6 +180,12 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
         raise UserError(
             f"{where}: an oracle is not trained, so it has no regularizers; leave out "
             f"{', '.join(map(repr, regularizers))}, or `oracle`"
+        )
+    if method.weights and (regularizers or method.oracle):
+        others = [*regularizers, *(["oracle"] if method.oracle else [])]
+        raise UserError(
+            f"{where}: a teacher with `weights` was trained elsewhere, so it has no regularizers "
+            f"and is no oracle; leave out {', '.join(map(repr, others))}, or `weights`"
         )
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
@@ -253,6 +259,8 @@ def _check_references(study: Study, where: str) -> None:
         for part, regularizer in method.regularizers.items():
             for data in regularizer.data_sets():
                 check("data set", data, study.data, f"teachers.{name}.{part}.weight")
+        for network in method.weights if isinstance(method.weights, dict) else ():
+            check_network(network, f"teachers.{name}.weights")
     for name, recipe in study.recipes.items():
         for network in recipe.lr if isinstance(recipe.lr, dict) else ():
             if network != "default":

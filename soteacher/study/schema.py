@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from soteacher.core.places import Expanded
+from soteacher.core.places import Expanded, expanded
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
@@ -110,17 +110,38 @@ class DataSet(Settings):
         return self.source.location() | counts
 
 
+def _file(path: str) -> str:
+    if not path:
+        raise ValueError("expected the path of a file")
+    return expanded(path)
+
+
+WeightsFile = Annotated[str, AfterValidator(_file)]
+WeightsFiles = Annotated[dict[str, WeightsFile], Field(min_length=1)]
+
+
 class TeacherMethod(Settings):
-    """A teacher method: a set of regularizers, which is empty for Standard, or an oracle."""
+    """A teacher method: regularizers (none for Standard), an oracle, or weights from elsewhere."""
 
     regularizers: Mapping[str, Regularizer]
     """Regularizers of the teacher's training, by name."""
     table5: Column = "standard"
     """Column of the paper's Table 5 that gives the distillation weights of these teachers'
     students."""
+    weights: WeightsFile | WeightsFiles = ""
+    """File with the weights of a teacher that was trained elsewhere, as a path relative to the
+    working directory, or a mapping from the teacher networks to their files; `~` and environment
+    variables are replaced by their values. Nothing is trained, all seeds have the same teacher, and
+    there are no regularizers. The content of the file is part of the specs of the teacher and its
+    students."""
     oracle: bool = False
     """Whether the teacher knows the true label distributions: its predictions are these, and
     nothing is trained. It needs a data set with `true_labels`, and has no regularizers."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the teacher is trained here: an oracle and an imported teacher are not."""
+        return not self.oracle and not self.weights
 
 
 class Student(Settings):

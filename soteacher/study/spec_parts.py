@@ -11,6 +11,7 @@ from soteacher.core import registry
 from soteacher.core.exact_values import whole
 from soteacher.core.settings import parse
 from soteacher.data.settings import STREAM, Augment
+from soteacher.models import catalogue
 from soteacher.terms import LossTerm
 
 
@@ -50,6 +51,12 @@ class NetworkSpec:
     revision: int
 
     @classmethod
+    def of(cls, name: str) -> Self:
+        """Return the spec of one of our networks; `UserError` if there is none of this name."""
+        family, _ = catalogue.find(name)
+        return cls(name, family.revision)
+
+    @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the spec that `to_json` wrote."""
         return cls(values["name"], whole(values["revision"]))
@@ -57,6 +64,25 @@ class NetworkSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         return {"name": self.name, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The file of weights of a network that was trained elsewhere, without its location."""
+
+    sha256: str
+    """Of the file's bytes."""
+    revision: int
+    """Revision of the import (`study.imported`)."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the spec that `to_json` wrote."""
+        return cls(values["sha256"], whole(values["revision"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {"sha256": self.sha256, "revision": self.revision}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Distiller
 from soteacher.models.catalogue import TRUE_LABELS
 from soteacher.regularizers.base import ImageChange
-from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec, WeightsSpec
 from soteacher.terms import LossTerm
 
 LOOP = 1
@@ -57,6 +57,8 @@ class RunSpec:
     teacher_epoch: int | None = None
     """The 1-based epoch of the teacher's checkpoint; None for the final weights."""
     loop: int = LOOP
+    weights: WeightsSpec | None = None
+    """The weights of a teacher that was trained elsewhere; None for every other run."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", MappingProxyType(dict(self.terms)))
@@ -79,6 +81,7 @@ class RunSpec:
                 teacher=cls.from_json(values["teacher"]) if "teacher" in values else None,
                 teacher_epoch=whole(values["teacher_epoch"]) if "teacher_epoch" in values else None,
                 loop=whole(values["loop"]),
+                weights=WeightsSpec.from_json(values["weights"]) if "weights" in values else None,
             )
         except UserError:
             raise
@@ -114,6 +117,8 @@ class RunSpec:
             values["precision"] = self.precision
         if self.teacher_epoch is not None:
             values["teacher_epoch"] = self.teacher_epoch
+        if self.weights is not None:
+            values["weights"] = self.weights.to_json()
         return values
 
     def with_seed(self, seed: int) -> RunSpec:
@@ -127,6 +132,11 @@ class RunSpec:
     def is_oracle(self) -> bool:
         """Whether the run is a teacher that predicts p* and is not trained (`study.oracle`)."""
         return self.network.name == TRUE_LABELS
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run is trained here: an oracle and an imported teacher are not."""
+        return not self.is_oracle and self.weights is None
 
     @cached_property
     def canonical(self) -> str:

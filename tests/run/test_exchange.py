@@ -17,8 +17,8 @@ import soteacher
 from soteacher.core.errors import Damaged, UserError
 from soteacher.exchange.export import export
 from soteacher.exchange.imported import import_teacher
-from soteacher.exchange.state_dicts import fitted, read_state_dict
 from soteacher.models import catalogue
+from soteacher.models.state_dicts import fitted, read_state_dict
 from soteacher.training.evaluate import Evaluator
 
 
