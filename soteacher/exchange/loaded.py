@@ -37,7 +37,7 @@ class Card(Form):
 def load(path: str | Path) -> Loaded:
     """Return a trained network in eval mode, on the CPU, and its record.
 
-    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed0` or a
+    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed2` or a
         folder in the store, or a folder that `soteacher export` or `import-teacher` wrote.
 
     The network takes normalised images, (B, 3, H, W), and returns `Output(logits, features)`. Its
