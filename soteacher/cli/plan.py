@@ -224,7 +224,7 @@ def _rates(facts: dict[str, Any]) -> list[str]:
                 f"{speed} ({source})"
             )
     known = {rate["role"] for rate in rates}
-    needed = {row["role"] for row in facts["gpu"]["memory"]}  # an oracle is not trained
+    needed = {row["role"] for row in facts["gpu"]["memory"]}  # not of untrained ones
     unknown = [role for role in ("teacher", "student") if role in needed and role not in known]
     if unknown:
         lines.append(

@@ -8,8 +8,7 @@ from typing import Any
 from soteacher.core import files
 from soteacher.data.prepared import Prepared
 from soteacher.exchange.export import write_network
-from soteacher.exchange.state_dicts import fitted, read_state_dict
-from soteacher.models import catalogue
+from soteacher.models.state_dicts import network_of
 from soteacher.training.evaluate import Evaluator
 
 
@@ -21,15 +20,13 @@ def import_teacher(path: Path, name: str, data: Prepared, folder: Path) -> dict[
     network's accuracy on the test images, measured here with our normalisation.
     Raises `UserError` if the file holds no state dict, or one that does not fit the network.
     """
-    given = read_state_dict(path)
-    network = catalogue.build(name, data.n_classes, (data.outline.height, data.outline.width))
-    tensors, theirs = fitted(given, network, f"{name} with {data.n_classes} classes")
-    network.load_state_dict(tensors)
+    size = data.outline.height, data.outline.width
+    network, renamed = network_of(path, name, data.n_classes, size)
     accuracy = Evaluator(data, "cpu").top1(network)
     imported = {
         "file": path.name,
         "file_sha256": files.sha256_of(path),
-        "renamed": {ours: key for ours, key in theirs.items() if ours != key},
+        "renamed": renamed,
     }
     origin = f"Trained elsewhere; imported by soteacher from `{path.name}`."
     facts = {"test_top1": accuracy, "imported": imported}

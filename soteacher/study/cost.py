@@ -50,7 +50,7 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
     this of each network, and the images that the network is not trained on are left out. At the
     end, there is one more forward pass of the test images and, if their true label distributions
     are known, of the training images. The teacher has one forward pass of each training image per
-    epoch, for all of its students.
+    epoch, for all of its students. An imported teacher has no epochs here.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -61,7 +61,7 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
 
 def _own_flop(spec: RunSpec, outline: Outline) -> int:
     """Return the FLOP of a run without its teacher's."""
-    epochs = spec.recipe.epochs
+    epochs = spec.recipe.epochs if spec.is_trained else 0
     trained = _views(spec, outline) * epochs
     images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1) * spec.n_networks
     if spec.is_early_stopped:

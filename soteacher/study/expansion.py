@@ -9,13 +9,14 @@ from dataclasses import replace
 from soteacher.core.errors import UserError, short
 from soteacher.core.places import MOST_BYTES
 from soteacher.core.recipe import Recipe
-from soteacher.distillers.base import Distiller
 from soteacher.regularizers.base import ImageChange, Regularizer
+from soteacher.study.imported import imported_spec, path_of, weights_spec
+from soteacher.study.kept_epochs import check_kept
 from soteacher.study.oracle import oracle_spec
 from soteacher.study.runs import Run, in_id
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
-from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec, WeightsSpec
 from soteacher.study.specs import Role, RunSpec
 
 MOST_RUNS = 100_000
@@ -40,6 +41,8 @@ class Expansion:
         self._known: dict[tuple[Hashable, ...], dict[int, Run]] = {}
         """All that determines a run but its seed, to seed to run. The first run is made from the
         study, the others from the first: a study of thousands of runs has few settings."""
+        self._weights: dict[str, WeightsSpec] = {}
+        """File of weights to its spec: a file is hashed once."""
 
     def remove(self, block: str) -> None:
         """Remove a table or figure, and the runs that only this one needs."""
@@ -76,6 +79,8 @@ class Expansion:
         if study.teachers[method].oracle and change is None:
             return self._oracle(method, pair.data)
         network, _ = networks(pair_name, pair)
+        if study.teachers[method].weights:
+            return self._imported(method, pair.data, network)
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
         table5 = study.teachers[method].table5
@@ -112,6 +117,17 @@ class Expansion:
         spec, table5 = oracle_spec(study.data[data].data_spec), study.teachers[method].table5
         equal = [name for name, m in study.teachers.items() if m.oracle and m.table5 == table5]
         return Run(f"{data}/{spec.network.name}/{equal[0]}/seed0", data, spec, table5=table5)
+
+    def _imported(self, method: str, data: str, network: str) -> Run:
+        """Return a teacher that was trained elsewhere: all pairs of its network share it."""
+        settings = self.study.teachers[method]
+        path = path_of(settings, method, network)
+        if path not in self._weights:
+            self._weights[path] = weights_spec(path, f"teachers.{method}.weights")
+        of_data, weights = self.study.data[data].data_spec, self._weights[path]
+        spec = imported_spec(of_data, NetworkSpec.of(network), weights, self.study.precision)
+        run_id = f"{data}/{in_id(network)}/{method}/seed0"
+        return Run(run_id, data, spec, table5=settings.table5, weights=path)
 
     def alone(self, block: str, pair_name: str, seed: int) -> Run:
         """Return the run of a pair's student alone, and record that the block needs it.
@@ -170,7 +186,7 @@ class Expansion:
             )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
-        _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
+        check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
         terms = {student.method: TermSpec.of(term)}
         spec = self._spec("student", pair.data, network, recipe, terms)
         spec = replace(
@@ -218,7 +234,7 @@ class Expansion:
         """Return the methods with exactly these terms and images, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
-            trained = [name for name, m in self.study.teachers.items() if not m.oracle]
+            trained = [name for name, m in self.study.teachers.items() if m.is_trained]
             for name in trained:
                 with suppress(UserError):  # a method may have no weight for this data set
                     of_method = self._regularizers(name, data, None)
@@ -244,23 +260,3 @@ class Expansion:
             )
         self.wanted.setdefault(run.id, set()).add(block)
         return known
-
-
-def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int) -> None:
-    """Raise `UserError` unless the teacher keeps all checkpoints that the distiller needs."""
-    every, final = teacher.spec.recipe.keep_every, teacher.spec.recipe.epochs
-    needed = sorted({*term.teacher_epochs(epochs, last)})
-    if teacher.spec.held_out and needed != [final]:
-        raise UserError(
-            f"{who} learns from the weights of {teacher.id} after several epochs, but students of "
-            f"a method with `{teacher.spec.held_out.use}` have only its weights after training; "
-            f"leave out this method or the distiller"
-        )
-    missing = [n for n in needed if n != final and (n < 1 or not every or n % every)]
-    if missing:
-        kept = f"every {every} of {final} epochs" if every else f"only epoch {final}, the last"
-        raise UserError(
-            f"{who} learns from the checkpoints of {teacher.id} after epochs "
-            f"{', '.join(map(str, needed))}, but its recipe keeps {kept}; set `keep_every` to a "
-            "common divisor of these epochs, or change the epochs"
-        )

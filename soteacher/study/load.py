@@ -201,6 +201,17 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
             f"{where}: an oracle is not trained, so it holds out no images; leave out "
             f"`{method.held_out.use}`, or `oracle`"
         )
+    if method.weights and (regularizers or method.oracle):
+        others = [*regularizers, *(["oracle"] if method.oracle else [])]
+        raise UserError(
+            f"{where}: a teacher with `weights` was trained elsewhere, so it has no regularizers "
+            f"and is no oracle; leave out {', '.join(map(repr, others))}, or `weights`"
+        )
+    if method.weights and method.held_out:
+        raise UserError(
+            f"{where}: a teacher with `weights` was trained elsewhere, so it holds out no images; "
+            f"leave out `{method.held_out.use}`, or `weights`"
+        )
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
 
@@ -273,6 +284,8 @@ def _check_references(study: Study, where: str) -> None:
         for part, regularizer in method.regularizers.items():
             for data in regularizer.data_sets():
                 check("data set", data, study.data, f"teachers.{name}.{part}.weight")
+        for network in method.weights if isinstance(method.weights, dict) else ():
+            check_network(network, f"teachers.{name}.weights")
     for name, recipe in study.recipes.items():
         for network in recipe.lr if isinstance(recipe.lr, dict) else ():
             if network != "default":

@@ -122,6 +122,25 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class WeightsSpec:
+    """The file of weights of a network that was trained elsewhere, without its location."""
+
+    sha256: str
+    """Of the file's bytes."""
+    revision: int
+    """Revision of the import (`study.imported`)."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the spec that `to_json` wrote."""
+        return cls(values["sha256"], whole(values["revision"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {"sha256": self.sha256, "revision": self.revision}
+
+
+@dataclass(frozen=True)
 class TermSpec:
     """A loss term: its revision, and the settings that differ from their defaults."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from soteacher.core import files
 from soteacher.core.errors import UserError
 from soteacher.core.lazy import torch
+from soteacher.models import catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,6 +24,34 @@ MOST_NAMED = 3
 """Number of tensors of each side that a message names."""
 
 Tensors = dict[str, "Tensor"]
+
+
+def network_of(
+    path: Path, name: str, n_classes: int, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, str]]:
+    """Return the network of a file on the CPU, and our names to the file's, where they differ.
+
+    name : of a network.   size : height and width of the images.   Raises `UserError` as
+    `read_state_dict` and `fitted` do, if a weight is not finite, and if the tensors of a
+    `.safetensors` file have other names than ours.
+    """
+    network = catalogue.build(name, n_classes, size)
+    given = read_state_dict(path)
+    if path.suffix == ".safetensors" and _names(given) != _names(network.state_dict()):
+        raise UserError(
+            f"{path} has other names of tensors than {name}, and a .safetensors file sorts its "
+            "tensors by name, so that they cannot be matched by their order: load the network "
+            "where it was trained, and save model.state_dict() with torch.save"
+        )
+    tensors, theirs = fitted(given, network, f"{name} with {n_classes} classes")
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise UserError(
+                f"{path} has weights that are not finite, the first in {theirs.get(key, key)}; "
+                "expected a network that was trained without diverging: choose another file"
+            )
+    network.load_state_dict(tensors)
+    return network, {ours: key for ours, key in theirs.items() if ours != key}
 
 
 def read_state_dict(path: Path) -> Tensors:
@@ -89,6 +118,10 @@ def fitted(given: Tensors, network: nn.Module, name: str) -> tuple[Tensors, dict
         if _counts(key):
             tensors[key] = given.get(key, torch.zeros_like(value))
     return tensors, theirs
+
+
+def _names(tensors: Tensors) -> set[str]:
+    return {key for key in tensors if not _counts(key)}
 
 
 def _counts(key: str) -> bool:
