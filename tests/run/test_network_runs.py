@@ -5,9 +5,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 
+import soteacher
 from soteacher.core.cursor import Cursor, Stage
-from soteacher.models import outside
+from soteacher.models import catalogue, outside
 from soteacher.study.network_files import load_networks
 
 CODE = '''"""A convolution, and dropout of half of what it gives."""
@@ -104,6 +107,74 @@ def test_dropout_is_in_effect_and_draws_other_numbers_in_each_step(lab, planned,
     same = [bool(torch.equal(a, b)) for a, b in pairwise(masks)]
     assert len(masks) > 3 and not any(same)
     assert all(mask.float().mean() > 0.2 for mask in masks)
+
+
+@pytest.mark.parametrize("method", [{"cross_fit": 3}, {"early_stop": True}])
+def test_a_killed_teacher_with_dropout_and_held_out_images_ends_with_the_same_bits(
+    lab, planned, kill, method
+):
+    [teacher], students = lab.plan(
+        networks=["dropping.py"], pairs={"dropping/dropping": PAIR}, teachers={"held": method}
+    )
+    straight = weights(lab.elsewhere([[teacher]]))
+    torch.manual_seed(2)
+    with kill("held/seed0", Cursor(Stage.MAIN, 1, 1)):
+        lab.run([teacher], save_every=0)
+    assert weights(lab.run([teacher])) == straight
+    assert {entry["status"] for entry in lab.run(students).values()} == {"done"}
+
+
+def test_the_networks_of_folds_have_dropout_of_their_own(lab, planned, monkeypatch):
+    masks = {}
+    real = torch.nn.Dropout.forward
+
+    def noted(layer, value):
+        found = real(layer, value)
+        if layer.training:
+            masks.setdefault(id(layer), found == 0)
+        return found
+
+    monkeypatch.setattr(torch.nn.Dropout, "forward", noted)
+    pairs, teachers = {"dropping/dropping": PAIR}, {"held": {"cross_fit": 2}}
+    lab.run(lab.plan(networks=["dropping.py"], pairs=pairs, teachers=teachers)[0])
+    one, other = masks.values()
+    assert not torch.equal(one, other)
+
+
+def test_a_file_of_weights_is_a_teacher_of_a_network_from_outside(lab, planned, tmp_path):
+    torch.manual_seed(3)
+    network = catalogue.build("dropping", 10, (8, 8))
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    [teacher], [student] = lab.plan(
+        networks=["dropping.py"],
+        pairs={"dropping/dropping": PAIR},
+        teachers={"mine": {"weights": "mine.pth"}},
+    )
+    assert teacher.spec.to_json()["network"]["code_sha256"]
+    lab.run([teacher])
+    assert lab.record(teacher)["image_size"] == [8, 8]
+    loaded, _ = soteacher.load(lab.folder(teacher).path)
+    state = loaded.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert lab.run([student])[student.id]["status"] == "done"
+
+
+@pytest.mark.parametrize("file", ["theirs.safetensors", "theirs.pth"])
+def test_a_teacher_of_a_library_has_the_names_of_its_library(lab, tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    network = torchvision.models.resnet18(weights=None, num_classes=10)
+    state = network.state_dict()
+    save_file(state, file) if file.endswith(".safetensors") else torch.save(state, file)
+    [teacher], _ = lab.plan(
+        pairs={"one": PAIR | {"teacher": "torchvision/resnet18", "student": "wrn_10_1"}},
+        teachers={"mine": {"weights": {"torchvision/resnet18": file}}},
+    )
+    assert teacher.id == "few/torchvision.resnet18/mine/seed0"
+    lab.run([teacher])
+    loaded, record = soteacher.load(lab.folder(teacher).path)
+    found = loaded.state_dict()
+    assert all(torch.equal(found[f"network.{key}"], value) for key, value in state.items())
+    assert record["imported"]["renamed"]["network.conv1.weight"] == "conv1.weight"
 
 
 @pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")

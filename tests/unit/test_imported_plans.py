@@ -206,6 +206,16 @@ def test_regularizers_and_oracles_have_no_weights(more, named):
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "use"), [({"early_stop": True}, "early_stop"), ({"cross_fit": 2}, "cross_fit")]
+)
+def test_no_images_are_held_out_for_weights(more, use):
+    assert refusal(teachers={"mine": more}) == (
+        "study.teachers.mine: a teacher with `weights` was trained elsewhere, so it holds out no "
+        f"images; leave out `{use}`, or `weights`"
+    )
+
+
 @pytest.mark.parametrize("empty", [None, "", {}, 3, ["mine.pth"], {"wrn_10_2": None}])
 def test_weights_without_a_path_are_refused_and_train_no_standard(empty):
     study = changed()
