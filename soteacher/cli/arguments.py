@@ -78,6 +78,9 @@ def add_training(command: argparse.ArgumentParser) -> None:
         "--methods", type=Path, nargs="*", default=[], help="method files that the runs use"
     )
     command.add_argument(
+        "--networks", type=Path, nargs="*", default=[], help="network files that the runs use"
+    )
+    command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to train on"
     )
     command.add_argument("--threads", type=int, default=1, help="number of CPU threads")

@@ -18,16 +18,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "run_folder",
         metavar="RUN",
         type=Path,
-        help="folder of a run, for example results/demo/teachers/digits/wrn_10_2/standard/seed0",
+        help="folder of a run, for example results/demo/teachers/digits/wrn_10_2/standard/seed5",
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="new folder to write")
+    command.add_argument(
+        "--networks", type=Path, nargs="*", default=[], help="network files, if the run uses one"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the folder, and print what it has."""
     from soteacher.exchange.export import export
 
-    card = export(options.run_folder, options.folder)
+    card = export(options.run_folder, options.folder, options.networks)
     print(
         f"{options.folder}: {card['network']}, {card['n_classes']} classes, test accuracy "
         f"{card['test_top1']:.2%}"

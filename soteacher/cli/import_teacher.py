@@ -28,11 +28,11 @@ def run(options: argparse.Namespace) -> None:
     from soteacher.core.errors import UserError, unknown
     from soteacher.data.prepared import folder_of, prepare, stored_data
     from soteacher.exchange.imported import import_teacher
-    from soteacher.models.catalogue import find
+    from soteacher.models.catalogue import check_known
     from soteacher.study.load import load
 
-    find(options.network)  # before data are prepared
-    study = load(*options.study)
+    study = load(*options.study)  # its network files, too
+    check_known(options.network)  # before data are prepared
     if options.data not in study.data:
         raise UserError(unknown("data set", options.data, study.data))
     source = study.data[options.data].source

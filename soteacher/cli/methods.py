@@ -11,8 +11,8 @@ from soteacher.core.registry import Outside
 
 HELP = "List the data sources, networks, regularizers, distillers, and kinds of tables and figures."
 DESCRIPTION = (
-    f"{HELP} The list includes the methods of installed packages and, if study files are given, of "
-    "their method files."
+    f"{HELP} The list includes the methods and networks of installed packages and, if study files "
+    "are given, those of their files."
 )
 
 METHODS = {
@@ -29,14 +29,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "study",
         type=Path,
         nargs="*",
-        help="study files; the methods in their method files are also listed",
+        help="study files; the methods and networks in their files are also listed",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the names, each with the first line of its docstring."""
     from soteacher.models import catalogue
-    from soteacher.study.load import methods_of
+    from soteacher.models.outside import LIBRARIES
+    from soteacher.models.outside import installed as installed_networks
+    from soteacher.study.load import methods_of, networks_of
 
     installed = registry.installed().values()
     outside = [method for method in installed if isinstance(method, Outside)]
@@ -44,6 +46,12 @@ def run(options: argparse.Namespace) -> None:
         outside += methods_of(*options.study).values()
     _print_parts(METHODS, outside)
     families = [(", ".join(f.examples), f.description) for f in catalogue.FAMILIES]
+    others = [
+        *installed_networks().values(),
+        *(networks_of(*options.study) if options.study else ()),
+    ]
+    families += sorted((network.name, f"[{network.source}]") for network in others)
+    families += [(f"{name}/NAME", f"Image classifiers of {name}.") for name in LIBRARIES]
     _print("Networks (in `pairs`)", families)
     _print_parts(BLOCKS, [])
     for method in installed:

@@ -89,6 +89,7 @@ def _places(plan: Plan) -> dict[str, Any]:
             name: str(Path(expanded(path)).absolute()) for name, path in located.items() if path
         },
         "methods": [str(Path(path).absolute()) for path in study.methods],
+        "networks": [str(Path(path).absolute()) for path in study.networks],
     }
 
 
@@ -111,6 +112,7 @@ def to_text(facts: dict[str, Any], available: int | None = None) -> str:
     lines.append(f"Store: {facts['places']['store']}")
     lines += [f"Images of {name}: {path}" for name, path in facts["places"]["images"].items()]
     lines += [f"Method file: {path}" for path in facts["places"]["methods"]]
+    lines += [f"Network file: {path}" for path in facts["places"]["networks"]]
     lines += _memory(facts, available)
     if facts["timed"]:
         names = ", ".join(facts["timed"])
@@ -222,7 +224,7 @@ def _rates(facts: dict[str, Any]) -> list[str]:
                 f"{speed} ({source})"
             )
     known = {rate["role"] for rate in rates}
-    needed = {row["role"] for row in facts["gpu"]["memory"]}  # an oracle is not trained
+    needed = {row["role"] for row in facts["gpu"]["memory"]}  # not of untrained ones
     unknown = [role for role in ("teacher", "student") if role in needed and role not in known]
     if unknown:
         lines.append(

@@ -37,6 +37,7 @@ def _run(options: argparse.Namespace) -> None:
     from soteacher.core.hash_list import write_hash_list
     from soteacher.data.prepared import open_prepared
     from soteacher.study.method_files import load_methods
+    from soteacher.study.network_files import load_networks
     from soteacher.study.requests import read_request
 
     training_options = job_options(options, save_every=math.inf)
@@ -44,6 +45,7 @@ def _run(options: argparse.Namespace) -> None:
     from soteacher.training.step_timing import time_steps
 
     load_methods(options.methods)
+    load_networks(options.networks)
     request = read_request(options.block, "the list of methods to time")
     data = {path.stem: open_prepared(path, options.store) for path in options.data}
     steps, methods = time_steps(request, data, training_options)

@@ -41,10 +41,12 @@ def _run(options: argparse.Namespace) -> None:
     from soteacher.data.prepared import open_prepared
     from soteacher.store.forms import read_manifest
     from soteacher.study.method_files import load_methods
+    from soteacher.study.network_files import load_networks
     from soteacher.study.requests import read_request
     from soteacher.training.job import publish, run_job
 
     load_methods(options.methods)
+    load_networks(options.networks)
     teachers: dict[str, Any] = {}
     for path in options.teachers:
         teachers |= read_manifest(path, "the teachers' manifest")["runs"]

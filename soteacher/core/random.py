@@ -37,8 +37,14 @@ def numpy_generator(number: int) -> np.random.Generator:
 
 
 @contextmanager
-def seeded(number: int) -> Iterator[None]:
-    """Seed torch's global CPU generator for the code inside; its state is restored afterwards."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(number: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch's global generators for the code inside; their states are restored afterwards.
+
+    These are the CPU's generator and, for the device `cuda`, also that of the current GPU.
+    """
+    on_gpu = device == "cuda"
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
         torch.default_generator.manual_seed(number)
+        if on_gpu:
+            torch.cuda.manual_seed(number)
         yield

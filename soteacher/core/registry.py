@@ -226,7 +226,12 @@ def name_of(part: object) -> str:
 def check_revision(part: Any, revision: int, name: str) -> None:
     """Raise `UserError` unless a part has the revision that a spec names."""
     if part.revision != revision:
-        raise UserError(
-            f"the plan needs revision {revision} of '{name}', but revision {part.revision} is "
-            "installed: use the same version of soteacher for the plan and the job"
-        )
+        raise UserError(other_revision(name, revision, part.revision))
+
+
+def other_revision(name: str, planned: int, installed: int) -> str:
+    """Return the text of the error about a part with another revision than a spec names."""
+    return (
+        f"the plan needs revision {planned} of '{name}', but revision {installed} is installed: "
+        "use the same version of soteacher for the plan and the job"
+    )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
+from soteacher.core.errors import UserError
 from soteacher.core.lazy import torch
 from soteacher.core.registry import register
 from soteacher.distillers.base import Distiller, MapSizes, Table5, Weight, stages
@@ -46,6 +47,7 @@ class AB(Distiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 0
     display_name: ClassVar[str] = "AB"
+    needs: ClassVar[tuple[str, ...]] = ("stage1_pre",)
     remark: ClassVar[str] = (
         "this weight has no effect, here as in the authors' code: the method's loss is that of a "
         "first stage alone, unweighted"
@@ -68,6 +70,11 @@ class AB(Distiller):
             return None
         from soteacher.models.adapters import regressor
 
+        if not hasattr(network, "trunk"):
+            raise UserError(
+                "AB first trains the layers that compute the student's maps, which the network's "
+                "method trunk() must return; add it to the network, or use another student"
+            )
         self._connectors = {}
         for stage in (f"{stage}_pre" for stage in stages(context)):
             shapes = context.student_features[stage], context.teacher_features[stage]

@@ -36,6 +36,7 @@ class AT(FeatureDistiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 108
     display_name: ClassVar[str] = "AT"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
 
     weight: Weight = Table5(standard=1000.0, soteacher=500.0)
     """Weight of the mean squared error (beta of Table 5)."""

@@ -98,6 +98,9 @@ class Distiller(LossTerm):
     """Whether it uses nothing of its teacher but the logits of upright images after the last epoch,
     and allows logits so low that their probability is 0. Only such a distiller can learn from an
     oracle or a cross-fitted teacher. A subclass does not inherit it."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Features that both networks must have, if not all networks have them. A study with a pair
+    that lacks one is refused before anything is trained."""
     remark: ClassVar[str] = ""
     """A note for readers of its weight in a table; empty if none is needed."""
 

@@ -34,6 +34,7 @@ class FitNet(FeatureDistiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 14
     display_name: ClassVar[str] = "FitNets"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
 
     weight: Weight = Table5(standard=100.0, soteacher=50.0)
     """Weight of the mean squared error (beta of Table 5)."""

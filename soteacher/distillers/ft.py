@@ -47,6 +47,7 @@ class FT(FeatureDistiller):
     operations: ClassVar[int] = 69
     prepares_from_teacher: ClassVar[bool] = True
     display_name: ClassVar[str] = "FT"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
 
     weight: Weight = Table5(standard=200.0, soteacher=100.0)
     """Weight of the mean absolute difference (beta of Table 5)."""

@@ -44,6 +44,7 @@ class NST(FeatureDistiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 159
     display_name: ClassVar[str] = "NST"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
     revision: ClassVar[int] = 2
 
     weight: Weight = Table5(standard=50.0, soteacher=25.0)

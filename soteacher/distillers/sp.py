@@ -34,6 +34,7 @@ class SP(FeatureDistiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 35
     display_name: ClassVar[str] = "SP"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
 
     weight: Weight = Table5(standard=3000.0, soteacher=1500.0)
     """Weight of the mean squared error (beta of Table 5)."""

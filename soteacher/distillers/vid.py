@@ -40,6 +40,7 @@ class VID(FeatureDistiller):
     in_paper: ClassVar[bool] = True
     operations: ClassVar[int] = 111
     display_name: ClassVar[str] = "VID"
+    needs: ClassVar[tuple[str, ...]] = ("stage1",)
 
     weight: Weight = Table5(standard=1.0, soteacher=0.5)
     """Weight of the negative log-likelihood (beta of Table 5)."""

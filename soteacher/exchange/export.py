@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,14 @@ Without it, read `model.safetensors` with `safetensors.torch.load_file`, or `pyt
 """
 
 
-def export(run: str | Path, folder: Path) -> dict[str, Any]:
+def export(run: str | Path, folder: Path, networks: Iterable[str | Path] = ()) -> dict[str, Any]:
     """Write a run's network to a new folder; return what `config.json` says.
 
     run : the folder of a run, as `soteacher.load` takes it. The prepared data of the run must be in
-    its store, because they say how images are normalised.
+    its store, because they say how images are normalised.   networks : network files, if needed.
     """
     place = run_of(run)
-    network, record = load(place.path)
+    network, record = load(place.path, networks)
     data = _data_of(place.path.parents[1], record["data_sha256"])
     facts = {
         "run": place.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,12 +11,16 @@ from soteacher.core.errors import Damaged, UserError
 from soteacher.core.lazy import numpy as np
 from soteacher.core.sealed import Form, read_sealed
 from soteacher.store.run_folder import RunFolder
+from soteacher.study.network_files import load_networks
+from soteacher.study.spec_parts import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 CARD, WEIGHTS = "config.json", "model.safetensors"
 """The description and the weights in a folder of an exported network."""
+SIZE = (32, 32)
+"""Height and width for networks that are the same for all images, as all of this package are."""
 
 
 class Loaded(NamedTuple):
@@ -34,23 +39,28 @@ class Card(Form):
     weights_sha256: str
 
 
-def load(path: str | Path) -> Loaded:
+def load(path: str | Path, networks: Iterable[str | Path] = ()) -> Loaded:
     """Return a trained network in eval mode, on the CPU, and its record.
 
-    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed0` or a
+    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed5` or a
         folder in the store, or a folder that `soteacher export` or `import-teacher` wrote.
+    networks : network files, if the network is from one that no study of this process lists.
 
     The network takes normalised images, (B, 3, H, W), and returns `Output(logits, features)`. Its
     weights are compared with their recorded hash. Raises `UserError` if there is no such network.
     """
+    load_networks(networks, "networks")
     folder = Path(path)
     if files.is_file(folder / CARD, "the description of a network"):
         return _exported(folder)
     run = run_of(folder)
     record = finished(run)
     logits = np.load(run.artifact("test_logits.npy"), mmap_mode="r")
-    name = record["spec"]["network"]["name"]
-    return Loaded(_network(name, logits.shape[1], run.artifact("weights.safetensors")), record)
+    spec = NetworkSpec.from_json(record["spec"]["network"])
+    spec.check()
+    size = tuple(record.get("image_size", SIZE))
+    weights = run.artifact("weights.safetensors")
+    return Loaded(_network(spec.name, logits.shape[1], size, weights), record)
 
 
 def run_of(path: str | Path) -> RunFolder:
@@ -89,14 +99,15 @@ def _exported(folder: Path) -> Loaded:
         weights = files.checked(folder / WEIGHTS, card["weights_sha256"], "the file of weights")
     except Damaged as damage:
         raise Damaged(f"{damage}; export the network again") from None
-    return Loaded(_network(card["network"], card["n_classes"], weights), card)
+    size = card.get("height", SIZE[0]), card.get("width", SIZE[1])
+    return Loaded(_network(card["network"], card["n_classes"], size, weights), card)
 
 
-def _network(name: str, n_classes: int, weights: Path) -> nn.Module:
+def _network(name: str, n_classes: int, size: tuple[int, int], weights: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     from soteacher.models import catalogue
 
-    network = catalogue.build(name, n_classes)
+    network = catalogue.build(name, n_classes, size)
     network.load_state_dict(load_file(weights))
     return network.eval()

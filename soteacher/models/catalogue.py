@@ -2,7 +2,7 @@
 
 A network's name gives its family and, if the family has several sizes, its size: `wrn_40_2` is a
 Wide ResNet of depth 40 and width 2, `resnet32x4` a ResNet of depth 32 with four times the usual
-channels.
+channels. Networks from outside the package are looked up in `soteacher.models.outside`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from soteacher.core.errors import UserError, unknown
+from soteacher.models.facts import STAGE, Facts, facts_of
 from soteacher.models.layers import (
     Convolution,
     Layers,
@@ -24,6 +25,8 @@ from soteacher.models.layers import (
     shufflenet_v2,
     wide_resnet,
 )
+from soteacher.models.outside import REVISION, names, outside
+from soteacher.models.outside import build as build_outside
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,64 +102,119 @@ no layers, so its size and its cost are 0; nobody can build it, and no pair can 
 
 
 def find(name: str) -> tuple[Family, tuple[int, ...]]:
-    """Return a network's family and sizes; raise `UserError` if there is no such network."""
+    """Return the family and sizes of a network of this package; raise `UserError` otherwise."""
+    if (found := _find(name)) is None:
+        raise _unknown(name)
+    return found
+
+
+def check_known(name: str) -> None:
+    """Raise `UserError` if there is no network of this name, here or outside the package.
+
+    Networks of timm and torchvision are only known to be one or not when they are measured.
+    """
+    if _find(name) is None and outside(name) is None:
+        raise _unknown(name)
+
+
+@cache
+def _find(name: str) -> tuple[Family, tuple[int, ...]] | None:
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
         if match:
             sizes = tuple(int(group) for group in match.groups())
             if family.valid(*sizes):
                 return family, sizes
+    return None
+
+
+def _unknown(name: str) -> UserError:
     known = [example for family in FAMILIES for example in family.examples]
-    raise UserError(unknown("network", name, known))
+    return UserError(unknown("network", name, [*known, *names()]))
 
 
-def _layers(name: str) -> Layers:
-    """Return the layers that are counted, without the last, linear layer."""
+def is_shipped(name: str) -> bool:
+    """Return whether a name is that of a network of this package."""
+    return name == TRUE_LABELS or _find(name) is not None
+
+
+def revision(name: str) -> int:
+    """Return the revision of a network, a part of its spec."""
+    if (found := _find(name)) is not None:
+        return found[0].revision
+    check_known(name)
+    return REVISION
+
+
+def facts(name: str, height: int, width: int, n_classes: int) -> Facts:
+    """Return a network's size and cost for images of this size.
+
+    Those of a network of this package are counted without torch. Those of a network from outside
+    are measured when they are first asked for (`soteacher.models.facts`).
+    """
+    if is_shipped(name):
+        return _counted(name, height, width, n_classes)
+    if (network := outside(name)) is None:
+        raise _unknown(name)
+    return facts_of(network, height, width, n_classes)
+
+
+@cache
+def _counted(name: str, height: int, width: int, n_classes: int) -> Facts:
     if name == TRUE_LABELS:
-        return []
+        return Facts(0, 0, (), 0, (), {}, True)
     family, sizes = find(name)
-    return family.layers(*sizes)
-
-
-@cache
-def parameters(name: str, n_classes: int) -> int:
-    """Return the number of trainable parameters."""
-    if name == TRUE_LABELS:
-        return 0
-    *before, last = _layers(name)
+    layers = family.layers(*sizes)
+    convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+    last = layers[-1]
     assert isinstance(last, Norm)
-    counted = sum(layer.parameters for layer in (*before, last))
-    return counted + (last.channels + 1) * n_classes
+    stages = [feature for feature in family.features if re.fullmatch(STAGE, feature)]
+    shrinks = sorted({convolution.shrink for convolution in convolutions})[-len(stages) :]
+    maps = {
+        stage: (-(-height // shrink), -(-width // shrink))
+        for stage, shrink in zip(stages, shrinks, strict=True)
+    }
+    return Facts(
+        parameters=sum(layer.parameters for layer in layers) + (last.channels + 1) * n_classes,
+        flops=sum(c.flops(height, width) for c in convolutions) + 2 * last.channels * n_classes,
+        values=tuple(convolution.values(height, width) for convolution in convolutions),
+        norms=len(layers) - len(convolutions),
+        features=family.features,
+        maps=maps,
+        one_image=maps[stages[-1]] != (1, 1),  # the smallest map, and a batch norm gets it
+    )
 
 
-@cache
+def parameters(name: str, height: int, width: int, n_classes: int) -> int:
+    """Return the number of trainable parameters; those of tokens depend on the images' size."""
+    return facts(name, height, width, n_classes).parameters
+
+
 def flops(name: str, height: int, width: int, n_classes: int) -> int:
     """Return the FLOP of one image's forward pass: 2 per multiply-add of convolutions and linears.
 
     Biases, norms and activations are not counted, as is usual when a network's cost is stated.
     """
-    if name == TRUE_LABELS:
-        return 0
-    *before, last = _layers(name)
-    assert isinstance(last, Norm)
-    return sum(layer.flops(height, width) for layer in before) + 2 * last.channels * n_classes
+    return facts(name, height, width, n_classes).flops
 
 
-@cache
-def values(name: str, height: int, width: int) -> tuple[int, ...]:
+def values(name: str, height: int, width: int, n_classes: int) -> tuple[int, ...]:
     """Return the number of values of each convolution's output for one image."""
-    convolutions = [layer for layer in _layers(name) if isinstance(layer, Convolution)]
-    return tuple(convolution.values(height, width) for convolution in convolutions)
+    return facts(name, height, width, n_classes).values
 
 
-@cache
-def norms(name: str) -> int:
-    """Return the number of batch norms."""
-    return sum(isinstance(layer, Norm) for layer in _layers(name))
+def norms(name: str, height: int, width: int, n_classes: int) -> int:
+    """Return the number of batch norms; of a network from outside, of all its norms."""
+    return facts(name, height, width, n_classes).norms
 
 
-def build(name: str, n_classes: int) -> nn.Module:
-    """Build the network; torch's global generator initialises it (see `core.random.seeded`)."""
+def build(name: str, n_classes: int, size: tuple[int, int] = (32, 32)) -> nn.Module:
+    """Build the network; torch's global generator initialises it (see `core.random.seeded`).
+
+    size : height and width of the images, for networks from outside.
+    """
+    if _find(name) is None and (network := outside(name)) is not None:
+        return build_outside(network, n_classes, *size)
     family, sizes = find(name)
     module = importlib.import_module(f"soteacher.models.{family.module}")
     return module.build(*sizes, n_classes)

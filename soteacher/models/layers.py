@@ -46,10 +46,6 @@ class Norm(NamedTuple):
         """The number of scales and shifts."""
         return 2 * self.channels
 
-    def flops(self, height: int, width: int) -> int:
-        """Return 0: as is usual, only multiply-adds of convolutions and linear layers count."""
-        return 0
-
 
 Layers = list[Convolution | Norm]
 

@@ -20,7 +20,7 @@ def machine(run: pd.Series) -> str:
 def trained_on(runs: pd.DataFrame) -> str:
     """Return the machines that trained finished runs, without duplicates, joined by semicolons.
 
-    An oracle is not trained, so it has no device.
+    An oracle and an imported teacher are not trained, so they have no device.
     """
     trained = runs[runs["device"] != ""]
     return "; ".join(dict.fromkeys(machine(run) for _, run in trained.iterrows()))

@@ -86,7 +86,7 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             run = _Artifacts(run_id, entry, record, data, teachers, truth)
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
-            # an oracle has no epochs
+            # an oracle and an imported teacher have no epochs
             row |= {"best_top1": max((epoch["test_top1"] for epoch in epochs), default="")}
             row |= run.measures()
             row |= run.trained_on()

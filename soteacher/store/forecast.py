@@ -170,8 +170,8 @@ def _distinct(runs: Iterable[Run]) -> list[Run]:
 
 
 def _trained(runs: Iterable[Run]) -> list[Run]:
-    """Return the distinct runs without oracles, which cost nothing and have no rate."""
-    return [run for run in _distinct(runs) if not run.spec.is_oracle]
+    """Return the distinct runs that are trained: an oracle and an imported teacher take no time."""
+    return [run for run in _distinct(runs) if run.spec.is_trained]
 
 
 def _kind(spec: RunSpec, outline: Outline) -> Kind:

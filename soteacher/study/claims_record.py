@@ -110,7 +110,8 @@ def _methods(
     known = (taught | trained).items()
     for (data, method), run in sorted(known, key=lambda one: order.get(one[0][1], len(order))):
         role = SWEPT if "." in method else _role(run.spec)
-        is_plain = role == "" and method in order and (data, method) in trained
+        is_plain = role == "" and run.spec.is_trained and method in order
+        is_plain = is_plain and (data, method) in trained
         if is_plain and data not in with_reference:
             with_reference.add(data)
             role = REFERENCE

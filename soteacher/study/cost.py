@@ -50,7 +50,7 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
     this of each network, and the images that the network is not trained on are left out. At the
     end, there is one more forward pass of the test images and, if their true label distributions
     are known, of the training images. The teacher has one forward pass of each training image per
-    epoch, for all of its students.
+    epoch, for all of its students. An imported teacher has no epochs here.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -61,7 +61,7 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
 
 def _own_flop(spec: RunSpec, outline: Outline) -> int:
     """Return the FLOP of a run without its teacher's."""
-    epochs = spec.recipe.epochs
+    epochs = spec.recipe.epochs if spec.is_trained else 0
     trained = _views(spec, outline) * epochs
     images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1) * spec.n_networks
     if spec.is_early_stopped:
@@ -82,14 +82,14 @@ def step_flop(spec: RunSpec, outline: Outline) -> int:
 
 
 def _forward(spec: RunSpec, outline: Outline) -> int:
-    return catalogue.flops(spec.network.name, outline.height, outline.width, outline.n_classes)
+    return catalogue.flops(spec.network.name, *outline.of_network)
 
 
 def run_bytes(spec: RunSpec, outline: Outline) -> int:
     """Return the bytes of a finished run: weights and logits, float32; checkpoints; records."""
     every, epochs = spec.recipe.keep_every, spec.recipe.epochs
     checkpoints = (epochs - 1) // every if every else 0  # the last are the weights
-    weights = 4 * catalogue.parameters(spec.network.name, outline.n_classes) * spec.n_networks
+    weights = 4 * catalogue.parameters(spec.network.name, *outline.of_network) * spec.n_networks
     images = outline.n_test + (outline.n_train if spec.data.true_labels is not None else 0)
     records = RECORDS + EPOCH * epochs
     return (checkpoints + 1) * weights + images * outline.n_classes * 4 + records
@@ -114,7 +114,7 @@ def gpu_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
     features, needed = 0.0, CONTEXT + _kept_bytes(specs, outline)
     if teacher is not None:
         features = OF_A_TEACHER_S_VALUE * sum(_values(teacher, outline))
-        of_one = 4 * catalogue.parameters(teacher.network.name, outline.n_classes)
+        of_one = 4 * catalogue.parameters(teacher.network.name, *outline.of_network)
         needed += of_one * teacher.n_networks
     most = 0.0
     for run in specs:
@@ -136,7 +136,7 @@ def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
     for run in specs:
         # an early-stopped teacher also has the weights of its best epoch
         of_a_weight = (OF_A_WEIGHT + run.is_early_stopped) * run.n_networks
-        needed += of_a_weight * 4 * catalogue.parameters(run.network.name, outline.n_classes)
+        needed += of_a_weight * 4 * catalogue.parameters(run.network.name, *outline.of_network)
         if KEEPS_PREDICTIONS in run.terms:
             needed += outline.n_train * outline.n_classes * 4 * run.n_networks
     return needed + _of_padding(spec, outline)
@@ -158,7 +158,7 @@ def _of_network(spec: RunSpec, outline: Outline) -> int:
 
 
 def _values(spec: RunSpec, outline: Outline) -> tuple[int, ...]:
-    return catalogue.values(spec.network.name, outline.height, outline.width)
+    return catalogue.values(spec.network.name, *outline.of_network)
 
 
 def _images(spec: RunSpec, outline: Outline) -> int:

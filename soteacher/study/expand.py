@@ -9,6 +9,7 @@ from soteacher.core.errors import UserError
 from soteacher.study.contents import Content
 from soteacher.study.expansion import Expansion, TooManyRuns
 from soteacher.study.last_batch import check_last_batches
+from soteacher.study.network_checks import check_networks
 from soteacher.study.plan import Plan
 from soteacher.study.study import Study
 
@@ -45,6 +46,7 @@ def expand_possible(study: Study) -> Plan:
     for name in [*contents]:
         runs = [run for run in expansion.runs.values() if name in expansion.wanted[run.id]]
         try:
+            check_networks(runs, outlines)
             check_last_batches(runs, outlines)
         except UserError as error:
             errors[name] = str(error)

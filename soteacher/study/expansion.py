@@ -9,14 +9,14 @@ from dataclasses import replace
 from soteacher.core.errors import UserError, short
 from soteacher.core.places import MOST_BYTES
 from soteacher.core.recipe import Recipe
-from soteacher.distillers.base import Distiller
-from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange, Regularizer
+from soteacher.study.imported import imported_spec, path_of, weights_spec
+from soteacher.study.kept_epochs import check_kept
 from soteacher.study.oracle import oracle_spec
-from soteacher.study.runs import Run
+from soteacher.study.runs import Run, in_id
 from soteacher.study.schema import Components, networks, regularizers
 from soteacher.study.setting_change import Change
-from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec, WeightsSpec
 from soteacher.study.specs import Role, RunSpec
 
 MOST_RUNS = 100_000
@@ -41,6 +41,8 @@ class Expansion:
         self._known: dict[tuple[Hashable, ...], dict[int, Run]] = {}
         """All that determines a run but its seed, to seed to run. The first run is made from the
         study, the others from the first: a study of thousands of runs has few settings."""
+        self._weights: dict[str, WeightsSpec] = {}
+        """File of weights to its spec: a file is hashed once."""
 
     def remove(self, block: str) -> None:
         """Remove a table or figure, and the runs that only this one needs."""
@@ -77,6 +79,8 @@ class Expansion:
         if study.teachers[method].oracle and change is None:
             return self._oracle(method, pair.data)
         network, _ = networks(pair_name, pair)
+        if study.teachers[method].weights:
+            return self._imported(method, pair.data, network)
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
         table5 = study.teachers[method].table5
@@ -99,7 +103,7 @@ class Expansion:
         for term in regularizers.values():
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
-        return Run(f"{pair.data}/{network}/{method}/seed0", pair.data, spec, table5=table5)
+        return Run(f"{pair.data}/{in_id(network)}/{method}/seed0", pair.data, spec, table5=table5)
 
     def _oracle(self, method: str, data: str) -> Run:
         """Return the oracle of a data set: it is the same for all pairs and recipes."""
@@ -114,6 +118,17 @@ class Expansion:
         equal = [name for name, m in study.teachers.items() if m.oracle and m.table5 == table5]
         return Run(f"{data}/{spec.network.name}/{equal[0]}/seed0", data, spec, table5=table5)
 
+    def _imported(self, method: str, data: str, network: str) -> Run:
+        """Return a teacher that was trained elsewhere: all pairs of its network share it."""
+        settings = self.study.teachers[method]
+        path = path_of(settings, method, network)
+        if path not in self._weights:
+            self._weights[path] = weights_spec(path, f"teachers.{method}.weights")
+        of_data, weights = self.study.data[data].data_spec, self._weights[path]
+        spec = imported_spec(of_data, NetworkSpec.of(network), weights, self.study.precision)
+        run_id = f"{data}/{in_id(network)}/{method}/seed0"
+        return Run(run_id, data, spec, table5=settings.table5, weights=path)
+
     def alone(self, block: str, pair_name: str, seed: int) -> Run:
         """Return the run of a pair's student alone, and record that the block needs it.
 
@@ -126,7 +141,7 @@ class Expansion:
             _, network = networks(pair_name, pair)
             recipe = self.study.recipes[pair.student_recipe].for_network(network)
             spec = self._spec("teacher", pair.data, network, recipe, {}).as_teacher()
-            run_id = f"{pair.data}/{network}/{ALONE}/seed{seed}"
+            run_id = f"{pair.data}/{in_id(network)}/{ALONE}/seed{seed}"
             runs[seed] = Run(run_id, pair.data, spec.with_seed(seed), alone=True)
         return self._add(block, runs[seed])
 
@@ -171,7 +186,7 @@ class Expansion:
             )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch
-        _check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
+        check_kept(f"{block}: {distiller}", term, epochs, teacher, last_used)
         terms = {student.method: TermSpec.of(term)}
         spec = self._spec("student", pair.data, network, recipe, terms)
         spec = replace(
@@ -184,7 +199,7 @@ class Expansion:
         if epoch is not None and epoch != last:
             spec = replace(spec, teacher_epoch=epoch)
             parent_id = f"{teacher.id}/epoch{epoch:03d}"
-        run_id = f"{parent_id}/{network}/{distiller}"
+        run_id = f"{parent_id}/{in_id(network)}/{distiller}"
         return Run(run_id, pair.data, spec, teacher, pair=pair_name)
 
     def _spec(
@@ -196,12 +211,11 @@ class Expansion:
         terms: dict[str, TermSpec],
     ) -> RunSpec:
         """Return a spec of seed 0."""
-        family, _ = catalogue.find(network)
         return RunSpec(
             role=role,
             data=self.study.data[data].data_spec,
             stream=StreamSpec(self.study.data[data].augment),
-            network=NetworkSpec(network, family.revision),
+            network=NetworkSpec.of(network),
             recipe=recipe,
             terms=terms,
             seed=0,
@@ -220,7 +234,7 @@ class Expansion:
         """Return the methods with exactly these terms and images, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
-            trained = [name for name, m in self.study.teachers.items() if not m.oracle]
+            trained = [name for name, m in self.study.teachers.items() if m.is_trained]
             for name in trained:
                 with suppress(UserError):  # a method may have no weight for this data set
                     of_method = self._regularizers(name, data, None)
@@ -246,23 +260,3 @@ class Expansion:
             )
         self.wanted.setdefault(run.id, set()).add(block)
         return known
-
-
-def _check_kept(who: str, term: Distiller, epochs: int, teacher: Run, last: int) -> None:
-    """Raise `UserError` unless the teacher keeps all checkpoints that the distiller needs."""
-    every, final = teacher.spec.recipe.keep_every, teacher.spec.recipe.epochs
-    needed = sorted({*term.teacher_epochs(epochs, last)})
-    if teacher.spec.held_out and needed != [final]:
-        raise UserError(
-            f"{who} learns from the weights of {teacher.id} after several epochs, but students of "
-            f"a method with `{teacher.spec.held_out.use}` have only its weights after training; "
-            f"leave out this method or the distiller"
-        )
-    missing = [n for n in needed if n != final and (n < 1 or not every or n % every)]
-    if missing:
-        kept = f"every {every} of {final} epochs" if every else f"only epoch {final}, the last"
-        raise UserError(
-            f"{who} learns from the checkpoints of {teacher.id} after epochs "
-            f"{', '.join(map(str, needed))}, but its recipe keeps {kept}; set `keep_every` to a "
-            "common divisor of these epochs, or change the epochs"
-        )

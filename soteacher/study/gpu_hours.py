@@ -99,8 +99,8 @@ class Work:
         """Add forward passes of a run's network, each on this number of images."""
         flop, values = _of_an_image(spec, outline)
         times *= spec.n_networks
-        self.operations += times * evaluation_operations(spec)
-        self.casts += times * catalogue.norms(spec.network.name)
+        self.operations += times * evaluation_operations(spec, outline)
+        self.casts += times * catalogue.norms(spec.network.name, *outline.of_network)
         images *= times
         self.networks.append((flop * images, FORWARD_TRAFFIC * values * images))
 
@@ -115,8 +115,8 @@ class Work:
     def train(self, spec: RunSpec, outline: Outline, steps: int) -> None:
         """Add training steps of a run, without batches and teacher."""
         flop, values = _of_an_image(spec, outline)
-        self.operations += steps * own_operations(spec)
-        self.casts += steps * 2 * catalogue.norms(spec.network.name)
+        self.operations += steps * own_operations(spec, outline)
+        self.casts += steps * 2 * catalogue.norms(spec.network.name, *outline.of_network)
         self.learner_steps += steps
         images = steps * _images(spec)
         flop *= FORWARD_AND_BACKWARD
@@ -215,9 +215,8 @@ def _images(spec: RunSpec) -> int:
 
 def _of_an_image(spec: RunSpec, outline: Outline) -> tuple[int, int]:
     """Return FLOP and values of convolutions' outputs of a forward pass of one image."""
-    name, height, width = spec.network.name, outline.height, outline.width
-    flop = catalogue.flops(name, height, width, outline.n_classes)
-    return flop, sum(catalogue.values(name, height, width))
+    name, sizes = spec.network.name, outline.of_network
+    return catalogue.flops(name, *sizes), sum(catalogue.values(name, *sizes))
 
 
 def _prepares_from_teacher(spec: RunSpec) -> bool:

@@ -6,14 +6,12 @@ network has one pixel, batch norm has a single value per channel, which torch re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from soteacher.core.errors import UserError
 from soteacher.data.sources.base import Outline
-from soteacher.distillers.base import Distiller, MapSizes
+from soteacher.distillers.base import Distiller
 from soteacher.models import catalogue
-from soteacher.models.layers import Convolution
 from soteacher.study.runs import Run
 from soteacher.study.specs import RunSpec
 
@@ -21,18 +19,6 @@ from soteacher.study.specs import RunSpec
 def smallest_batch(n_train: int, batch: int) -> int:
     """Return the number of images in the smallest batch of an epoch."""
     return n_train % batch or min(n_train, batch)
-
-
-def map_sizes(network: str, height: int, width: int) -> MapSizes:
-    """Return the height and width of a network's map after each stage, without torch."""
-    family, sizes = catalogue.find(network)
-    layers = family.layers(*sizes)
-    shrinks = sorted({layer.shrink for layer in layers if isinstance(layer, Convolution)})
-    stages = [name for name in family.features if re.fullmatch(r"stage\d+", name)]
-    return {
-        stage: (-(-height // shrink), -(-width // shrink))
-        for stage, shrink in zip(stages, shrinks[-len(stages) :], strict=True)
-    }
 
 
 def check_last_batches(runs: Iterable[Run], outlines: Mapping[str, Outline]) -> None:
@@ -47,7 +33,7 @@ def check_last_batches(runs: Iterable[Run], outlines: Mapping[str, Outline]) -> 
 
 def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
     """Raise `UserError` if a batch norm of the run would get a single value per channel."""
-    if spec.is_oracle:
+    if not spec.is_trained:
         return
     if spec.held_out is not None and spec.held_out.folds > outline.n_train:
         raise UserError(
@@ -58,12 +44,12 @@ def check_last_batch(run_id: str, spec: RunSpec, outline: Outline) -> None:
     smallest = min(smallest_batch(count, spec.recipe.batch) for count in counts)
     if smallest * spec.stream.turns * spec.stream.views > 1:
         return
-    student = map_sizes(spec.network.name, outline.height, outline.width)
-    last = [*student.values()][-1]  # the smallest; networks have a batch norm on it
-    if last == (1, 1):
+    sizes = outline.of_network
+    if not catalogue.facts(spec.network.name, *sizes).one_image:
         raise single_value(run_id, f"{spec.network.name} reduces", spec, outline)
     if spec.teacher is not None and not spec.teacher.is_oracle:
-        teacher = map_sizes(spec.teacher.network.name, outline.height, outline.width)
+        student = catalogue.facts(spec.network.name, *sizes).maps
+        teacher = catalogue.facts(spec.teacher.network.name, *sizes).maps
         for name, term in spec.terms.items():
             part = term.part("distiller", name)
             assert issubclass(part, Distiller)

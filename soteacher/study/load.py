@@ -14,9 +14,11 @@ from soteacher.core.places import expanded
 from soteacher.core.settings import parse
 from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.models import catalogue
+from soteacher.models.outside import OutsideNetwork
 from soteacher.regularizers.base import check_together
 from soteacher.study.kinds.base import Block
 from soteacher.study.method_files import load_methods
+from soteacher.study.network_files import load_networks
 from soteacher.study.plain_values import check_plain
 from soteacher.study.schema import (
     MOST_IN_NAME,
@@ -53,16 +55,23 @@ def load(path: Path, *over: Path) -> Study:
 
 def methods_of(path: Path, *over: Path) -> Methods:
     """Return name to loss term of all method files that a study lists, used or not."""
-    listed = merged(path, *over).get("methods") or []
+    return load_methods(_listed("methods", path, *over), f"{path}.methods")
+
+
+def networks_of(path: Path, *over: Path) -> list[OutsideNetwork]:
+    """Return the networks of all network files that a study lists, used or not."""
+    return load_networks(_listed("networks", path, *over), f"{path}.networks")
+
+
+def _listed(key: str, path: Path, *over: Path) -> list[str]:
+    listed = merged(path, *over).get(key) or []
     if not isinstance(listed, list) or not all(isinstance(file, str) for file in listed):
         given = short(repr(listed))
-        raise UserError(f"{path}.methods: expected a list of Python files; got {given}")
+        raise UserError(f"{path}.{key}: expected a list of Python files; got {given}")
     try:
-        return load_methods(map(expanded, listed), f"{path}.methods")
-    except UserError:
-        raise
+        return [expanded(file) for file in listed]
     except ValueError as error:
-        raise UserError(f"{path}.methods: {error}") from None
+        raise UserError(f"{path}.{key}: {error}") from None
 
 
 def merged(path: Path, *over: Path) -> dict[str, Any]:
@@ -102,6 +111,7 @@ def read(values: Mapping[str, Any], where: str = "study") -> Study:
                     f"files have these names; '{short(name)}' has {len(name)}"
                 )
     methods = load_methods(head.methods, f"{where}.methods")
+    load_networks(head.networks, f"{where}.networks")
 
     def entries(part: str, read_entry: Callable[[str, str, Any], T]) -> Mapping[str, T]:
         """Name to checked entry of a part; `read_entry` gets its place, its name and its values."""
@@ -191,6 +201,17 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
             f"{where}: an oracle is not trained, so it holds out no images; leave out "
             f"`{method.held_out.use}`, or `oracle`"
         )
+    if method.weights and (regularizers or method.oracle):
+        others = [*regularizers, *(["oracle"] if method.oracle else [])]
+        raise UserError(
+            f"{where}: a teacher with `weights` was trained elsewhere, so it has no regularizers "
+            f"and is no oracle; leave out {', '.join(map(repr, others))}, or `weights`"
+        )
+    if method.weights and method.held_out:
+        raise UserError(
+            f"{where}: a teacher with `weights` was trained elsewhere, so it holds out no images; "
+            f"leave out `{method.held_out.use}`, or `weights`"
+        )
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
 
@@ -244,7 +265,7 @@ def _check_references(study: Study, where: str) -> None:
 
     def check_network(network: str, at: str) -> None:
         try:
-            catalogue.find(network)
+            catalogue.check_known(network)
         except UserError as error:
             raise UserError(f"{where}.{at}: {error}") from None
 
@@ -263,6 +284,8 @@ def _check_references(study: Study, where: str) -> None:
         for part, regularizer in method.regularizers.items():
             for data in regularizer.data_sets():
                 check("data set", data, study.data, f"teachers.{name}.{part}.weight")
+        for network in method.weights if isinstance(method.weights, dict) else ():
+            check_network(network, f"teachers.{name}.weights")
     for name, recipe in study.recipes.items():
         for network in recipe.lr if isinstance(recipe.lr, dict) else ():
             if network != "default":

@@ -43,24 +43,7 @@ def load_methods(paths: Iterable[str | Path], where: str = "--methods") -> dict[
 
 
 def _load(path: Path, where: str) -> Outside:
-    name = path.stem
-    try:
-        code = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{where}: cannot read {path}: {error.strerror}; expected the path of a Python file, "
-            "relative to the working directory"
-        ) from None
-    if path.suffix != ".py" or not re.fullmatch(NAME, name):
-        raise UserError(
-            f"{where}: expected a file named like my_method.py ({NAME}.py), because the file "
-            f"name is the name of the method; got {path}"
-        )
-    if len(name) > MOST_IN_NAME:
-        raise UserError(
-            f"{where}: expected a file name of at most {MOST_IN_NAME} characters before .py; "
-            f"{path.name} has {len(name)}"
-        )
+    name, code = read_code(path, where, "method")
     try:
         registry.check_new(name)
     except UserError as error:
@@ -79,6 +62,28 @@ def _load(path: Path, where: str) -> Outside:
     method = Outside(kind, name, part, str(path), sha256)
     registry.add_file(method)
     return method
+
+
+def read_code(path: Path, where: str, what: str) -> tuple[str, bytes]:
+    """Return the name that a file gives its method or network (`what`), and the file's content."""
+    try:
+        code = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{where}: cannot read {path}: {error.strerror}; expected the path of a Python file, "
+            "relative to the working directory"
+        ) from None
+    if path.suffix != ".py" or not re.fullmatch(NAME, path.stem):
+        raise UserError(
+            f"{where}: expected a file named like my_{what}.py ({NAME}.py), because the file "
+            f"name is the name of the {what}; got {path}"
+        )
+    if len(path.stem) > MOST_IN_NAME:
+        raise UserError(
+            f"{where}: expected a file name of at most {MOST_IN_NAME} characters before .py; "
+            f"{path.name} has {len(path.stem)}"
+        )
+    return path.stem, code
 
 
 def _registered(path: Path, code: bytes, module_name: str, where: str) -> type:

@@ -8,6 +8,7 @@ file: `soteacher.terms.LossTerm.operations`.
 
 from __future__ import annotations
 
+from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
 from soteacher.study.specs import RunSpec
 
@@ -25,9 +26,9 @@ FIRST_STAGE = 40
 """Operations of a step of a first stage that trains modules on the teacher's outputs alone."""
 
 
-def own_operations(spec: RunSpec) -> float:
+def own_operations(spec: RunSpec, outline: Outline) -> float:
     """Return the operations of one training step of a run, without its batch and its teacher."""
-    norms = catalogue.norms(spec.network.name)
+    norms = catalogue.norms(spec.network.name, *outline.of_network)
     of_terms = sum(part.operations for part in spec.parts())
     return (FORWARD + BACKWARD) * norms + STEP + of_terms + (KD if spec.teacher else 0)
 
@@ -39,6 +40,6 @@ def batch_operations(spec: RunSpec) -> float:
     return BATCH + turns + (ROTATION if stream.augment.rotation else 0)
 
 
-def evaluation_operations(spec: RunSpec) -> float:
+def evaluation_operations(spec: RunSpec, outline: Outline) -> float:
     """Return the operations of a run's network on a batch without gradients."""
-    return EVALUATION * catalogue.norms(spec.network.name)
+    return EVALUATION * catalogue.norms(spec.network.name, *outline.of_network)

@@ -88,6 +88,8 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
     """
     if spec.is_oracle:
         return [f"{method} is the true label distributions themselves (not in the paper)"]
+    if spec.weights is not None:
+        return [f"{method} was trained elsewhere (not in the paper)"]
     teacher = spec.role == "teacher"
     source = spec.data.source
     network = spec.network.name

@@ -22,6 +22,8 @@ class Run:
     """Column of Table 5 that gives the weights of a teacher's students."""
     pair: str = ""
     """Name of a student's pair in the study, the first one that needs it; empty for teachers."""
+    weights: str | None = None
+    """Path of the file of an imported teacher's weights, which is not part of its spec."""
     alone: bool = False
     """Whether it is a student alone, which has the role of a teacher but no students."""
 
@@ -49,6 +51,11 @@ class Run:
         return self.spec.sha256[:SHORT]
 
 
+def in_id(network: str) -> str:
+    """Return a network's name as ids of runs have it: `timm.resnet18` for `timm/resnet18`."""
+    return network.replace("/", ".")
+
+
 @dataclass(frozen=True)
 class Job:
     """Runs that one process trains; the output of a job is one manifest."""
@@ -60,10 +67,12 @@ class Job:
 
     @property
     def request(self) -> dict[str, dict[str, Any]]:
-        """Run id to the run's spec and, for students, the id of the teacher."""
+        """Run id to the run's spec; for students, the id of the teacher; the path of weights."""
         runs: dict[str, dict[str, Any]] = {}
         for run in self.runs:
             runs[run.id] = {"spec": run.spec.to_json()}
             if run.teacher:
                 runs[run.id]["teacher"] = run.teacher.id
+            if run.weights:
+                runs[run.id]["weights"] = run.weights
         return runs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from soteacher.core.places import Expanded
+from soteacher.core.places import Expanded, expanded
 from soteacher.core.recipe import Recipe
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
@@ -57,6 +57,11 @@ class Head(Settings):
     directory; `~` and environment variables are replaced by their values. Each file registers one
     method under the name of the file. The content of a file is part of the spec of every run that
     uses the method."""
+    networks: tuple[Expanded, ...] = ()
+    """Python files with your own networks, as paths relative to the working directory; `~` and
+    environment variables are replaced by their values. Each file defines one network under the
+    name of the file. The content of a file is part of the spec of every run that uses the
+    network."""
     store: Expanded = "results/store"
     """Folder of the trained runs, which several studies may share; `~` and environment variables
     are replaced by their values. It is not part of a run's spec."""
@@ -115,13 +120,29 @@ TENTHS = 10
 """Number of folds of an early-stopped teacher, of which one is held out."""
 
 
+def _file(path: str) -> str:
+    if not path:
+        raise ValueError("expected the path of a file")
+    return expanded(path)
+
+
+WeightsFile = Annotated[str, AfterValidator(_file)]
+WeightsFiles = Annotated[dict[str, WeightsFile], Field(min_length=1)]
+
+
 class TeacherMethod(Settings):
-    """A teacher method: a set of regularizers, which is empty for Standard, or an oracle."""
+    """A teacher method: regularizers (none for Standard), an oracle, or weights from elsewhere."""
 
     regularizers: Mapping[str, Regularizer]
     """Regularizers of the teacher's training, by name."""
     table5: Column = "standard"
     """Column of the paper's Table 5 that gives the distillation weights of these teachers'
+    students."""
+    weights: WeightsFile | WeightsFiles = ""
+    """File with the weights of a teacher that was trained elsewhere, as a path relative to the
+    working directory, or a mapping from the teacher networks to their files; `~` and environment
+    variables are replaced by their values. Nothing is trained, all seeds have the same teacher, and
+    there are no regularizers. The content of the file is part of the specs of the teacher and its
     students."""
     oracle: bool = False
     """Whether the teacher knows the true label distributions: its predictions are these, and
@@ -129,11 +150,15 @@ class TeacherMethod(Settings):
     early_stop: bool = False
     """Whether a tenth of the training images is held out: the teacher is trained on the others, and
     its weights are those of the epoch with the least negative log-likelihood on the tenth."""
-
     cross_fit: int | None = Field(None, ge=2)
     """Number of folds of the training images, with one network per fold, which is trained on the
     images of the other folds. Students learn each image from the network that did not see it. The
     prediction of a test image is the mean of the networks' probabilities."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the teacher is trained here: an oracle and an imported teacher are not."""
+        return not self.oracle and not self.weights
 
     @property
     def held_out(self) -> HeldOut | None:

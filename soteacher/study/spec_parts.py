@@ -8,10 +8,13 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from soteacher.core import registry
+from soteacher.core.errors import UserError
 from soteacher.core.exact_values import whole
 from soteacher.core.settings import parse
 from soteacher.data.folds import FOLDS, fold_sizes
 from soteacher.data.settings import STREAM, Augment
+from soteacher.models import catalogue
+from soteacher.models.outside import check_same, outside
 from soteacher.terms import LossTerm
 
 
@@ -45,19 +48,43 @@ class StreamSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's name and the revision of its family."""
+    """A network's name and the revision of its family; where it comes from, if from outside."""
 
     name: str
     revision: int
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """`code_sha256` of the file, or `package`, its name and version; empty for our networks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", MappingProxyType(dict(self.origin)))
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """Return the spec of a network as it is now; raise `UserError` if there is none."""
+        return cls(name, catalogue.revision(name), _origin(name))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the spec that `to_json` wrote."""
-        return cls(values["name"], whole(values["revision"]))
+        rest = dict(values)
+        return cls(rest.pop("name"), whole(rest.pop("revision")), rest)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return {"name": self.name, "revision": self.revision}
+        return {"name": self.name, "revision": self.revision, **self.origin}
+
+    def check(self) -> None:
+        """Raise `UserError` unless the network of this name is the planned one."""
+        if not catalogue.is_shipped(self.name):
+            check_same(self.name, dict(self.origin))
+        now = catalogue.revision(self.name)
+        if now != self.revision:
+            raise UserError(registry.other_revision(self.name, self.revision, now))
+
+
+def _origin(name: str) -> dict[str, str]:
+    network = None if catalogue.is_shipped(name) else outside(name)
+    return {} if network is None else network.identity
 
 
 @dataclass(frozen=True)
@@ -92,6 +119,25 @@ class HeldOut:
         """Return the number of images that each network is trained on in an epoch."""
         sizes = fold_sizes(n_images, self.folds)
         return tuple(n_images - size for size in (sizes if self.use == "cross_fit" else sizes[:1]))
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The file of weights of a network that was trained elsewhere, without its location."""
+
+    sha256: str
+    """Of the file's bytes."""
+    revision: int
+    """Revision of the import (`study.imported`)."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the spec that `to_json` wrote."""
+        return cls(values["sha256"], whole(values["revision"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {"sha256": self.sha256, "revision": self.revision}
 
 
 @dataclass(frozen=True)

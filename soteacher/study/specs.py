@@ -25,7 +25,7 @@ from soteacher.data.spec import DataSpec
 from soteacher.distillers.base import Distiller
 from soteacher.models.catalogue import TRUE_LABELS
 from soteacher.regularizers.base import ImageChange
-from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec
+from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec, WeightsSpec
 from soteacher.terms import LossTerm
 
 LOOP = 1
@@ -59,6 +59,8 @@ class RunSpec:
     held_out: HeldOut | None = None
     """Images that a teacher is not trained on, and their use; None: it is trained on all images."""
     loop: int = LOOP
+    weights: WeightsSpec | None = None
+    """The weights of a teacher that was trained elsewhere; None for every other run."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", MappingProxyType(dict(self.terms)))
@@ -82,6 +84,7 @@ class RunSpec:
                 teacher_epoch=whole(values["teacher_epoch"]) if "teacher_epoch" in values else None,
                 held_out=HeldOut.from_json(values["held_out"]) if "held_out" in values else None,
                 loop=whole(values["loop"]),
+                weights=WeightsSpec.from_json(values["weights"]) if "weights" in values else None,
             )
         except UserError:
             raise
@@ -119,6 +122,8 @@ class RunSpec:
             values["teacher_epoch"] = self.teacher_epoch
         if self.held_out is not None:
             values["held_out"] = self.held_out.to_json()
+        if self.weights is not None:
+            values["weights"] = self.weights.to_json()
         return values
 
     def with_seed(self, seed: int) -> RunSpec:
@@ -132,6 +137,11 @@ class RunSpec:
     def is_oracle(self) -> bool:
         """Whether the run is a teacher that predicts p* and is not trained (`study.oracle`)."""
         return self.network.name == TRUE_LABELS
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run is trained here: an oracle and an imported teacher are not."""
+        return not self.is_oracle and self.weights is None
 
     def trained_images(self, n_train: int) -> tuple[int, ...]:
         """Return the number of images of an epoch of each network, of `n_train` in the data set."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from soteacher.data.settings import CountsFile
 from soteacher.study.contents import is_papers
 from soteacher.study.plan import Plan
 from soteacher.study.runs import Run
+from soteacher.study.schema import TeacherMethod
 
 RECORD_FORMAT = 3
 """Version of the format that `block_record` returns. It is raised when the format changes, so that
@@ -65,7 +67,7 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     ]
     methods = {
         name: " + ".join(_text_of(*term) for term in sorted(method.regularizers.items()))
-        or ("the true label distributions; not trained" if method.oracle else "cross-entropy alone")
+        or _without_regularizers(method)
         for name, method in study.teachers.items()
     }
     for name, method in study.teachers.items():
@@ -97,6 +99,17 @@ def page_summary(plan: Plan) -> dict[str, Any]:
             for name in study.figures
         },
     }
+
+
+def _without_regularizers(method: TeacherMethod) -> str:
+    if method.oracle:
+        return "the true label distributions; not trained"
+    if isinstance(method.weights, dict):
+        names = {network: Path(path).name for network, path in method.weights.items()}
+        return f"trained elsewhere: {_value(names)}"
+    if method.weights:
+        return f"trained elsewhere: {Path(method.weights).name}"
+    return "cross-entropy alone"
 
 
 def _text_of(name: str, settings: Any) -> str:

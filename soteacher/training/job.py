@@ -37,7 +37,7 @@ def run_job(
     ------
     UserError
         A manifest or the data do not match the plan.
-        The record of one run cannot be used; the others are finished.
+        The record of one run, or one file of weights, cannot be used; the others are finished.
     RunsFailed
         Some runs failed; the others are finished.
     GpuLost
@@ -67,6 +67,13 @@ def run_job(
                 pending = [member for member in pending if not member.spec.is_oracle]
             if pending:
                 options.choose_gpu()
+                from soteacher.training import imported
+
+                given = [member for member in pending if member.spec.weights is not None]
+                if given:
+                    refused |= imported.finish(given, data, options)
+                pending = [member for member in pending if member.spec.is_trained]
+            if pending:
                 from soteacher.training.passes import train_passes
 
                 pending.sort(key=lambda member: member.id)
@@ -101,7 +108,7 @@ def _check_ended(
     failed: list[str], refused: dict[str, UserError], n_runs: int, retry: bool
 ) -> None:
     """Raise the error of a job with runs that failed, or whose records cannot be used."""
-    if not failed and len(refused) == 1:
+    if not failed and len({*refused.values()}) == 1:  # the seeds of a file of weights share one
         raise next(iter(refused.values()))
     for run_id, error in refused.items():
         log.error("%s: failed; the other runs of this job continue: %s", run_id, error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
 from typing import Any
@@ -57,11 +59,17 @@ class Learner:
         evaluator: Evaluator | None,
         precision: str = FLOAT32,
         best: BestEpoch | None = None,
+        seeded_step: Callable[[Cursor], AbstractContextManager[None]] | None = None,
     ) -> None:
+        """Create a learner at the beginning of its first stage.
+
+        seeded_step : gives a network from outside its random numbers of one step; None: the network
+        draws none.
+        """
         self.folder, self.recipe, self.stream = folder, recipe, stream
         self.network, self.terms, self.modules = network, terms, modules
         self.preparation, self.evaluator = preparation, evaluator
-        self._precision, self.best = precision, best
+        self._precision, self.best, self._seeded_step = precision, best, seeded_step
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Wall-clock time of training in all attempts, up to the end of the last epoch."""
@@ -112,8 +120,9 @@ class Learner:
 
     def learn(self, batch: Batch, teacher: Output | None) -> dict[str, Tensor]:
         """Compute the gradients of a batch, and count correct predictions; return the losses."""
-        output = self.output(batch)
-        losses = self.losses(batch, output, teacher)
+        with self._seeded_step(batch.cursor) if self._seeded_step else nullcontext():
+            output = self.output(batch)
+            losses = self.losses(batch, output, teacher)
         self._backward(losses)
         if output is not None:
             self.n_correct += _correct(output.logits.detach(), batch)

@@ -48,6 +48,8 @@ class Member:
     teacher: RunFolder | None = None
     blocked_by: str | None = None
     """The id of the diverged run that prevents this run, or None."""
+    weights: str | None = None
+    """Path of the file of an imported teacher's weights; None for every other run."""
 
     @property
     def taught_by(self) -> dict[str, Any]:
@@ -68,9 +70,8 @@ def member_of(
             f"{canonical_json(data.manifest['spec'])}: prepare the data again"
         )
     if "teacher" not in run:
-        return Member(
-            run_id, spec, RunFolder(options.store, fingerprint(spec, data.sha256), run_id)
-        )
+        folder = RunFolder(options.store, fingerprint(spec, data.sha256), run_id)
+        return Member(run_id, spec, folder, weights=run.get("weights"))
     entry = teachers.get(run["teacher"])
     if entry is None or RunSpec.from_json(entry["spec"]).as_teacher() != spec.teacher:
         raise UserError(

@@ -5,26 +5,20 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from soteacher.core.errors import UserError
 from soteacher.core.lazy import numpy as np
-from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared
 from soteacher.models.catalogue import TRUE_LABELS
 from soteacher.study.oracle import ORACLE
-from soteacher.training.code_hash import code_sha256
+from soteacher.training import untrained
 from soteacher.training.members import Member
-
-log = logging.getLogger("soteacher")
 
 IMPOSSIBLE = -10_000.0
 """The logit of a class with probability 0, whose logarithm is not finite. The class keeps exactly
 probability 0 in float32 at every temperature up to 96, because exp(-10000 / 96) underflows."""
-NOT_TRAINED = {"device": "", "device_type": "none", "threads": 0, "versions": {"torch": ""}}
-"""The entries of a record that say on what a run was trained, for one that was not trained."""
 
 
 def logits_of(truth: np.ndarray) -> np.ndarray:
@@ -39,8 +33,8 @@ def logits_of(truth: np.ndarray) -> np.ndarray:
 def finish(member: Member, data: Prepared) -> None:
     """Write the description, the logits and the record of an oracle.
 
-    Its history is empty, because it has no epochs. The logits are those of any teacher: of the
-    test and training images, in order. Raises `UserError` if the plan is of another version.
+    The logits are those of any teacher: of the test and training images, in order. Raises
+    `UserError` if the plan is of another version.
     """
     revision = member.spec.network.revision
     if revision != ORACLE:
@@ -48,24 +42,12 @@ def finish(member: Member, data: Prepared) -> None:
             f"the plan needs revision {revision} of {TRUE_LABELS}, but revision {ORACLE} is "
             "installed: rerun snakemake with the version that is installed"
         )
-    folder, spec = member.folder, member.spec
-    folder.describe({"id": folder.id, "spec": spec.to_json(), "data_sha256": data.sha256})
-    facts: dict[str, Any] = {
-        **folder.description(),
-        "seconds": 0.0,
-        "images_per_second": None,
-        "peak_memory_mb": None,
-        "trained_on": NOT_TRAINED | {"precision": spec.precision},
-        "code_sha256": code_sha256(),
-        "soteacher": VERSION,
-    }
     known = {"test": _of_test(data), "train": data.array("train_truth")}
     artifacts = {
         f"{split}_logits.npy": partial(_save, array=logits_of(truth))
         for split, truth in known.items()
     }
-    folder.finish("done", artifacts | {"history.csv": _write_no_epochs}, facts, {})
-    log.info("%s: finished, without training", folder.id)
+    untrained.finish(member, data, artifacts, {})
 
 
 def _of_test(data: Prepared) -> np.ndarray:
@@ -77,7 +59,3 @@ def _of_test(data: Prepared) -> np.ndarray:
 
 def _save(file: BinaryIO, array: np.ndarray) -> None:
     np.save(file, array)
-
-
-def _write_no_epochs(file: BinaryIO) -> None:
-    file.write(b"stage,epoch,lr,train_top1,test_top1\n")

@@ -9,6 +9,7 @@ from soteacher.core import registry
 from soteacher.core.errors import GpuLost, UserError
 from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared
+from soteacher.models import catalogue
 from soteacher.store.run_folder import RunFolder
 from soteacher.study.specs import KINDS, PreparationSpec, RunSpec, fingerprint
 from soteacher.training import device as devices
@@ -36,6 +37,13 @@ def _packages_or_files(spec: RunSpec) -> bool:
     return any(name not in registry.shipped(KINDS[spec.role]) for name in spec.terms)
 
 
+def of_network(name: str, data: Prepared) -> dict[str, Any]:
+    """Return the entries of a record without which its network could not be built again."""
+    if catalogue.is_shipped(name):
+        return {}
+    return {"image_size": [data.outline.height, data.outline.width]}
+
+
 def finish(
     learner: Learner, divergence: Diverged | None, data: Prepared, device: str, precision: str
 ) -> None:
@@ -54,6 +62,9 @@ def finish(
     packages = {one.name: one.source for one in outside if one and one.code_sha256 is None}
     if packages:
         facts["method_packages"] = packages
+    network = facts["spec"].get("network")  # a preparation has none
+    if network is not None:
+        facts |= of_network(network["name"], data)
     scored = [row["test_top1"] for row in learner.history if "test_top1" in row]
     if scored:
         facts |= {"last_test_top1": scored[-1], "best_test_top1": max(scored)}

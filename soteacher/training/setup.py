@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import numpy as np
 import torch
 from torch import nn
 
+from soteacher.core.cursor import Cursor
 from soteacher.core.errors import UserError
 from soteacher.core.random import key, seeded
-from soteacher.core.registry import check_revision, name_of
+from soteacher.core.registry import name_of
 from soteacher.data.folds import folds_of
 from soteacher.data.prepared import Prepared
 from soteacher.data.settings import STREAM
@@ -142,7 +146,23 @@ class PassSetup:
             self.evaluator,
             spec.precision,
             best,
+            None if catalogue.is_shipped(spec.network.name) else self._in_step(spec, part),
         )
+
+    def _in_step(
+        self, spec: RunSpec, part: str
+    ) -> Callable[[Cursor], AbstractContextManager[None]]:
+        """Return the random numbers of a network from outside, such as those of its dropout.
+
+        They are a function of the run's seed and role, of the network's part of the images and of
+        the step, so a resumed run, or a run that shares its job with others, draws the same.
+        """
+
+        def seeded_step(cursor: Cursor) -> AbstractContextManager[None]:
+            at = cursor.stage.name, cursor.epoch, cursor.step
+            return seeded(key(spec.seed, spec.role, f"network{part}", *at), self.device)
+
+        return seeded_step
 
     def context(self, spec: RunSpec, student: FeatureShapes | None) -> RunContext:
         """Return the context of a run's loss terms; without a student, that of a preparation."""
@@ -187,9 +207,10 @@ class PassSetup:
         return np.flatnonzero(self.folds != fold)
 
     def _build(self, network: NetworkSpec) -> nn.Module:
-        family, _ = catalogue.find(network.name)
-        check_revision(family, network.revision, network.name)
-        return build(network.name, self.data.n_classes, self.device)
+        network.check()
+        outline = self.data.outline
+        size = outline.height, outline.width
+        return build(network.name, self.data.n_classes, size, self.device)
 
     @torch.no_grad()
     def _shapes(self, network: nn.Module) -> FeatureShapes:

@@ -126,6 +126,9 @@ def placed(module: nn.Module, device: str) -> nn.Module:
     return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def build(network: str, n_classes: int, device: str) -> nn.Module:
-    """Build a network on a device, in the memory format that all training uses."""
-    return placed(catalogue.build(network, n_classes), device)
+def build(network: str, n_classes: int, size: tuple[int, int], device: str) -> nn.Module:
+    """Build a network for images of this height and width on a device.
+
+    It has the memory format that all training uses.
+    """
+    return placed(catalogue.build(network, n_classes, size), device)

@@ -61,13 +61,13 @@ def work_of(spec: RunSpec, outline: Outline) -> tuple[float, float]:
 
     It is for runs whose batch has one view of each image.
     """
-    size = outline.height, outline.width
+    size = outline.of_network
     values = sum(catalogue.values(spec.network.name, *size)) * TRAINING_TRAFFIC
     flop = step_flop(spec, outline)
     if spec.teacher is not None:
         teacher = spec.teacher.network.name
         values += sum(catalogue.values(teacher, *size)) * FORWARD_TRAFFIC
-        flop += spec.recipe.batch * catalogue.flops(teacher, *size, outline.n_classes)
+        flop += spec.recipe.batch * catalogue.flops(teacher, *size)
     return flop, spec.recipe.batch * values * BYTES[spec.precision]
 
 

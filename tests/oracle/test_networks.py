@@ -115,7 +115,7 @@ def test_parameters_are_the_millions_of_the_published_tables(name, n_classes, ex
 @pytest.mark.parametrize("n_classes", [2, 100])
 @pytest.mark.parametrize("name", [*EXAMPLES, "wrn_22_3", "wrn_28_1", "resnet14x3"])
 def test_catalogue_counts_the_parameters_that_the_network_has(name, n_classes):
-    assert catalogue.parameters(name, n_classes) == trainable(built(name, n_classes))
+    assert catalogue.parameters(name, 32, 32, n_classes) == trainable(built(name, n_classes))
 
 
 # -- features -----------------------------------------------------------------------------------
@@ -563,6 +563,6 @@ def test_an_unknown_name_is_an_error_that_tells_the_known_ones(name):
 
 
 def test_an_unknown_name_is_an_error_wherever_it_is_used():
-    for use in (catalogue.build, catalogue.parameters):
+    for use, sizes in ((catalogue.build, (10,)), (catalogue.parameters, (32, 32, 10))):
         with pytest.raises(UserError, match="unknown network 'wrn_11_2'"):
-            use("wrn_11_2", 10)
+            use("wrn_11_2", *sizes)

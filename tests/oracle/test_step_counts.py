@@ -193,13 +193,13 @@ def test_a_step_has_the_stated_operations_and_traffic_and_memory(count, network,
     counts, plan = count
     run = run_of(plan, network, (), distiller)
     step, _ = counts(run.id)
-    stated = operations.own_operations(run.spec) + operations.batch_operations(run.spec)
+    outline = plan.study.data[run.data].source.outline()
+    stated = operations.own_operations(run.spec, outline) + operations.batch_operations(run.spec)
     if run.teacher:
-        stated += operations.evaluation_operations(run.teacher.spec)
+        stated += operations.evaluation_operations(run.teacher.spec, outline)
     assert stated == pytest.approx(step.operations.total(), rel=0.12)
 
-    outline = plan.study.data[run.data].source.outline()
-    values = sum(catalogue.values(network, outline.height, outline.width))
+    values = sum(catalogue.values(network, *outline.of_network))
     values *= run.spec.recipe.batch * run.spec.stream.turns
     own = step.traffic["forward"] + step.traffic["rest"]
     assert gpu_hours.FORWARD_TRAFFIC * values == pytest.approx(step.traffic["forward"], rel=0.12)
@@ -209,7 +209,7 @@ def test_a_step_has_the_stated_operations_and_traffic_and_memory(count, network,
     estimate = cost.OF_A_VALUE_ON_A_GPU * values
     if run.teacher:
         name = run.teacher.spec.network.name
-        shown = sum(catalogue.values(name, outline.height, outline.width))
+        shown = sum(catalogue.values(name, *outline.of_network))
         shown *= run.spec.recipe.batch * run.spec.stream.turns
         estimate += cost.OF_A_TEACHER_S_VALUE * shown
     assert 0.97 < 4 * estimate / step.peak < 1.5

@@ -27,7 +27,7 @@ from soteacher.store.run_folder import RunFolder
 from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.study.plan import Plan
-from soteacher.study.runs import Run
+from soteacher.study.runs import Job, Run
 from soteacher.study.specs import fingerprint
 from soteacher.training.job import run_job
 from soteacher.training.learner import Learner
@@ -125,13 +125,7 @@ class Lab:
         one_by_one: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """Run one job; return its manifest's entries."""
-        asked = {
-            run.id: {
-                "spec": run.spec.to_json(),
-                **({"teacher": run.teacher.id} if run.teacher else {}),
-            }
-            for run in runs
-        }
+        asked = Job("", "", "", tuple(runs)).request
         how = JobOptions(self.store, self.device, 1, True, save_every, allow_cpu, one_by_one)
         entries = run_job(asked, self.data, self.entries, how)["runs"]
         self.entries |= entries

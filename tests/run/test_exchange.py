@@ -17,8 +17,8 @@ import soteacher
 from soteacher.core.errors import Damaged, UserError
 from soteacher.exchange.export import export
 from soteacher.exchange.imported import import_teacher
-from soteacher.exchange.state_dicts import fitted, read_state_dict
 from soteacher.models import catalogue
+from soteacher.models.state_dicts import fitted, read_state_dict
 from soteacher.training.evaluate import Evaluator
 
 
@@ -187,16 +187,21 @@ def test_the_commands_of_the_document(desk, lab):
         for block in re.findall(r"```sh\n(.*?)```", document, re.S)
         for line in block.splitlines()
     ]
-    assert len(lines) == 2
-    teacher = next(run for run in desk.study().runs.values() if not run.teacher)
+    lines = [line for line in lines if line.startswith("soteacher ")]  # not of Snakemake
+    assert len(lines) == 3
+    plan = desk.study(distillers={"kd": {}, "fitnet": {}})
+    teacher = next(run for run in plan.runs.values() if not run.teacher)
     lab.run([teacher])
-    run = "results/demo/teachers/digits/wrn_10_2/standard/seed0"
+    run = "results/demo/teachers/digits/wrn_10_2/standard/seed5"
     here = {"digits": "few", "config/demo.yaml": "small.yaml"}
     here |= {run: str(lab.folder(teacher).path)}
+    [piece] = re.findall(r"```yaml\n(.*?)```", document, re.S)
+    (desk.path / "mine.yaml").write_text(piece, encoding="utf-8")
     for line in lines:
         command, *words = shlex.split(line)
         assert command == "soteacher"
-        assert "test accuracy" in desk.say(*(here.get(word, word) for word in words))
+        said = desk.say(*(here.get(word, word) for word in words))
+        assert ("the runs that mine_table needs" if "plan" in words else "test accuracy") in said
     assert f'soteacher.load("{run}")' in document
     network, record = soteacher.load("imported")
     assert record["network"] == "wrn_10_2" and not network.training

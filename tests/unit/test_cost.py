@@ -170,7 +170,7 @@ def kept(**changes):
 
 
 def weights(name):
-    return 4 * catalogue.parameters(name, 10)
+    return 4 * catalogue.parameters(name, 8, 8, 10)
 
 
 def test_weights_and_test_logits_are_kept():
@@ -482,7 +482,7 @@ def test_large_images_take_the_time_of_their_arithmetic_or_of_their_traffic():
     flop = facts(**changes)["all"]["flop"]
     found, device = hours("A100", "float32", **changes)
     assert found == device == pytest.approx(flop / (0.4 * 19.5e12), rel=1e-6)
-    values = sum(catalogue.values("wrn_16_2", 256, 256))
+    values = sum(catalogue.values("wrn_16_2", 256, 256, 10))
     traffic = (2 * 6400 * 17.3 + 3 * 2 * 7.1) * values
     _, device = hours("H100", "tf32", **changes)
     assert device == pytest.approx(4 * traffic / (0.8 * 3.35e12), rel=1e-6)

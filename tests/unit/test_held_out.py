@@ -122,7 +122,7 @@ def test_the_costs_are_those_of_the_images_that_are_trained_and_tested(plan):
     more = training_bytes([spec(plan, "early")], OUTLINE) - training_bytes(
         [spec(plan, "standard")], OUTLINE
     )
-    assert more == 4 * catalogue.parameters("wrn_10_2", 10)
+    assert more == 4 * catalogue.parameters("wrn_10_2", *OUTLINE.of_network)
 
 
 def test_a_cross_fitted_teacher_costs_its_networks_and_its_students_one_pass_of_each_image(plan):
@@ -136,7 +136,7 @@ def test_a_cross_fitted_teacher_costs_its_networks_and_its_students_one_pass_of_
         for method in ("crossed", "standard")
     )
     assert pass_flop([of_crossed], OUTLINE) == pass_flop([of_standard], OUTLINE)
-    of_one = 4 * catalogue.parameters("wrn_10_2", 10)
+    of_one = 4 * catalogue.parameters("wrn_10_2", *OUTLINE.of_network)
     assert run_bytes(spec(plan, "crossed"), OUTLINE) == (
         run_bytes(spec(plan, "standard"), OUTLINE) + 4 * of_one
     )
@@ -156,8 +156,9 @@ def test_the_model_of_a_gpu_counts_the_steps_of_all_networks(plan):
     )
     assert standard.learner_steps == 4 * 4  # 103 images in batches of 32
     assert crossed.learner_steps == 4 * 5 * 3  # 82 or 83 images
-    operations = EVALUATION * catalogue.norms("wrn_10_2")
-    steps = own_operations(spec(plan, "standard")) + batch_operations(spec(plan, "standard"))
+    operations = EVALUATION * catalogue.norms("wrn_10_2", *OUTLINE.of_network)
+    one = spec(plan, "standard")
+    steps = own_operations(one, OUTLINE) + batch_operations(one)
     assert standard.operations == pytest.approx(16 * steps + 5 * operations)
     assert crossed.operations == pytest.approx(60 * steps + 5 * 5 * operations)
 

@@ -12,7 +12,7 @@ from soteacher.core import registry
 from soteacher.core.errors import UserError
 from soteacher.models import catalogue
 from soteacher.study.expand import expand
-from soteacher.study.last_batch import map_sizes, smallest_batch
+from soteacher.study.last_batch import smallest_batch
 from soteacher.study.load import read
 
 
@@ -50,7 +50,7 @@ def test_the_smallest_batch_is_the_last_or_any(n, batch, expected):
 def test_the_sizes_of_the_maps_are_those_of_the_network(name, size):
     with torch.no_grad():
         features = catalogue.build(name, 3).eval()(torch.zeros(1, 3, *size)).features
-    found = map_sizes(name, *size)
+    found = catalogue.facts(name, *size, 3).maps
     assert found == {stage: tuple(features[stage].shape[2:]) for stage in found}
     assert found.keys() == {n for n in features if n.startswith("stage") and n[-1].isdigit()}
 

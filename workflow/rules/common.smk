@@ -81,6 +81,8 @@ ALLOWED = "--allow-cpu" if STUDY.allow_cpu else ""
 SHARED = f"--jobs-per-gpu {STUDY.jobs_per_gpu}"
 if STUDY.methods:  # where method files are; what they say is in the runs' specs
     SHARED += f" --methods {shlex.join(STUDY.methods)}"
+if STUDY.networks:
+    SHARED += f" --networks {shlex.join(STUDY.networks)}"
 
 
 def fast(function):

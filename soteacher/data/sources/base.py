@@ -53,6 +53,11 @@ class Outline:
     width: int
     n_classes: int
 
+    @property
+    def of_network(self) -> tuple[int, int, int]:
+        """What the size of a network depends on: height, width, number of classes."""
+        return self.height, self.width, self.n_classes
+
 
 class Source(Settings):
     """A source of images; the name of its file is the `source` in a study file's `data` entry."""

@@ -144,11 +144,12 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str], where: st
 
 
 def check_trained(methods: Iterable[str], study: Components, where: str) -> None:
-    """Raise `UserError` if one of the teacher methods is an oracle: it has no training to show."""
+    """Raise `UserError` if a teacher method is an oracle or imported: no training is to show."""
     for method in methods:
-        if study.teachers[method].oracle:
+        if not study.teachers[method].is_trained:
+            what = "is an oracle" if study.teachers[method].oracle else "was trained elsewhere"
             raise UserError(
-                f"{where}.teachers: expected methods that are trained; '{method}' is an oracle, "
+                f"{where}.teachers: expected methods that are trained; '{method}' {what}, "
                 "leave it out"
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,50 @@ from typing import TYPE_CHECKING, Any
 from soteacher.core import files
 from soteacher.core.errors import UserError
 from soteacher.core.lazy import torch
+from soteacher.models import catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INSIDE = ("state_dict", "model", "net", "model_state_dict")
 """Keys under which training scripts save a state dict together with other values."""
+WRAPPED = "network."
+"""What the names of a network of timm or torchvision have before the library's own names."""
 COUNTS = "num_batches_tracked"
 """Batch norms of old files lack it; in eval mode it has no effect."""
 MOST_NAMED = 3
 """Number of tensors of each side that a message names."""
 
 Tensors = dict[str, "Tensor"]
+
+
+def network_of(
+    path: Path, name: str, n_classes: int, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, str]]:
+    """Return the network of a file on the CPU, and our names to the file's, where they differ.
+
+    name : of a network.   size : height and width of the images.   Raises `UserError` as
+    `read_state_dict` and `fitted` do, if a weight is not finite, and if the tensors of a
+    `.safetensors` file have other names than ours and than those of the network's library.
+    """
+    network = catalogue.build(name, n_classes, size)
+    given = read_state_dict(path)
+    wanted, offered = _names(network.state_dict()), _names(given)
+    if path.suffix == ".safetensors" and _same_names(wanted, offered) is None:
+        raise UserError(
+            f"{path} has other names of tensors than {name}, and a .safetensors file sorts its "
+            "tensors by name, so that they cannot be matched by their order: load the network "
+            "where it was trained, and save model.state_dict() with torch.save"
+        )
+    tensors, theirs = fitted(given, network, f"{name} with {n_classes} classes")
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise UserError(
+                f"{path} has weights that are not finite, the first in {theirs.get(key, key)}; "
+                "expected a network that was trained without diverging: choose another file"
+            )
+    network.load_state_dict(tensors)
+    return network, {ours: key for ours, key in theirs.items() if ours != key}
 
 
 def read_state_dict(path: Path) -> Tensors:
@@ -69,16 +101,17 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 def fitted(given: Tensors, network: nn.Module, name: str) -> tuple[Tensors, dict[str, str]]:
     """Return the given tensors under the network's names, and its names to the given ones.
 
-    Equal names are matched. If any name differs, all tensors are matched by their order: each must
-    have the last part of its name (`weight`, `running_mean`, ...) and its shape as the network's.
+    Equal names are matched, also those of a library's own network. If any name differs, all tensors
+    are matched by their order: each must have the last part of its name (`weight`, `running_mean`,
+    ...) and its shape as the network's.
     Counts of batches, which some files lack, are not matched by order; missing ones are 0.
 
     Raises `UserError` that names what does not fit; `name` is the network's name in it.
     """
     wanted = {key: value for key, value in network.state_dict().items() if not _counts(key)}
     offered = {key: value for key, value in given.items() if not _counts(key)}
-    theirs = {key: key for key in wanted}
-    if offered.keys() != wanted.keys():
+    theirs = _same_names([*wanted], [*offered])
+    if theirs is None:
         theirs = dict(zip(wanted, offered, strict=False))
     ours_kinds = [_kind(key, value) for key, value in wanted.items()]
     their_kinds = [_kind(theirs[key], offered[theirs[key]]) for key in theirs]
@@ -89,6 +122,21 @@ def fitted(given: Tensors, network: nn.Module, name: str) -> tuple[Tensors, dict
         if _counts(key):
             tensors[key] = given.get(key, torch.zeros_like(value))
     return tensors, theirs
+
+
+def _names(tensors: Iterable[str]) -> list[str]:
+    return [key for key in tensors if not _counts(key)]
+
+
+def _same_names(wanted: list[str], offered: list[str]) -> dict[str, str] | None:
+    """Return the network's names to the given ones; None if these are other names.
+
+    The names of a network of timm or torchvision are also given without `WRAPPED`.
+    """
+    for before in ("", WRAPPED):
+        if {before + key for key in offered} == {*wanted}:
+            return {key: key.removeprefix(before) for key in wanted}
+    return None
 
 
 def _counts(key: str) -> bool:
