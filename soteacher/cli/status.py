@@ -92,10 +92,10 @@ def to_text(
         for run_id, state in shown:
             parts = [f"{state.name:8}", f"{run_id:{width}}", _more(state), _on(state)]
             lines.append("  ".join(part for part in parts if part).rstrip())
-    followed = {run_id: state.facts.get("progress_file") for run_id, state in shown}
-    run_id, path = next(((r, path) for r, path in followed.items() if path), (None, None))
-    if path:
-        lines.append(f"epochs of {run_id} as they end: tail -f {shlex.quote(str(path))}")
+    followed = [(name, state) for name, state in shown if state.facts.get("progress_file")]
+    for name, state in followed[:1]:
+        path = shlex.quote(str(state.facts["progress_file"]))
+        lines.append(f"epochs of {name} as they end: tail -f {path}")
     return "\n".join(lines)
 
 

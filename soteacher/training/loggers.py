@@ -40,21 +40,21 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         place = results / "tensorboard" / folder.id
-        self._writer = SummaryWriter(str(place), purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(place), purge_step=len(history) + 1)
         settings = json.dumps(settings_of(folder), indent=2, sort_keys=True)
         indented = "\n".join(f"    {line}" for line in settings.splitlines())  # code in Markdown
-        self._writer.add_text("settings", indented, len(history) + 1)  # type: ignore[no-untyped-call]
+        self._writer.add_text("settings", indented, len(history) + 1)
 
     def end_epoch(self, history: History) -> None:
         """Write the numbers of the last row; the step is the number of finished epochs."""
         for name, value in history[-1].items():
             if name != "stage":
-                self._writer.add_scalar(name, value, len(history))  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, len(history))
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the file of events."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class WeightsAndBiases:

@@ -121,7 +121,7 @@ def as_text(history: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def test_epochs_can_be_read_as_they_end_and_the_last_file_is_the_history(lab, add_part, seen):
-    add_part("distillers", "warmed", WARMED)
+    add_part("distiller", "warmed", WARMED)
     teachers, students = lab.plan(distillers=TWO)
     lab.run(teachers)
     lab.run(students)
@@ -130,7 +130,7 @@ def test_epochs_can_be_read_as_they_end_and_the_last_file_is_the_history(lab, ad
         texts = [text for path, text, _ in seen if path.parent == folder.path]
         # the first stage of `warmed` has two epochs and other columns
         assert [len(rows_of(text)) for text in texts] == [*range(1, len(texts) + 1)]
-        assert len(texts) == (5 if run.id.split("/")[-2:][0].endswith("warmed") else 3)
+        assert len(texts) == (5 if "warmed" in run.id else 3)
         assert texts[-1].encode() == folder.artifact("history.csv").read_bytes()
         assert not folder.progress_file.exists()
     assert all(rows_of(text) == as_text(history) for _, text, history in seen)
@@ -159,7 +159,7 @@ def test_a_run_that_is_killed_and_resumed_has_no_epoch_twice_and_none_is_lost(
 
 
 def test_a_run_that_stops_keeps_the_file_and_tail_can_go_on_with_it(lab, kill, add_part):
-    add_part("distillers", "warmed", WARMED)
+    add_part("distiller", "warmed", WARMED)
     teachers, [student] = lab.plan(distillers={"warmed": {}})
     lab.run(teachers)
     path = lab.folder(student).progress_file
@@ -180,7 +180,7 @@ def test_a_run_that_diverges_leaves_its_history_alone(lab, straying):
 
 
 def test_loggers_get_the_history_and_the_settings_and_change_no_bit(lab, add_part, fake, tmp_path):
-    add_part("distillers", "warmed", WARMED)
+    add_part("distiller", "warmed", WARMED)
     teachers, students = lab.plan(distillers=TWO)
     runs = [*teachers, *students]
     without = lab.elsewhere([teachers, students])
