@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("soteacher")
 
-STORE = Path("results/store")
+RESULTS = Path("results")
+STORE = RESULTS / "store"
 """The store of a study without the key `store`."""
 STUDY_HELP = "study file, then override files (later files win)"
 
@@ -104,8 +106,13 @@ def add_training(command: argparse.ArgumentParser) -> None:
     )
 
 
-def job_options(options: argparse.Namespace, save_every: float) -> JobOptions:
-    """Return the `JobOptions` for the arguments of `add_training`."""
+def job_options(
+    options: argparse.Namespace,
+    save_every: float,
+    loggers: Sequence[str] = (),
+    results: Path = RESULTS,
+) -> JobOptions:
+    """Return the `JobOptions` for the arguments of `add_training`, and those of training alone."""
     from soteacher.training.members import JobOptions
 
     return JobOptions(
@@ -117,4 +124,6 @@ def job_options(options: argparse.Namespace, save_every: float) -> JobOptions:
         allow_cpu=options.allow_cpu,
         one_by_one=options.attempt > 1,
         jobs_per_gpu=options.jobs_per_gpu,
+        loggers=tuple(loggers),
+        results=results,
     )

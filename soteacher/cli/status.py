@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import textwrap
 import time
@@ -59,6 +60,8 @@ def to_text(
 ) -> str:
     """Return counts by role and state, then one line per run: of those in `SHOWN`, or of all.
 
+    The last line says how to follow the epochs of the first run that has a file of them.
+
     left : seconds until all runs are trained, with the present processes; None: unknown.
     """
     from soteacher.store.status import STATES, processes
@@ -89,6 +92,10 @@ def to_text(
         for run_id, state in shown:
             parts = [f"{state.name:8}", f"{run_id:{width}}", _more(state), _on(state)]
             lines.append("  ".join(part for part in parts if part).rstrip())
+    followed = [(name, state) for name, state in shown if state.facts.get("progress_file")]
+    for name, state in followed[:1]:
+        path = shlex.quote(str(state.facts["progress_file"]))
+        lines.append(f"epochs of {name} as they end: tail -f {path}")
     return "\n".join(lines)
 
 

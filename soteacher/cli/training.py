@@ -7,10 +7,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from soteacher.cli.arguments import add_output, add_training, job_options
+from soteacher.cli.arguments import RESULTS, add_output, add_training, job_options
 from soteacher.cli.attempts import attempt
 
 log = logging.getLogger("soteacher")
+
+LOGGERS = ("tensorboard", "wandb")
+"""Names of the loggers, as in studies; they are in `soteacher/training/loggers.py`."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -26,6 +29,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--save-every", type=float, default=60.0, help="seconds between saved states"
+    )
+    command.add_argument(
+        "--loggers",
+        nargs="*",
+        choices=LOGGERS,
+        default=[],
+        help="what the runs are logged with while they train",
+    )
+    command.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder into which loggers write"
     )
     add_training(command)
     add_output(command)
@@ -53,5 +66,6 @@ def _run(options: argparse.Namespace) -> None:
     data = open_prepared(options.data, options.store)
     runs = read_request(options.runs, "the list of runs to train")
     log.debug("job of %s: %s", options.job, ", ".join(sorted(runs)))
-    manifest = run_job(runs, data, teachers, job_options(options, options.save_every))
+    how = job_options(options, options.save_every, options.loggers, options.results)
+    manifest = run_job(runs, data, teachers, how)
     publish(manifest, options.out, options.links, options.store)

@@ -1,11 +1,12 @@
 """Run folders: the store keeps trained networks outside the files that Snakemake deletes.
 
 A run's folder is named by its fingerprint. During training, the folder holds the two latest saved
-states; afterwards it holds the artifacts and, written last, `run.json`, which marks the run as
-finished. So neither a kill nor a rerun trains a finished network again, and a killed run resumes
-from its last saved state. Every record and state contains the run's fingerprint and the hash of its
-own content; both are checked whenever it is read, so nothing of another run, and nothing that has
-changed, is used. Nothing here imports torch, except to read and write states.
+states, and `progress.csv` for readers; afterwards it holds the artifacts and, written last,
+`run.json`, which marks the run as finished. So neither a kill nor a rerun trains a finished network
+again, and a killed run resumes from its last saved state. Every record and state contains the run's
+fingerprint and the hash of its own content; both are checked whenever it is read, so nothing of
+another run, and nothing that has changed, is used. Nothing here imports torch, except to read and
+write states.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class RunFolder:
     def __init__(self, store: Path, fingerprint: str, run_id: str) -> None:
         self.path = Path(store) / "runs" / self._name(fingerprint)
         self.fingerprint, self.id = fingerprint, run_id
+
+    @property
+    def progress_file(self) -> Path:
+        """The CSV file of the finished epochs, while the run is trained."""
+        return self.path / "progress.csv"
 
     def record(self) -> dict[str, Any] | None:
         """Return `run.json`, or None if the run is not finished.
@@ -258,6 +264,8 @@ class RunFolder:
     ) -> None:
         """Write the artifacts, then `run.json` with their hashes; then delete the saved states.
 
+        The file of the epochs that readers followed is deleted, too.
+
         checkpoints : name to sha256 of the artifacts that were written during training. Raises
         `Damaged` if one of them has changed since.
 
@@ -283,6 +291,7 @@ class RunFolder:
         if status == "done":
             for state in self.path.glob("state-*"):
                 state.unlink()
+        self.progress_file.unlink(missing_ok=True)  # history.csv has the same rows
 
     def artifact(self, name: str) -> Path:
         """Return the path of an artifact; raise `UserError` if its hash is not the recorded one."""

@@ -31,8 +31,8 @@ ENDS = ("done", "diverged", "blocked")
 class State:
     """The state of a run: one of `STATES`, the number of attempts, and facts of that state.
 
-    running : `at`, `process`, `images_per_second` and `seconds_left` (None before the end of the
-    first epoch).
+    running : `at`, `process`, `images_per_second`, `seconds_left` and `progress_file`, the path of
+    the CSV file of finished epochs (all but the first two None before the end of the first epoch).
     failed : `why`, `when` and `attempt`, as recorded.    damaged, unreadable : `why`.
     stopped : `at`.
     diverged : `where`.    blocked : `by`, the run that diverged.
@@ -130,7 +130,9 @@ def _pace(folder: RunFolder, attempt: dict[str, Any]) -> dict[str, Any]:
         since = max(state["saved"], started)  # a run does not train while it is stopped
         left = max(0.0, state["images_left"] / rate - (time.time() - since))
     process = files.process(attempt["pid"], attempt["host"])
+    followed = folder.progress_file
     return {
+        "progress_file": followed if files.is_file(followed, "the finished epochs") else None,
         "at": _at(state),
         "images_per_second": rate,
         "seconds_left": left,

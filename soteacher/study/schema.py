@@ -86,6 +86,10 @@ class Head(Settings):
     CUDA_VISIBLE_DEVICES names; not if a scheduler assigns a single GPU to each job."""
     save_every: float = Field(60.0, ge=0)
     """Most seconds between saved states of a run; a kill loses at most this much training."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """What runs are logged with while they train, in results/<study>: TensorBoard, or Weights &
+    Biases (offline unless WANDB_MODE says otherwise). Their packages must be installed. They
+    are not part of a run's spec."""
     runs_per_job: int = Field(4, ge=1)
     """Largest number of runs that one process trains together; students of one teacher share its
     forward pass."""

@@ -16,7 +16,7 @@ from soteacher.core.errors import RunsFailed, UserError
 from soteacher.core.sealed import write_sealed
 from soteacher.data.prepared import Prepared
 from soteacher.store.run_folder import RunFolder
-from soteacher.training import oracle
+from soteacher.training import loggers, oracle
 from soteacher.training.failures import is_out_of_memory
 from soteacher.training.members import JobOptions, Member, member_of
 
@@ -37,6 +37,7 @@ def run_job(
     ------
     UserError
         A manifest or the data do not match the plan.
+        The package of a logger is not installed.
         The record of one run, or one file of weights, cannot be used; the others are finished.
     RunsFailed
         Some runs failed; the others are finished.
@@ -59,6 +60,7 @@ def run_job(
                 locks.enter_context(member.folder.lock())
             pending = _unfinished(pending, refused)
             if pending:
+                loggers.check(options.loggers)
                 for member in pending:
                     member.spec.parts()  # raises UserError if a method is not available
                 for member in pending:

@@ -27,6 +27,7 @@ from soteacher.training.best_epoch import BestEpoch
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.forward import forward
 from soteacher.training.sgd import SGD
+from soteacher.training.watchers import Watchers
 from soteacher.training.writers import weights_writer
 
 log = logging.getLogger("soteacher")
@@ -76,6 +77,8 @@ class Learner:
         self.images_per_second: float | None = None
         """Rate of the last epoch in wall-clock time, which other learners of the pass share; None
         before the end of the first epoch."""
+        self.watchers: Watchers | None = None
+        """What is told about each epoch; nothing of it changes the training."""
         self.checkpoints: dict[str, str] = {}
         """Name to sha256 of the checkpoints that are written."""
         self.epoch_losses: dict[str, Tensor] = {}
@@ -223,6 +226,8 @@ class Learner:
         row |= {f"loss_{name}": value.mean().item() for name, value in self.epoch_losses.items()}
         self.history.append(row)
         self._report(row)
+        if self.watchers is not None:
+            self.watchers.end_epoch(self.history)
         self.epoch_losses.clear()
         self.n_correct.zero_()
         if epoch + 1 < self.epochs(stage):

@@ -31,6 +31,10 @@ class JobOptions:
     """Whether runs that could share a pass are trained one after the other, with less memory."""
     jobs_per_gpu: int = 1
     """Number of training processes that may share a GPU, unless a scheduler gave this job one."""
+    loggers: tuple[str, ...] = ()
+    """Names of the loggers that the runs are logged with while they train."""
+    results: Path = Path("results")
+    """The folder of the study's results; loggers write into it."""
 
     def choose_gpu(self) -> None:
         """Take a GPU slot if the machine has GPUs; call it before torch is imported."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from soteacher.core.errors import GpuLost, Stopped, UserError
@@ -18,12 +18,15 @@ from soteacher.training import records, state
 from soteacher.training.cpu_limit import check_runs
 from soteacher.training.evaluate import Evaluator
 from soteacher.training.learner import Diverged, Learner
+from soteacher.training.loggers import LOGGERS
 from soteacher.training.loop import run_pass
 from soteacher.training.members import JobOptions, Member
 from soteacher.training.memory_limit import check_passes
 from soteacher.training.preparation import prepare_from_teacher
+from soteacher.training.progress_file import ProgressFile
 from soteacher.training.rehearsal import rehearse
 from soteacher.training.setup import PassSetup
+from soteacher.training.watchers import Watcher, Watchers
 
 log = logging.getLogger("soteacher")
 
@@ -59,10 +62,14 @@ def train_passes(
     failed: list[str] = []
     prevented: dict[str, str] = {}
     evaluator = Evaluator(data, device)
+    unusable: set[str] = set()
+    """Names of the loggers that could not be opened."""
     # last come runs that failed: a CUDA error of theirs may have ended the process before others
     for together in sorted(passes.values(), key=lambda runs: any(map(_failed_before, runs))):
         devices.reset_peak_memory(device)
-        failed_now, prevented_now = _train_pass(together, data, device, evaluator, options)
+        failed_now, prevented_now = _train_pass(
+            together, data, device, evaluator, options, unusable
+        )
         failed += failed_now
         prevented |= prevented_now
         if failed_now:
@@ -77,14 +84,19 @@ def _failed_before(member: Member) -> bool:
 
 
 def _train_pass(
-    together: list[Member], data: Prepared, device: str, evaluator: Evaluator, options: JobOptions
+    together: list[Member],
+    data: Prepared,
+    device: str,
+    evaluator: Evaluator,
+    options: JobOptions,
+    unusable: set[str],
 ) -> tuple[list[str], dict[str, str]]:
     """Train the runs of one pass; see `train_passes`.
 
     All that the pass has in memory is local here, so it is freed for the next pass in any case.
     """
     try:
-        one = Pass(PassSetup(together, data, device, evaluator), options)
+        one = Pass(PassSetup(together, data, device, evaluator), options, unusable)
         return one.run(), one.prevented
     except (Stopped, GpuLost):
         raise
@@ -95,10 +107,13 @@ def _train_pass(
 
 
 class Pass:
-    """The runs of one pass, from their setup to their records."""
+    """The runs of one pass, from their setup to their records.
 
-    def __init__(self, setup: PassSetup, options: JobOptions) -> None:
-        self.setup, self.options = setup, options
+    unusable : names of the loggers that are not opened; those that cannot be are added.
+    """
+
+    def __init__(self, setup: PassSetup, options: JobOptions, unusable: set[str]) -> None:
+        self.setup, self.options, self._unusable = setup, options, unusable
         self.prevented: dict[str, str] = {}
         """Run id to the id of the preparation that diverged."""
         self.failed: list[str] = []
@@ -146,7 +161,25 @@ class Pass:
         self._begin(learners)
         teacher = self.setup.teacher or (lambda batch: None)
         finish = partial(self._finish, precision=self.setup.members[0].spec.precision)
-        return run_pass(learners, self.setup.stream, teacher, self.options.save_every, finish)
+        stream, save_every = self.setup.stream, self.options.save_every
+        with self._watched(learners):
+            return run_pass(learners, stream, teacher, save_every, finish)
+
+    def _watched(self, learners: list[Learner]) -> ExitStack:
+        """Open what follows the epochs of learners, from where they resume.
+
+        The returned context closes it, for runs that fail or stop. It keeps no learner in memory.
+        """
+        watched = ExitStack()
+        for learner in learners:
+            folder, history = learner.folder, learner.history
+            opened: dict[str, Callable[[], Watcher]] = {}
+            opened["progress.csv"] = partial(ProgressFile, folder, history)
+            for name in self.options.loggers:
+                opened[name] = partial(LOGGERS[name], folder, history, self.options.results)
+            learner.watchers = Watchers(folder.id, opened, self._unusable)
+            watched.callback(learner.watchers.close)
+        return watched
 
     def _begin(self, learners: list[Learner]) -> None:
         """Record the attempts of learners, from where they resume."""
@@ -170,4 +203,6 @@ class Pass:
                 )
 
     def _finish(self, learner: Learner, divergence: Diverged | None, precision: str) -> None:
+        if learner.watchers is not None:
+            learner.watchers.close()
         records.finish(learner, divergence, self.setup.data, self.setup.device, precision)

@@ -26,8 +26,8 @@ def weights_writer(module: nn.Module) -> Writer:
     return lambda file: file.write(save(tensors))
 
 
-def history_writer(history: list[dict[str, Any]]) -> Writer:
-    """Return a writer of the finished epochs as CSV, one row per epoch."""
+def history_text(history: list[dict[str, Any]]) -> str:
+    """Return the finished epochs as CSV, one row per epoch; its columns are those of all rows."""
     first = ["stage", "epoch", "lr", "train_top1", "test_top1"]
     names = {name for row in history for name in row}
     columns = [name for name in first if name in names] + sorted(names - {*first})
@@ -35,4 +35,10 @@ def history_writer(history: list[dict[str, Any]]) -> Writer:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    return lambda file: file.write(text.getvalue().encode())
+    return text.getvalue()
+
+
+def history_writer(history: list[dict[str, Any]]) -> Writer:
+    """Return a writer of `history_text`."""
+    text = history_text(history)
+    return lambda file: file.write(text.encode())

@@ -340,8 +340,11 @@ def test_a_run_in_training_tells_its_epoch_its_rate_and_the_time_left(desk, look
         assert state.facts["at"] == {"stage": "main", "epoch": at.epoch + 1, "epochs": 3}
         assert saved["images_left"] == images
         rate = state.facts["images_per_second"]
-        [line] = said.splitlines()[3:]
+        line, *followed = said.splitlines()[3:]
         assert line.startswith(f"running   {teacher.id}  epoch {at.epoch + 1}/3, ")
+        command = f"tail -f {folder.path / 'progress.csv'}"
+        said_then = [f"epochs of {teacher.id} as they end: {command}"] if at.epoch else []
+        assert followed == said_then
         if at.epoch == 0:
             assert rate is None and state.facts["seconds_left"] is None
             assert line.endswith(f"the rate is known after the first epoch  [{HOST}]")

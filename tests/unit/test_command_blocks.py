@@ -96,7 +96,11 @@ def test_every_block_of_code_is_code(page):
             assert isinstance(yaml.safe_load(text), dict)
 
 
-PIECES = {"config/README.md": "config/demo.yaml", "docs/reproduce.md": "config/paper.yaml"}
+PIECES = {
+    "config/README.md": "config/demo.yaml",
+    "docs/reproduce.md": "config/paper.yaml",
+    "docs/results.md": "config/demo.yaml",
+}
 """Pages with pieces of study files, to the study whose keys they replace."""
 
 

@@ -68,6 +68,7 @@ CHANGES = [
     ("threads", 3, set()),
     ("device", "cuda", set()),
     ("save_every", 5.0, set()),
+    ("loggers", ["wandb"], set()),
     ("runs_per_job", 2, set()),
     ("recipes unused", {"epochs": 1, "batch": 1, "lr": 1, "decay_at": []}, {"page"}),
     ("teachers unused", {}, {"page"}),

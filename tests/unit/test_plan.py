@@ -291,6 +291,7 @@ def test_a_changed_setting_changes_the_specs_of_exactly_the_runs_it_touches(
         ("threads", 3),
         ("deterministic", False),
         ("save_every", 5.0),
+        ("loggers", ["tensorboard", "wandb"]),
         ("allow_cpu", True),
         ("runs_per_job", 2),
     ],

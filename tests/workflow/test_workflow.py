@@ -244,7 +244,7 @@ def test_reordered_keys_and_settings_that_are_no_part_of_a_run_change_nothing(pl
     study = place.study
     reordered = {key: study[key] for key in reversed(study)}
     reordered["teachers"]["soteacher"] = {"consistency": {}, "lipschitz": {"weight": 1e-4}}
-    reordered |= {"save_every": 5, "device": "auto"}
+    reordered |= {"save_every": 5, "device": "auto", "loggers": ["tensorboard"]}
     place.write(reordered)
     assert "Nothing to be done" in place.snakemake().stderr
 

@@ -83,6 +83,7 @@ if STUDY.methods:  # where method files are; what they say is in the runs' specs
     SHARED += f" --methods {shlex.join(STUDY.methods)}"
 if STUDY.networks:
     SHARED += f" --networks {shlex.join(STUDY.networks)}"
+LOGGED = f"--loggers {shlex.join(STUDY.loggers)} --results {RESULTS}" if STUDY.loggers else ""
 
 
 def fast(function):
@@ -116,7 +117,7 @@ def how(role, name):
     which Snakemake does not compare.
     """
     job = f"--job '{role}s, {NUMBERS[role][name]} of {len(JOBS[role])}'"
-    return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {job}"
+    return f"{HOW} {ALLOWED} {SHARED} --save-every {STUDY.save_every} {LOGGED} {job}"
 
 
 def whole_machine(wildcards):
