@@ -63,7 +63,7 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
     right, down = (x - left)[..., None], (y - top)[..., None]
     lines = []
     for row in rows:
-        first, second = (_picked(images, row, column).double() for column in columns)
+        first, second = (picked(images, row, column).double() for column in columns)
         lines.append(first + (second - first) * right)
     moved = lines[0] + (lines[1] - lines[0]) * down
     return moved.masked_fill_(outside[..., None], 0).to(torch.uint8)
@@ -82,7 +82,7 @@ def rotate(images: Tensor, rotations: Tensor) -> Tensor:
     columns = (a * x + (b * y + c)) >> 16  # (B, H, W)
     rows = (d * x + (e * y + f)) >> 16
     padded = torch.nn.functional.pad(images, (0, 0, 1, 1, 1, 1))  # zeros outside the image
-    return _picked(padded, rows.clamp_(-1, height).add_(1), columns.clamp_(-1, width).add_(1))
+    return picked(padded, rows.clamp_(-1, height).add_(1), columns.clamp_(-1, width).add_(1))
 
 
 def crop_and_flip(images: Tensor, padding: int, offsets: Tensor, flips: Tensor) -> Tensor:
@@ -96,10 +96,10 @@ def crop_and_flip(images: Tensor, padding: int, offsets: Tensor, flips: Tensor) 
     rows = offsets[:, :1] + torch.arange(height, device=images.device)  # (B, H)
     columns = torch.arange(width, device=images.device).expand(n, width)
     columns = torch.where(flips[:, None], columns.flip(1), columns) + offsets[:, 1:]  # (B, W)
-    return _picked(padded, rows[:, :, None], columns[:, None, :])
+    return picked(padded, rows[:, :, None], columns[:, None, :])
 
 
-def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return the pixels at rows and columns that broadcast to (B, H, W).
 
     This is faster than indexing with three tensors.

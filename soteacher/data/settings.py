@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from soteacher.core.settings import Settings
 from soteacher.data.sources.base import Place
@@ -13,6 +13,23 @@ STREAM = 1
 """Revision of the stream of batches (order, crops, flips, drawn labels)."""
 TRUE_LABELS = 1
 """Revision of the true label distributions."""
+
+
+class ResizedCrop(Settings):
+    """A random box of the image, resized to the image's size: torchvision's `RandomResizedCrop`."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Least and largest share of the image's area; the share is uniform between them."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width over height of the box; its logarithm is uniform between them."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError("expected `scale: [least, largest]`, above 0, in order, and at most 1")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError("expected `ratio: [least, largest]`, above 0 and in order")
+        return self
 
 
 class Augment(Settings):
@@ -24,8 +41,24 @@ class Augment(Settings):
     crop_padding: int = Field(0, ge=0)
     """Width, in pixels, of the border of zeros that is added to the image before a random crop of
     the original size is taken."""
+    resized_crop: ResizedCrop | None = None
+    """A random box of the image, resized (bilinear) to the image's size, instead of
+    `crop_padding`. If it is not given, there is none; `{}` has torchvision's ranges."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
+
+    @field_validator("resized_crop", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return {} if value is None else value  # `resized_crop:` with nothing after it
+
+    @model_validator(mode="after")
+    def _one_crop(self) -> Self:
+        if self.crop_padding and self.resized_crop is not None:
+            raise ValueError(
+                "expected `crop_padding` or `resized_crop`, not both: remove one of them"
+            )
+        return self
 
 
 class TrueLabels(Settings):

@@ -16,6 +16,7 @@ from soteacher.core.errors import UserError
 from soteacher.core.random import generator, key, numpy_generator
 from soteacher.data.augment import crop_and_flip, normalise, rotate, rotations
 from soteacher.data.prepared import Prepared
+from soteacher.data.resized_crop import boxes, crop_and_resize
 from soteacher.data.settings import Augment
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class ImageChange(Protocol):
 @dataclass(frozen=True)
 class _Epoch:
     order: Tensor
-    offsets: list[Tensor]
-    """Crop offsets of the upright view, and of the views turned by 90, 180 and 270 degrees."""
+    crops: list[Tensor]
+    """Crops of the upright view, and of the views turned by 90, 180 and 270 degrees: offsets in the
+    padded image, (n, 2), or boxes to be resized, (n, 4)."""
     flips: Tensor
     rotations: Tensor | None
 
@@ -114,13 +116,10 @@ class Stream:
         def draw(purpose: str) -> torch.Generator:
             return self._generator(purpose, stage, epoch)
 
-        n, padding = self.n_images, self.augment.crop_padding
+        n = self.n_images
         order = self.order(stage, epoch)
         purposes = ("crop", *(f"crop of turn {turn}" for turn in range(1, self.turns)))
-        offsets = [
-            torch.randint(0, 2 * padding + 1, (n, 2), generator=draw(purpose))
-            for purpose in purposes
-        ]
+        crops = [self._drawn_crops(draw(purpose)) for purpose in purposes]
         flips = torch.rand(n, generator=draw("flip")) < self.augment.flip
         turned = None
         if self.augment.rotation:
@@ -129,10 +128,23 @@ class Stream:
             turned = rotations(angles, *self._images.shape[1:3]).to(self.device)
         return _Epoch(
             order.to(self.device),
-            [values.to(self.device) for values in offsets],
+            [values.to(self.device) for values in crops],
             flips.to(self.device),
             turned,
         )
+
+    def _drawn_crops(self, random: torch.Generator) -> Tensor:
+        """Return one crop for each image of an epoch, on the CPU."""
+        if (resized := self.augment.resized_crop) is not None:
+            height, width = self._images.shape[1:3]
+            return boxes(self.n_images, height, width, resized.scale, resized.ratio, random)
+        highest = 2 * self.augment.crop_padding + 1
+        return torch.randint(0, highest, (self.n_images, 2), generator=random)
+
+    def _cropped(self, images: Tensor, crops: Tensor, flips: Tensor) -> Tensor:
+        if self.augment.resized_crop is not None:
+            return crop_and_resize(images, crops, flips)
+        return crop_and_flip(images, self.augment.crop_padding, crops, flips)
 
     def batch(self, cursor: Cursor) -> Batch:
         """Return the batch of a cursor; each draw belongs to a position in the epoch's order."""
@@ -142,15 +154,16 @@ class Stream:
         images = self._images[indices]
         if epoch.rotations is not None:
             images = rotate(images, epoch.rotations[part])
-        padding, flips = self.augment.crop_padding, epoch.flips[part]
-        offsets = [drawn[part] for drawn in epoch.offsets]
-        views = crop_and_flip(images, padding, offsets[0], flips)
+        flips, crops = epoch.flips[part], [drawn[part] for drawn in epoch.crops]
+        views = self._cropped(images, crops[0], flips)
         if self.turns > 1:
             flipped = torch.where(flips[:, None, None, None], images.flip(2), images)
             turned = [torch.rot90(flipped, turn, dims=(1, 2)) for turn in range(1, self.turns)]
             unflipped = torch.zeros_like(flips)
-            crops = zip(turned, offsets[1:], strict=True)
-            others = [crop_and_flip(view, padding, offset, unflipped) for view, offset in crops]
+            others = [
+                self._cropped(view, crop, unflipped)
+                for view, crop in zip(turned, crops[1:], strict=True)
+            ]
             views = torch.cat([views, *others])
         if self._change is None:
             return self._batch(views, indices, cursor)

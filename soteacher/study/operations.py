@@ -20,8 +20,9 @@ STEP = 17
 """Operations of a step besides the network: cross-entropy, its gradient, and the records."""
 KD = 24
 """Operations of the divergence from the teacher's predictions, and its gradient."""
-BATCH, ROTATION, TURN = 18, 22, 14
-"""Operations that make a batch, that rotate its images by any angle, and of each turned view."""
+BATCH, ROTATION, TURN, RESIZED_CROP = 18, 22, 14, 56
+"""Operations that make a batch, that rotate its images by any angle, of each turned view, and those
+that a resized crop of a view takes beyond one with padding."""
 FIRST_STAGE = 40
 """Operations of a step of a first stage that trains modules on the teacher's outputs alone."""
 
@@ -37,7 +38,8 @@ def batch_operations(spec: RunSpec) -> float:
     """Return the operations that make the batch of a step."""
     stream = spec.stream
     turns = TURN * (stream.turns - 1)
-    return BATCH + turns + (ROTATION if stream.augment.rotation else 0)
+    crops = 0 if stream.augment.resized_crop is None else RESIZED_CROP * stream.turns
+    return BATCH + turns + crops + (ROTATION if stream.augment.rotation else 0)
 
 
 def evaluation_operations(spec: RunSpec, outline: Outline) -> float:

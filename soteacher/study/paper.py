@@ -206,4 +206,8 @@ def _differences(
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if value is None:
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

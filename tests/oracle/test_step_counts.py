@@ -22,6 +22,9 @@ from soteacher import terms
 from soteacher.core import files, registry
 from soteacher.core.cursor import Cursor, Stage
 from soteacher.data.prepared import open_prepared, prepare
+from soteacher.data.settings import Augment
+from soteacher.data.spec import DataSpec
+from soteacher.data.stream import Stream
 from soteacher.models import catalogue
 from soteacher.regularizers.base import ImageChange
 from soteacher.store.run_folder import RunFolder
@@ -213,6 +216,23 @@ def test_a_step_has_the_stated_operations_and_traffic_and_memory(count, network,
         shown *= run.spec.recipe.batch * run.spec.stream.turns
         estimate += cost.OF_A_TEACHER_S_VALUE * shown
     assert 0.97 < 4 * estimate / step.peak < 1.5
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_a_resized_crop_of_each_view_adds_the_stated_operations(tmp_path, turns):
+    sizes = {"n_train": 64, "n_test": 10, "size": 32, "n_classes": 10}
+    revision = registry.get("data source", "generated").revision
+    spec = DataSpec.from_json({"source": "generated", "revision": revision, **sizes})
+    manifest = tmp_path / "data.json"
+    files.write_json(manifest, prepare(spec, tmp_path))
+    data, found = open_prepared(manifest, tmp_path), []
+    for augment in (Augment(crop_padding=4), Augment(resized_crop={})):
+        stream = Stream(data, augment, 16, 0, "teacher", "meta", turns)
+        stream.batch(Cursor(Stage.MAIN, 0, 0))
+        with Counting() as counting:
+            stream.batch(Cursor(Stage.MAIN, 0, 1))
+        found.append(counting.counted.operations.total())
+    assert found[1] - found[0] == pytest.approx(operations.RESIZED_CROP * turns, abs=2 * turns)
 
 
 def stating(kind):

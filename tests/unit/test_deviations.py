@@ -243,6 +243,13 @@ def test_another_part_is_named_with_what_ours_and_the_paper_s_is(part, said):
     assert deviations(papers_student(**part), "kd") == [said]
 
 
+def test_a_resized_crop_is_named_with_its_ranges():
+    stream = {"revision": 1, "resized_crop": {"scale": [0.5, 1.0]}, "flip": 0.5}
+    said = "resized_crop scale 0.5, 1, ratio 0.75, 1.33333 (paper: none)"
+    expected = ["crop_padding 0 (paper: 4)", said]
+    assert deviations(papers_teacher(stream=stream), "standard") == expected
+
+
 @pytest.mark.parametrize(("method", "terms", "said"), OTHER_TERMS)
 def test_other_regularizers_than_a_method_s_name_says_are_named(method, terms, said):
     assert deviations(papers_teacher(terms=terms), method) == [said]
