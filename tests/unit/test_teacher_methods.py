@@ -56,7 +56,7 @@ def refusal(teachers, **changes):
 @pytest.mark.parametrize("blend", ["mixup", "cutmix"])
 def test_a_memory_of_images_and_blends_of_them_are_refused_with_the_reason(memory, blend):
     assert refusal({"mine": {memory: {}, blend: {}, "lipschitz": {}}}) == (
-        f"study.teachers.mine: '{memory}' stores the teacher's predictions for each image, "
+        f"study.teachers.mine: '{memory}' stores the teacher's predictions of training images, "
         f"but '{blend}' blends images: use only one of them in a teacher method"
     )
 
