@@ -101,6 +101,8 @@ class LossTerm(Settings):
     prepares_from_teacher: ClassVar[bool] = False
     """Whether `preparation` returns a stage that depends on the teacher alone. `soteacher plan`
     counts that stage once per teacher."""
+    takes_train_logits: ClassVar[bool] = False
+    """Whether `take_train_logits` is called. `soteacher plan` counts the additional predictions."""
     turns: ClassVar[int] = 1
     """Number of views of each image, turned by 0, 90, ... degrees: 1 or 4. The images of a batch
     are (turns * B, 3, H, W), and so are the rows of outputs: row v * B + i is view v of image i,
@@ -143,6 +145,15 @@ class LossTerm(Settings):
 
     def end_epoch(self, epoch: int) -> None:
         """Do what is due after the last step of a 0-based epoch of the main stage."""
+
+    def take_train_logits(self, logits: Tensor, labels: Tensor) -> None:
+        """Receive the network's predictions of the images that it is trained on.
+
+        It is called after `end_epoch`, but not after the last epoch, if `takes_train_logits`.
+        The network predicts in eval mode, without augmentation.
+
+        logits : float32, (n, K).   labels : int64, (n,).
+        """
 
     def buffers(self) -> dict[str, Tensor]:
         """Return the tensors, by name, that a checkpoint must hold; a resume restores them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -170,6 +171,16 @@ class Stream:
         random = partial(self._random, cursor)
         batch = self._batch(self._change.augment(views, random), indices, cursor)
         return self._change.mix(batch, self._data.n_classes, random)
+
+    def plain_images(self, size: int) -> Iterator[Tensor]:
+        """Yield the images of an epoch unchanged, uint8, (size, H, W, 3), in their stored order."""
+        for rows in self._rows.to(self.device).split(size):
+            yield self._images[rows]
+
+    @property
+    def own_labels(self) -> Tensor:
+        """The labels of the images that `plain_images` yields, int64, (n_images,)."""
+        return self.labels[self._rows.to(self.device)]
 
     def check_finite(self, cursor: Cursor) -> None:
         """Raise `UserError` if an image of a cursor's batch is not finite.

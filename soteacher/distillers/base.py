@@ -95,9 +95,11 @@ class Distiller(LossTerm):
     """Temperature of the predictions of student and teacher in the divergence."""
 
     logits_only: ClassVar[bool] = False
-    """Whether it uses nothing of its teacher but the logits of upright images after the last epoch,
-    and allows logits so low that their probability is 0. Only such a distiller can learn from an
-    oracle or a cross-fitted teacher. A subclass does not inherit it."""
+    """Whether it uses nothing of its teacher but the logits of upright images after the last epoch.
+    Only such a distiller can learn from a cross-fitted teacher. A subclass does not inherit it."""
+    needs_logit_sizes: ClassVar[bool] = False
+    """Whether its losses depend on how low the logit of a probability of 0 is. Such a distiller
+    cannot learn from an oracle, which has no such number; other distillers of `logits_only` can."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Features that both networks must have, if not all networks have them. A study with a pair
     that lacks one is refused before anything is trained."""

@@ -35,6 +35,8 @@ class LogitStandardization(Distiller):
     that number.
     """
 
+    logits_only: ClassVar[bool] = True
+    needs_logit_sizes: ClassVar[bool] = True
     operations: ClassVar[int] = 55
     display_name: ClassVar[str] = "Logit standardization"
 

@@ -29,7 +29,7 @@ class Regularizer(LossTerm):
     """Whether Table 7 of the paper has a row with this regularizer alone and default settings."""
     kind: ClassVar[str] = "regularizer"
     remembers_images: ClassVar[bool] = False
-    """Whether it stores something about the predictions of each training image."""
+    """Whether it stores something about the predictions of training images."""
     per_data: ClassVar[tuple[str, ...]] = ()
     """Names of the settings that may be a mapping from data set to value."""
 
@@ -108,6 +108,6 @@ def check_together(regularizers: Mapping[str, Regularizer]) -> None:
     remembering = [name for name, part in regularizers.items() if part.remembers_images]
     if blending and remembering:
         raise UserError(
-            f"'{remembering[0]}' stores the teacher's predictions for each image, but "
+            f"'{remembering[0]}' stores the teacher's predictions of training images, but "
             f"'{blending[0]}' blends images: use only one of them in a teacher method"
         )

@@ -172,17 +172,18 @@ class Expansion:
         student = study.distillers[distiller]
         recipe = study.recipes[pair.student_recipe].for_network(network)
         term = student.distiller.for_teacher(teacher.table5)
-        if teacher.spec.is_oracle and not vars(type(term)).get("logits_only", False):
+        logits_only = vars(type(term)).get("logits_only", False)
+        if teacher.spec.is_oracle and (not logits_only or term.needs_logit_sizes):
             raise UserError(
                 f"{block}: {distiller} needs more of its teacher than each image's probabilities, "
                 f"and the oracle {teacher.id} has nothing else; expected distillers that need only "
                 "these, such as kd"
             )
-        if teacher.spec.is_cross_fitted and not vars(type(term)).get("logits_only", False):
+        if teacher.spec.is_cross_fitted and not logits_only:
             raise UserError(
-                f"{block}: {distiller} needs more of its teacher than each image's probabilities, "
-                f"and {teacher.id} is cross-fitted: its networks have no features in common; "
-                "expected distillers that need only probabilities, such as kd"
+                f"{block}: {distiller} needs more of its teacher than each image's logits, and "
+                f"{teacher.id} is cross-fitted: its networks have no features in common; expected "
+                "distillers that need only logits, such as kd"
             )
         last = teacher.spec.recipe.epochs
         epochs, last_used = recipe.epochs, last if epoch is None else epoch

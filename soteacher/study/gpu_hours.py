@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
-from soteacher.study.cost import FORWARD_AND_BACKWARD, TEST_BATCH, gpu_bytes
+from soteacher.study.cost import FORWARD_AND_BACKWARD, TEST_BATCH, gpu_bytes, taken_images
 from soteacher.study.operations import (
     FIRST_STAGE,
     batch_operations,
@@ -190,6 +190,10 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
             held_out = outline.n_train - sum(spec.trained_images(outline.n_train))
             batches = -(-held_out // TEST_BATCH)
             work.evaluate(spec, outline, -(-held_out // batches), spec.recipe.epochs * batches)
+        if taken := -(-taken_images(spec, outline) // spec.n_networks):
+            batches = -(-taken // TEST_BATCH)
+            times = max(0, spec.recipe.epochs - 1) * batches
+            work.evaluate(spec, outline, -(-taken // batches), times)
     work.share(specs[0], outline, max(epochs) * steps)
     return work
 

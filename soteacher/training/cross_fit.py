@@ -74,6 +74,11 @@ class CrossFitLearner(Learner):
                 one.n_correct.zero_()
         return {name: torch.stack(losses).mean() for name, losses in found.items()}
 
+    def end_epoch_of_terms(self, epoch: int) -> None:
+        """Let the loss terms of every fold's network do what is due after an epoch."""
+        for one in self._learners:
+            one.end_epoch_of_terms(epoch)
+
     def output(self, batch: Batch) -> Output | None:
         """Return the output of the last fold's network, whose batches the pass makes."""
         return self._learners[-1].output(batch)

@@ -24,7 +24,7 @@ from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
 from soteacher.terms import LossTerm, Preparation
 from soteacher.training.best_epoch import BestEpoch
-from soteacher.training.evaluate import Evaluator
+from soteacher.training.evaluate import BATCH, Evaluator
 from soteacher.training.forward import forward
 from soteacher.training.sgd import SGD
 from soteacher.training.watchers import Watchers
@@ -136,6 +136,18 @@ class Learner:
         assert self.network is not None and self.evaluator is not None
         return self.evaluator.logits(self.network, split)
 
+    def end_epoch_of_terms(self, epoch: int) -> None:
+        """Let the loss terms do what is due after a 0-based epoch."""
+        for term in self.terms:
+            term.end_epoch(epoch)
+        taking = [term for term in self.terms if term.takes_train_logits]
+        if taking and epoch + 1 < self.recipe.epochs:
+            assert self.network is not None and self.evaluator is not None
+            images = self.stream.plain_images(BATCH)
+            logits = torch.cat([self.evaluator.forward(self.network, part) for part in images])
+            for term in taking:
+                term.take_train_logits(logits, self.stream.own_labels)
+
     def output(self, batch: Batch) -> Output | None:
         """Return the network's output for a batch, or None without a network."""
         if self.network is None:
@@ -211,8 +223,7 @@ class Learner:
             row["train_top1"] = self.n_correct.item() / self.n_trained
         if stage == Stage.MAIN:
             assert self.network is not None and self.evaluator is not None
-            for term in self.terms:
-                term.end_epoch(epoch)
+            self.end_epoch_of_terms(epoch)
             row["test_top1"] = self.evaluator.top1(self.network)
             if self.best is not None:
                 nll = row["held_out_nll"] = self.best.end_epoch(epoch)

@@ -364,6 +364,8 @@ def term_result(kind, name, settings):
             )
         found.append(row)
         term.end_epoch(epoch)
+        if term.takes_train_logits:
+            term.take_train_logits(output.logits.detach(), labels)
     return found
 
 

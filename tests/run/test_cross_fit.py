@@ -15,14 +15,17 @@ from soteacher.core.errors import UserError
 from soteacher.data.folds import folds_of
 from soteacher.data.prepared import Prepared, prepare, stored_data
 from soteacher.distillers.kd import KD
+from soteacher.distillers.logit_standardization import LogitStandardization
 from soteacher.exchange.export import export
 from soteacher.exchange.loaded import load
 from soteacher.models import catalogue
+from soteacher.regularizers.mcmi import MCMI
 from soteacher.results.collect import measure
 from soteacher.study.expand import expand
 from soteacher.study.load import read
 from soteacher.terms import CrossEntropy
 from soteacher.training import setup
+from soteacher.training.learner import Learner
 
 KNOWN = STUDY["data"]["few"] | {"true_labels": {"confusion": 0.4}}
 METHODS = {
@@ -224,11 +227,63 @@ def test_an_infinite_loss_of_one_network_ends_the_run_as_diverged(known, monkeyp
     assert (entry["diverged"]["epoch"], entry["diverged"]["step"]) == (2, 1)
 
 
+def test_logit_standardization_learns_from_the_logits_of_the_network_that_did_not_see_the_image(
+    lab, monkeypatch
+):
+    """It needs no features; its teacher's logits are those of one network, not of a mean."""
+    name = "logit_standardization"
+    [teacher], [student] = lab.plan(teachers={"crossed": {"cross_fit": 3}}, distillers={name: {}})
+    lab.run([teacher])
+    networks, fold_of, seen = networks_of(lab, teacher), folds(lab, 3), 0
+    losses = LogitStandardization.method_losses
+
+    def watched(term, batch, output, given, network):
+        nonlocal seen
+        for row, image in enumerate(batch.indices.tolist()):
+            seer = networks[fold_of[image]]
+            expected = seer(batch.images[row : row + 1].float()).logits[0]
+            torch.testing.assert_close(given.logits[row].cpu(), expected, rtol=1e-4, atol=1e-4)
+            seen += 1
+        return losses(term, batch, output, given, network)
+
+    monkeypatch.setattr(LogitStandardization, "method_losses", watched)
+    assert lab.run([student])[student.id]["status"] == "done"
+    assert seen == 64 * student.spec.recipe.epochs
+
+
+def test_the_class_means_of_mcmi_are_of_each_network_s_own_images(lab, monkeypatch):
+    [teacher], _ = lab.plan(teachers={"crossed": {"mcmi": {}, "cross_fit": 3}})
+    fold_of, labels = folds(lab, 3), np.asarray(lab.data.train_labels(0))
+    images, taken, expected = images_of(lab.data, "train"), [], []
+    ended, take = Learner.end_epoch_of_terms, MCMI.take_train_logits
+
+    def watched_end(learner, epoch):
+        with torch.no_grad():
+            logits = learner.network.eval()(images.to(learner.stream.device)).logits
+        expected.append((epoch, logits.cpu().numpy()))
+        return ended(learner, epoch)
+
+    def watched(term, logits, own):
+        taken.append((logits.cpu().numpy(), own.tolist()))
+        return take(term, logits, own)
+
+    monkeypatch.setattr(Learner, "end_epoch_of_terms", watched_end)
+    monkeypatch.setattr(MCMI, "take_train_logits", watched)
+    assert lab.run([teacher])[teacher.id]["status"] == "done"
+    last = teacher.spec.recipe.epochs - 1
+    due = [logits for epoch, logits in expected if epoch != last]
+    assert len(taken) == len(due) == 3 * last and last > 0
+    for number, ((logits, own), every) in enumerate(zip(taken, due, strict=True)):
+        rows = np.flatnonzero(fold_of != number % 3)
+        assert own == labels[rows].tolist()
+        np.testing.assert_allclose(logits, every[rows], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["fitnet", "rco", "crd", "rkd", "sskd"])
-def test_what_needs_more_than_probabilities_refuses_it_by_name(lab, name):
+def test_what_needs_more_than_logits_refuses_it_by_name(lab, name):
     study = STUDY | {"teachers": {"crossed": {"cross_fit": 5}}, "distillers": {name: {}}}
     study["tables"] = {"one": {"kind": "accuracy", "teachers": ["crossed"], "distillers": [name]}}
-    line = f"one: {name} needs more of its teacher than each image's probabilities"
+    line = f"one: {name} needs more of its teacher than each image's logits"
     with pytest.raises(UserError, match=line) as refused:
         expand(read(study))
     assert "few/wrn_10_2/crossed/seed0 is cross-fitted" in str(refused.value)

@@ -30,6 +30,7 @@ METHODS = {name: {name: {}} for name in NAMES} | {
         "lipschitz": {},
     },
     "mse_soteacher": {"mse": {}, "consistency": {}, "lipschitz": {}},
+    "mcmi_smoothed": {"mcmi": {"weight": 0.5}, "label_smoothing": {}, "augmix": {}},
     "mixup_smoothed": {"mixup": {}, "l1": {}, "label_smoothing": {}},
 }
 """Each alone, other settings that matter, and sets of several."""

@@ -21,6 +21,7 @@ SHIPPED = {
         "l1",
         "label_smoothing",
         "lipschitz",
+        "mcmi",
         "mixup",
         "mse",
     ),

@@ -256,7 +256,7 @@ def test_the_baselines_add_only_the_students_alone(root, plan):
     }
 
 
-def test_beyond_the_paper_are_four_methods_on_its_pairs(root, plan):
+def test_beyond_the_paper_are_seven_methods_on_its_pairs(root, plan):
     """All runs of the paper stay as they are; docs/reproduce.md says how many are added."""
     more = expand(load(root / "config/paper.yaml", root / "config/beyond.yaml"))
     assert {i: run.spec for i, run in plan.runs.items()}.items() <= {
@@ -274,8 +274,9 @@ def test_beyond_the_paper_are_four_methods_on_its_pairs(root, plan):
         for method in ("standard", "soteacher"):
             for distiller in (dkd, "dist", "logit_standardization"):
                 expected[teacher, method, distiller] = 3 * students
-        expected[teacher, "mse"] = 3
-        expected[teacher, "mse", "kd"] = 3 * students
+        for method in ("mse", "mcmi", "early_stopped", "cross_fitted"):
+            expected[teacher, method] = 3
+            expected[teacher, method, "kd"] = 3 * students
     assert found == expected
     roles = Counter(run.role for run in added)
     text = (root / "docs/reproduce.md").read_text(encoding="utf-8")
@@ -292,4 +293,5 @@ def test_methods_beyond_the_paper_are_not_in_it_and_have_their_authors_weights(r
     assert weights == {6}
     for distiller in ("dkd", "dist", "logit_standardization"):
         assert not registry.get("distiller", distiller).in_paper
-    assert not registry.get("regularizer", "mse").in_paper
+    for regularizer in ("mse", "mcmi"):
+        assert not registry.get("regularizer", regularizer).in_paper

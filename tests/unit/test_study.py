@@ -325,7 +325,7 @@ def test_an_unknown_name_that_is_near_no_other_is_refused_with_the_known_ones(de
     text = refusal(put(demo, "teachers standard", {"dropout": {}}))
     assert text == (
         "bad.yaml.teachers.standard: unknown regularizer 'dropout'; known: "
-        "augmix, consistency, crl, cutmix, l1, label_smoothing, lipschitz, mixup, mse"
+        "augmix, consistency, crl, cutmix, l1, label_smoothing, lipschitz, mcmi, mixup, mse"
     )
 
 

@@ -52,11 +52,11 @@ def refusal(teachers, **changes):
     return text
 
 
-@pytest.mark.parametrize("memory", ["consistency", "crl"])
+@pytest.mark.parametrize("memory", ["consistency", "crl", "mcmi"])
 @pytest.mark.parametrize("blend", ["mixup", "cutmix"])
 def test_a_memory_of_images_and_blends_of_them_are_refused_with_the_reason(memory, blend):
     assert refusal({"mine": {memory: {}, blend: {}, "lipschitz": {}}}) == (
-        f"study.teachers.mine: '{memory}' stores the teacher's predictions for each image, "
+        f"study.teachers.mine: '{memory}' stores the teacher's predictions of training images, "
         f"but '{blend}' blends images: use only one of them in a teacher method"
     )
 
@@ -84,8 +84,8 @@ def test_two_that_replace_the_cross_entropy_are_refused():
 def test_every_other_set_of_two_is_a_method(name):
     changing = {n for n in NAMES if issubclass(registry.get("regularizer", n), ImageChange)}
     assert changing == {"mixup", "cutmix", "augmix"}
-    never = {"mixup", "cutmix"} if name in ("consistency", "crl") else set()
-    never |= {"consistency", "crl"} if name in ("mixup", "cutmix") else set()
+    never = {"mixup", "cutmix"} if name in ("consistency", "crl", "mcmi") else set()
+    never |= {"consistency", "crl", "mcmi"} if name in ("mixup", "cutmix") else set()
     never |= changing if name in changing else set()
     for other in {*NAMES} - never - {name}:
         [spec] = specs({"both": {name: {}, other: {}}}).values()
