@@ -24,6 +24,7 @@ from soteacher.study.run_table import IDENTITY
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "config/README.md"]
 PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs/evidence").glob("*.md"))
 BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_ALL = re.compile(r"^<!-- all blocks (run by .*) -->$", re.MULTILINE)
 OTHERS = {"cat", "cd", "conda", "git", "mv", "pip", "python", "python3", "rsync", "source", "tmux"}

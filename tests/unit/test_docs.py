@@ -92,7 +92,10 @@ PAGES += tuple(
     f"docs/{name}.md" for name in ("add-a-method", "gpu", "losses", "penalties", "reproduce")
 )
 PAGES += ("docs/theory.md", "docs/claims.md", "docs/exchange.md", "docs/releasing.md")
-PAGES += ("CODE_OF_CONDUCT.md", "SECURITY.md")
+PAGES += ("CODE_OF_CONDUCT.md", "SECURITY.md", "docs/results.md", "docs/own-data.md")
+PAGES += tuple(
+    f"docs/evidence/{name}.md" for name in ("README", "mechanism", "human_labels", "cifar20")
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -191,7 +194,7 @@ def test_every_test_that_the_document_on_reliability_names_exists(root):
 def test_every_page_is_in_the_navigation_of_the_site(root):
     navigation = (root / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     pages = {*root.glob("*.md"), root / "config/README.md", *(root / "docs").glob("*.md")}
-    pages |= {*(root / "docs/site").rglob("*.md")}
+    pages |= {*(root / "docs/evidence").glob("*.md"), *(root / "docs/site").rglob("*.md")}
     named = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
     assert {(root / name) for name in named if not name.startswith("api/")} | {
         root / "docs/site" / name for name in named if name.startswith("api/")

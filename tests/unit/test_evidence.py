@@ -113,7 +113,7 @@ STUDIES = ["mechanism", "human_labels", "cifar20"]
 
 @pytest.mark.parametrize("page", [*STUDIES, "README"])
 def test_intervals_in_the_text_are_those_of_the_files(evidence, page):
-    """A sentence's `+1.54 points (0.43 to 2.65)` is a row of comparisons.csv or claims.csv, rounded."""
+    """A sentence's `+1.54 (0.43 to 2.65)` is a row of comparisons.csv or claims.csv, rounded."""
     text = (evidence / f"{page}.md").read_text(encoding="utf-8").replace("−", "-")
     known = set()
     for study in STUDIES if page == "README" else [page]:
