@@ -27,7 +27,20 @@ PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.
 PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs/evidence").glob("*.md"))
 BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_ALL = re.compile(r"^<!-- all blocks (run by .*) -->$", re.MULTILINE)
-OTHERS = {"cat", "cd", "conda", "git", "mv", "pip", "python", "python3", "rsync", "source", "tmux"}
+OTHERS = {
+    "cat",
+    "cd",
+    "conda",
+    "git",
+    "mv",
+    "pip",
+    "python",
+    "python3",
+    "rsync",
+    "source",
+    "tail",
+    "tmux",
+}
 """Programs that are not of this project."""
 ENGINES = ("--aws-basic-batch-", "--cluster-generic-", "--kubernetes-")
 """Beginnings of options that a plugin of Snakemake adds."""
