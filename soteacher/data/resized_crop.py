@@ -78,11 +78,11 @@ def crop_and_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
     every_row = torch.arange(height, device=images.device)[:, None]
     pairs = picked(images, every_row, columns.flatten(1)[:, None, :])  # (B, H, 2 W, 3)
     # Pillow rounds to 8 bits after the columns, and again after the rows
-    images = _blended(pairs.unflatten(2, (2, width)).unbind(2), weights[:, :, None, :, None])
+    images = _blended(pairs.chunk(2, dim=2), weights[:, :, None, :, None])
     rows, weights = _neighbours(tops, heights, height)
     every_column = torch.arange(width, device=images.device)
     pairs = picked(images, rows.flatten(1)[:, :, None], every_column)  # (B, 2 H, W, 3)
-    images = _blended(pairs.unflatten(1, (2, height)).unbind(1), weights[:, :, :, None, None])
+    images = _blended(pairs.chunk(2, dim=1), weights[:, :, :, None, None])
     return torch.where(flips[:, None, None, None], images.flip(2), images)
 
 
