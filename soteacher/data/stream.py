@@ -174,7 +174,7 @@ class Stream:
 
     def plain_images(self, size: int) -> Iterator[Tensor]:
         """Yield the images of an epoch unchanged, uint8, (size, H, W, 3), in their stored order."""
-        for rows in self._rows.to(self.device).split(size):
+        for rows in torch.split(self._rows.to(self.device), size):
             yield self._images[rows]
 
     @property

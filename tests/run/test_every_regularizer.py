@@ -69,7 +69,7 @@ def test_those_that_see_the_same_images_share_a_pass(lab):
     assert len({keys[name] for name in plain}) == 1
     assert keys["mixup"] == keys["mixup_smoothed"]
     others = {keys[name] for name in METHODS if name not in plain}
-    assert len(others) == 6  # of seven methods: mixup's two share one
+    assert len(others) == 6  # of eight methods: two of mixup share one, and two of augmix
     assert not others & {keys["standard"]}
 
 

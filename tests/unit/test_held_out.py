@@ -10,6 +10,7 @@ import pytest
 from soteacher.core.errors import UserError
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
+from soteacher.regularizers.mcmi import MCMI
 from soteacher.study.claims_record import claims_record
 from soteacher.study.contents import is_papers
 from soteacher.study.cost import gpu_bytes, pass_flop, run_bytes, training_bytes
@@ -19,6 +20,7 @@ from soteacher.study.kinds.comparison import run_deviations
 from soteacher.study.last_batch import check_last_batch
 from soteacher.study.load import read
 from soteacher.study.operations import EVALUATION, batch_operations, own_operations
+from soteacher.study.spec_parts import TermSpec
 from soteacher.study.specs import RunSpec
 from soteacher.study.summary import page_summary
 
@@ -123,6 +125,20 @@ def test_the_costs_are_those_of_the_images_that_are_trained_and_tested(plan):
         [spec(plan, "standard")], OUTLINE
     )
     assert more == 4 * catalogue.parameters("wrn_10_2", *OUTLINE.of_network)
+
+
+def test_a_regularizer_that_takes_logits_costs_forward_passes_after_all_epochs_but_the_last(plan):
+    forward = catalogue.flops("wrn_10_2", 8, 8, 10)
+    passes = EVALUATION * catalogue.norms("wrn_10_2", *OUTLINE.of_network)
+    for method, images, n_networks in (("standard", 103, 1), ("early", 92, 1), ("crossed", 412, 5)):
+        without = spec(plan, method)
+        term = TermSpec.of(MCMI())
+        taking = replace(without, terms={"mcmi": term})
+        [more], [less] = (pass_flop([one], OUTLINE) for one in (taking, without))
+        assert more - less == 3 * images * forward  # of 4 epochs
+        [more], [less] = (work_of([([one], OUTLINE)]) for one in (taking, without))
+        own = MCMI.operations * less.learner_steps
+        assert more.operations - less.operations - own == pytest.approx(3 * n_networks * passes)
 
 
 def test_a_cross_fitted_teacher_costs_its_networks_and_its_students_one_pass_of_each_image(plan):
