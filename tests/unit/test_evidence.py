@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from soteacher.study.expand import expand
 from soteacher.study.load import load
 
 NAMES = {
@@ -109,22 +110,82 @@ def test_stated_differences_are_paired_by_seed_and_have_a_t_interval(evidence, s
 
 
 STUDIES = ["mechanism", "human_labels", "cifar20"]
+STATED = re.compile(r"(-?\d+\.\d+)[^()|\d]{0,24} \((-?\d+\.\d+) to (-?\d+\.\d+)")
 
 
-@pytest.mark.parametrize("page", [*STUDIES, "README"])
-def test_intervals_in_the_text_are_those_of_the_files(evidence, page):
-    """A sentence's `+1.54 (0.43 to 2.65)` is a row of comparisons.csv or claims.csv, rounded."""
-    text = (evidence / f"{page}.md").read_text(encoding="utf-8").replace("−", "-")
-    known = set()
-    for study in STUDIES if page == "README" else [page]:
+def known_differences(evidence, studies):
+    """Every difference with its interval, in each rounding, and turned around."""
+    for study in studies:
         for file in ("comparisons.csv", "claims.csv"):
-            for low, high in pd.read_csv(evidence / study / file)[["low", "high"]].dropna().values:
+            table = pd.read_csv(evidence / study / file)
+            for row in table[["difference", "low", "high"]].dropna().to_numpy():
                 for digits in (1, 2, 3):
-                    known.add(f"({low:.{digits}f} to {high:.{digits}f})")
-                    known.add(f"({-high:.{digits}f} to {-low:.{digits}f})")
-    stated = re.findall(r"\(-?\d+\.\d+;?\s+to\s+-?\d+\.\d+\)", text)
-    assert len(stated) >= 4
-    assert {" ".join(interval.split()) for interval in stated} <= known
+                    yield tuple(f"{value:.{digits}f}" for value in row)
+                    yield tuple(f"{-value:.{digits}f}" for value in row[[0, 2, 1]])
+
+
+@pytest.mark.parametrize("page", [*STUDIES, "README", "../../README"])
+def test_stated_differences_and_their_intervals_are_in_the_files(evidence, page):
+    """A sentence's `+1.54 points (0.43 to 2.65)` is a row of comparisons.csv or claims.csv."""
+    text = (evidence / f"{page}.md").read_text(encoding="utf-8")
+    if page not in (*STUDIES, "README"):  # of the project's README one section
+        text = text.partition("## Evidence")[2].partition("\n## ")[0]
+    text = " ".join(text.split()).replace("−", "-").replace("*", "")
+    stated = STATED.findall(text)
+    assert len(stated) >= 2
+    studies = [page] if page in STUDIES else STUDIES
+    assert set(stated) <= set(known_differences(evidence, studies))
+
+
+def test_the_primary_comparisons_are_those_of_the_runs_with_holm_s_correction(evidence):
+    page = (evidence / "mechanism.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- table: primary -->")[2].partition("\n\n")[2].split("\n\n")[0]
+    runs = runs_of(evidence, "mechanism")
+    students = runs[(runs["distiller"] == DISTILLER) & runs["teacher_epoch"].isna()]
+    wide = students.pivot(index="seed", columns="method", values="top1") * 100
+    methods = sorted({*wide.columns} - {"standard"}, key=_order)
+    differences = {method: wide[method] - wide["standard"] for method in methods}
+    tests = {method: stats.ttest_1samp(values, 0) for method, values in differences.items()}
+    corrected = by_holm({method: test.pvalue for method, test in tests.items()})
+    shown = []
+    for method in methods:
+        interval = tests[method].confidence_interval()
+        cells = [
+            NAMES.get(method, f"`{method}`"),
+            f"{differences[method].mean():+.2f}",
+            f"{interval.low:.2f} to {interval.high:.2f}",
+            probability(tests[method].pvalue),
+            probability(corrected[method]),
+        ]
+        text = " | ".join(cells[1:]).replace("-", "−")
+        shown.append(f"| {cells[0]} | {text} |")
+    assert lines.splitlines()[2:] == shown
+
+
+def by_holm(p_values: dict[str, float]) -> dict[str, float]:
+    """The k-th smallest of n times n - k + 1, no smaller than the one before, at most 1."""
+    corrected, largest = {}, 0.0
+    for k, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, p * (len(p_values) - k)))
+        corrected[name] = largest
+    return corrected
+
+
+def probability(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_stated_rank_correlations_are_in_the_figures(evidence, study):
+    """`+0.63` of "its ECE it is +0.63" is a rank correlation of a figure `predictors`."""
+    text = (evidence / f"{study}.md").read_text(encoding="utf-8")
+    text = text.partition("## Does the teacher's")[2] or text.partition("## Secondary")[2]
+    text = text.partition("\n## ")[0].replace("−", "-").partition("looked at afterwards")[0]
+    known = set()
+    for path in (evidence / study / "figures").glob("predictors*.csv"):
+        known |= {f"{value:+.2f}" for value in pd.read_csv(path)["rank_correlation"]}
+    stated = set(re.findall(r"[+-]0\.\d\d\b(?!;)", text))
+    assert stated and stated <= known
 
 
 @pytest.mark.parametrize("study", sorted({study for study, _ in TABLES}))
@@ -132,30 +193,24 @@ def test_all_runs_that_a_study_plans_are_there_and_done(root, evidence, study):
     planned = load(root / f"config/evidence/{study}.yaml")
     runs = runs_of(evidence, study)
     assert set(runs["status"]) == {"done"}
-    assert set(runs["seed"]) == set(planned.seeds)
-    methods = set(planned.teachers) | {"alone"}
-    assert set(runs["method"]) == methods
-    full = runs[(runs["role"] == "student") & runs["teacher_epoch"].isna()]
-    assert set(full.groupby(["pair", "method", "distiller"])["seed"].nunique()) == {
-        len(planned.seeds)
-    }
+    assert set(runs["run"]) == set(expand(planned).runs)
+    assert not runs["run"].duplicated().any()
 
 
 def test_claims_of_the_studies_are_compared_as_their_files_have_them(evidence):
     """The verdicts in the table of the README, claim by claim, are those of claims.csv."""
     page = (evidence / "README.md").read_text(encoding="utf-8")
-    studies = STUDIES
     verdicts = {
         study: pd.read_csv(evidence / study / "claims.csv")
         .drop_duplicates("claim")
         .set_index("claim")["verdict"]
-        for study in studies
+        for study in STUDIES
     }
     lines = re.findall(r"^\| [^|]*\| `(\w+)` \|(.*)\|$", page, flags=re.MULTILINE)
     assert len(lines) >= 10
     for claim, cells in lines:
         shown = [text.strip() for text in cells.split("|")]
-        assert shown == [verdicts[study][claim] for study in studies], claim
-    counted = {claim for study in studies for claim in verdicts[study].index}
-    measured = {c for c in counted if any(verdicts[s][c] != "not measured" for s in studies)}
+        assert shown == [verdicts[study][claim] for study in STUDIES], claim
+    counted = {claim for study in STUDIES for claim in verdicts[study].index}
+    measured = {c for c in counted if any(verdicts[s][c] != "not measured" for s in STUDIES)}
     assert measured == {claim for claim, _ in lines}

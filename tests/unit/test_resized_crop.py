@@ -104,7 +104,7 @@ def test_shares_and_shapes_are_uniform_in_their_ranges():
     [
         ((4, 100), RATIO, (0, 47, 4, 5)),
         ((100, 4), RATIO, (47, 0, 5, 4)),
-        ((50, 60), (1.2, 1.2), (0, 0, 50, 60)),
+        ((50, 60), (1.5, 1.5), (5, 0, 40, 60)),
     ],
 )
 def test_where_no_box_fits_it_is_the_central_one(shape, ratio, box):
