@@ -13,7 +13,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PAGES = (*ROOT.glob("*.md"), ROOT / "config/README.md", *(ROOT / "docs").glob("*.md"))
+PAGES = (
+    *ROOT.glob("*.md"),
+    ROOT / "config/README.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs/evidence").glob("*.md"),
+)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 

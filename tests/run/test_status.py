@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -518,7 +519,8 @@ def test_a_run_of_another_process_runs_until_that_is_killed_and_no_torch_is_impo
         said = told()
         assert said.startswith("teachers (1): 1 running\nstudents (1): 1 waiting\n"), said
         assert "/500, " in said and "images/s, about" in said
-        assert said.endswith(f" left  [{HOST}]\n")
+        assert f" left  [{HOST}]\n" in said
+        assert re.search(r"epochs of \S+ as they end: tail -f \S+progress\.csv\n$", said), said
         assert files.held_by(folder.path) == files.process(trainer.pid)
     finally:
         trainer.send_signal(signal.SIGKILL)

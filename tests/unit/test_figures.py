@@ -732,7 +732,7 @@ measures = pd.DataFrame(machine | {"status": "done"}, index=["a"])
 epochs = pd.DataFrame({"run": "a", "epoch": [1, 2], "train_top1": [.1, .2], "test_top1": [.1, .2]})
 point = {"panel": "wrn_10_2", "series": "ours", "runs": ["a"]}
 record = {"kind": "curves", "name": "curves", "title": "A title", "points": [point]}
-figure, table = make_figure(record, Measured(measures, epochs, None))
+figure, table = make_figure(record, Measured(measures, epochs, None, None))
 for suffix in ("png", "pdf"):
     save(figure, Path(sys.argv[1]) / f"figure.{suffix}")
 (Path(sys.argv[1]) / "figure.svg").write_text(make_svg(record, table), encoding="utf-8")
