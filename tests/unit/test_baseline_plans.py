@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
+from changed_study import changed_study
 
 from soteacher.core import registry
 from soteacher.core.errors import UserError
@@ -42,13 +41,7 @@ ALONE = ["known/wrn_10_1/alone/seed0", "known/wrn_10_1/alone/seed1"]
 
 
 def changed(**values):
-    """The study with other values, at any depth of mappings."""
-
-    def merge(old, new):
-        both = {k: merge(old[k], v) for k, v in new.items() if v and isinstance(old.get(k), dict)}
-        return old | new | both
-
-    return merge(copy.deepcopy(STUDY), values)
+    return changed_study(STUDY, values)
 
 
 def runs(**values):

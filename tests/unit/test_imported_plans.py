@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 
 import pytest
+from changed_study import changed_study
 
 from soteacher.core.errors import UserError
 from soteacher.data.sources.base import Outline
@@ -48,13 +48,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def changed(**values):
-    """The study with other values, at any depth of mappings."""
-
-    def merge(old, new):
-        both = {k: merge(old[k], v) for k, v in new.items() if v and isinstance(old.get(k), dict)}
-        return old | new | both
-
-    return merge(copy.deepcopy(STUDY), values)
+    return changed_study(STUDY, values)
 
 
 def runs(**values):
