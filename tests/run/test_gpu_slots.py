@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -48,7 +48,7 @@ class Takers:
     def __init__(self, environment, per_gpu):
         self._command = [sys.executable, "-c", TAKER, str(per_gpu)]
         self._environment, self.all = environment, []
-        self.seen = {}
+        self.seen, self._said = {}, defaultdict(str)
 
     def begin(self, count):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -67,9 +67,11 @@ class Takers:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for process in self.all:
-                line = process.stdout.readline() if process not in self.seen else ""
-                if line:
-                    gpu, torch_there = line.split()
+                if process in self.seen:
+                    continue
+                self._said[process] += process.stdout.readline()  # it may be a part of the line
+                if self._said[process].endswith("\n"):
+                    gpu, torch_there = self._said[process].split()
                     assert torch_there == "False"
                     self.seen[process] = gpu
             found = {p: gpu for p, gpu in self.seen.items() if p.poll() is None}
