@@ -55,7 +55,8 @@ class StudyRuns:
     """
 
     def __init__(self, runs: pd.DataFrame, record: dict[str, Any], steps: pd.DataFrame) -> None:
-        self.runs, self.record, self.steps = runs, record, steps
+        self.runs, self.record, self.steps = runs.astype(object), record, steps
+        self._values: dict[tuple[Teachers | Students, str, str], pd.Series] = {}
 
     @cached_property
     def pairs(self) -> dict[str, dict[str, str]]:
@@ -120,26 +121,34 @@ class StudyRuns:
         else:
             network = self.pairs[group.pair]["student"]
             place = ("student", group.data, network, group.pair, group.distiller, method)
-        rows = self._groups.get(place, self.runs[:0])
-        return rows if epochs else rows[rows["teacher_epoch"] == ""]
+        return (self._with_epochs if epochs else self._last).get(place, self._none)
 
     @cached_property
-    def _groups(self) -> dict[tuple[str, ...], pd.DataFrame]:
-        """The runs of each group and method."""
-        keys = ["role", "data", "network", "pair", "distiller", "method"]
-        return {place: rows for place, rows in self.runs.groupby(keys, sort=False)}
+    def _with_epochs(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return _by_place(self.runs)
+
+    @cached_property
+    def _last(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return _by_place(self.runs[self.runs["teacher_epoch"] == ""])
+
+    @cached_property
+    def _none(self) -> pd.DataFrame:
+        return self.runs[:0]
 
     def measures(self, group: Teachers | Students, method: str, measure: str) -> bool:
         """Return whether a method is planned, and its finished runs, if any, have the measure."""
         rows = self.rows(group, method)
         if rows.empty or measure not in rows:
             return False
-        done = rows[rows["status"] == "done"]
-        return done.empty or bool((done[measure] != "").any())
+        done = rows["status"] == "done"
+        return not done.any() or bool((done & (rows[measure] != "")).any())
 
     def values(self, group: Teachers | Students, method: str, measure: str) -> pd.Series:
         """Return a measure by seed, as it is shown: NaN for a run that is not done."""
-        return measured(self.rows(group, method), measure)
+        place = (group, method, measure)
+        if place not in self._values:
+            self._values[place] = measured(self.rows(group, method), measure)
+        return self._values[place]
 
     def are_papers(self, group: Teachers | Students, *methods: str) -> bool:
         """Return whether the runs of all these methods are the paper's experiment."""
@@ -169,6 +178,12 @@ class StudyRuns:
             return None
         first, second = (list(frame.loc[common[0]]) for frame in both)
         return difference_over_images(first, second)[1:]
+
+
+def _by_place(runs: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Return the runs of each group and method."""
+    keys = ["role", "data", "network", "pair", "distiller", "method"]
+    return {place: rows for place, rows in runs.groupby(keys, sort=False)}
 
 
 def measured(rows: pd.DataFrame, measure: str) -> pd.Series:

@@ -18,7 +18,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "run_folder",
         metavar="RUN",
         type=Path,
-        help="folder of a run, for example results/demo/teachers/digits/wrn_10_2/standard/seed5",
+        help="folder of a run, for example results/demo/teachers/digits/wrn_10_2/standard/seed10",
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="new folder to write")
     command.add_argument(

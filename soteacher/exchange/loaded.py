@@ -42,7 +42,7 @@ class Card(Form):
 def load(path: str | Path, networks: Iterable[str | Path] = ()) -> Loaded:
     """Return a trained network in eval mode, on the CPU, and its record.
 
-    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed5` or a
+    path : the folder of a run, such as `results/demo/teachers/digits/wrn_10_2/standard/seed10` or a
         folder in the store, or a folder that `soteacher export` or `import-teacher` wrote.
     networks : network files, if the network is from one that no study of this process lists.
 

@@ -192,7 +192,7 @@ def test_the_commands_of_the_document(desk, lab):
     plan = desk.study(distillers={"kd": {}, "fitnet": {}})
     teacher = next(run for run in plan.runs.values() if not run.teacher)
     lab.run([teacher])
-    run = "results/demo/teachers/digits/wrn_10_2/standard/seed5"
+    run = "results/demo/teachers/digits/wrn_10_2/standard/seed10"
     here = {"digits": "few", "config/demo.yaml": "small.yaml"}
     here |= {run: str(lab.folder(teacher).path)}
     [piece] = re.findall(r"```yaml\n(.*?)```", document, re.S)

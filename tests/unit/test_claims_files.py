@@ -46,7 +46,7 @@ def test_every_claim_and_column_is_in_the_document(root):
 
 
 @pytest.mark.parametrize(
-    ("file", "pair"), [("demo", "resnet8x2/resnet8x1"), ("paper", "wrn_40_2/wrn_40_1")]
+    ("file", "pair"), [("demo", "wrn_10_2/resnet8x1"), ("paper", "wrn_40_2/wrn_40_1")]
 )
 def test_the_methods_of_a_study_have_the_paper_s_roles(root, file, pair):
     record = claims_record(expand(load(root / f"config/{file}.yaml")))

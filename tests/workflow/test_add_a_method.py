@@ -77,7 +77,7 @@ def test_the_documents_study_trains_the_new_students_alone(project):
     assert "Study mine" in said
     project.say("snakemake", "table6", "--cores", "2", *FILES, "mine.yaml")
     teachers = ("standard", "soteacher")
-    new = {f"digits/wrn_10_2/{t}/seed5/wrn_10_1/{name}" for t in teachers for name in NEW}
+    new = {f"digits/wrn_10_2/{t}/seed10/wrn_10_1/{name}" for t in teachers for name in NEW}
     assert len(before) == 5 and project.trained() - before == new
     table = (project.path / "results/mine/tables/table6.md").read_text()
     assert re.search(r"\| KD +\| +\d", table)

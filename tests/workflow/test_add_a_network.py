@@ -59,10 +59,10 @@ def test_the_document_s_study_is_listed_planned_and_trained(followed):
     records = [json.loads(p.read_text()) for p in folder.glob("results/store/runs/*/run.json")]
     networks = {record["id"]: record["spec"]["network"] for record in records}
     assert len(networks) == 8
-    mobile = networks["digits/torchvision.mobilenet_v2/standard/seed5"]
+    mobile = networks["digits/torchvision.mobilenet_v2/standard/seed10"]
     assert mobile["name"] == "torchvision/mobilenet_v2"
     assert mobile["package"].startswith("torchvision 0.")
-    plain = networks["digits/torchvision.mobilenet_v2/standard/seed5/plain_cnn/kd"]
+    plain = networks["digits/torchvision.mobilenet_v2/standard/seed10/plain_cnn/kd"]
     assert plain["name"] == "plain_cnn" and len(plain["code_sha256"]) == 64
     table = (folder / "results/networks/tables/others.md").read_text(encoding="utf-8")
     assert "network torchvision/mobilenet_v2 (not in the paper)" in table
@@ -82,7 +82,7 @@ for run, files in ((sys.argv[1], ["my_networks/plain_cnn.py"]), (sys.argv[2], []
     assert torch.equal(network(images).logits, exported(images).logits)
     assert network(images).logits.shape[1] == stored.shape[1]
 """
-    runs = [f"results/networks/teachers/digits/{n}/standard/seed5"
+    runs = [f"results/networks/teachers/digits/{n}/standard/seed10"
             for n in ("plain_cnn", "torchvision.mobilenet_v2")]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for run in runs:
@@ -98,7 +98,7 @@ def test_after_a_change_of_the_file_its_job_refuses_and_the_plan_trains_again(fo
     folder, _ = followed
     path = folder / "my_networks/plain_cnn.py"
     before = path.read_text(encoding="utf-8")
-    run = "results/networks/teachers/digits/plain_cnn/standard/seed5"
+    run = "results/networks/teachers/digits/plain_cnn/standard/seed10"
     try:
         path.write_text(before + "# changed\n", encoding="utf-8")
         done = subprocess.run(
