@@ -104,7 +104,7 @@ def test_a_spec_comes_back_from_its_json(plan):
 def test_a_recipe_of_a_study_has_no_fine_tuning_of_its_own():
     study = copy.deepcopy(STUDY)
     study["recipes"]["short"] |= TUNED
-    with pytest.raises(UserError, match="recipes.short: unknown key 'fine_tune'"):
+    with pytest.raises(UserError, match=r"recipes\.short: unknown key 'fine_tune'"):
         read(study)
 
 
@@ -139,7 +139,7 @@ def test_a_regularizer_with_a_first_stage_is_refused():
 
     method = read(copy.deepcopy(STUDY)).teachers["mcmi"]
     method_checks.check_method(method, {"mcmi": MCMI()}, "here")
-    with pytest.raises(UserError, match="here: .*'staged' has a first stage; leave out"):
+    with pytest.raises(UserError, match=r"here: .*'staged' has a first stage; leave out"):
         method_checks.check_method(method, {"staged": Staged()}, "here")
 
 
