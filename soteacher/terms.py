@@ -2,7 +2,8 @@
 
 A loss term is a frozen set of settings (its fields, given in the study file) plus its state during
 training (private attributes). Every run creates a new instance and calls `start` once, `retarget`
-and `losses` in each training step, and `end_epoch` after each epoch.
+and `losses` in each training step, and `end_epoch` after each epoch. The terms of a fine-tuned
+teacher take part from the first epoch of the fine-tuning on, which is epoch 0 to them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class RunContext:
     n_images: int
     n_classes: int
     epochs: int
-    """Number of epochs of the main stage; 0 for a preparation that depends on the teacher alone."""
+    """Number of epochs of the main stage, or of fine-tuning if `fine_tunes`; 0 for a preparation
+    that depends on the teacher alone."""
     device: str
     student_features: FeatureShapes | None
     """Feature name to shape without the batch dimension; None if no student is trained."""
@@ -43,6 +45,9 @@ class RunContext:
     role: str
     labels: Tensor
     """int64, (n_images,), on the device: the labels of the training images."""
+    fine_tunes: bool = False
+    """Whether the network is trained without the term before the term's first epoch. The epochs
+    that the term sees count from that one."""
 
     def random(self, purpose: str, cursor: Cursor) -> torch.Generator:
         """Return a generator on the device for one draw; never draw from the global generator.
@@ -149,8 +154,9 @@ class LossTerm(Settings):
     def take_train_logits(self, logits: Tensor, labels: Tensor) -> None:
         """Receive the network's predictions of the images that it is trained on.
 
-        It is called after `end_epoch`, but not after the last epoch, if `takes_train_logits`.
-        The network predicts in eval mode, without augmentation.
+        It is called after `end_epoch`, but not after the last epoch, if `takes_train_logits`; if
+        the term fine-tunes a network, also before its first epoch. The network predicts in eval
+        mode, without augmentation.
 
         logits : float32, (n, K).   labels : int64, (n,).
         """

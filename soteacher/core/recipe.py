@@ -1,4 +1,4 @@
-"""The training recipe of a network: epochs, batch size and learning rate."""
+"""The training recipe of a network: epochs, batch size and learning rate; and fine-tuning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from soteacher.core.settings import Settings
+
+
+class FineTune(Settings):
+    """Epochs after a teacher's recipe, the only ones with the losses of its regularizers."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    """Number of epochs of fine-tuning, after those of the recipe."""
+    lr: float = Field(gt=0)
+    """Learning rate of the fine-tuning, which is constant."""
+
+    @property
+    def text(self) -> str:
+        """What a reader sees of it."""
+        return f"fine-tuned for {self.epochs} epochs at a learning rate of {self.lr:g}"
 
 
 class Recipe(Settings):
@@ -43,13 +57,49 @@ class Recipe(Settings):
             raise ValueError("expected a learning rate above 0 in `lr`")
         return self
 
+    @property
+    def terms_from(self) -> int:
+        """The 0-based epoch from which the network has its loss terms."""
+        return 0
+
     def for_network(self, network: str) -> Self:
         """Return the recipe with the learning rate of this network."""
         if not isinstance(self.lr, dict):
             return self
         return self.model_copy(update={"lr": self.lr.get(network, self.lr["default"])})
 
+    def fine_tuned(self, fine_tune: FineTune) -> FineTunedRecipe:
+        """Return the recipe with fine-tuning after it."""
+        values = self.model_dump() | {"epochs": self.epochs + fine_tune.epochs}
+        return FineTunedRecipe(**values, fine_tune=fine_tune)
+
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of a 0-based epoch."""
         assert isinstance(self.lr, float), "call for_network first"
         return self.lr * self.decay ** sum(epoch >= past for past in self.decay_at)
+
+
+class FineTunedRecipe(Recipe):
+    """A recipe, and fine-tuning after it: its last epochs have another learning rate.
+
+    Momentum, batch size and weight decay stay the same.
+    """
+
+    epochs: int = Field(ge=2, le=200_000)
+    """Number of all epochs, with those of fine-tuning."""
+    fine_tune: FineTune
+    """The last epochs."""
+
+    @property
+    def terms_from(self) -> int:
+        """The 0-based epoch from which the network has its loss terms: the first of fine-tuning."""
+        return self.epochs - self.fine_tune.epochs
+
+    @property
+    def before(self) -> Recipe:
+        """The recipe before the fine-tuning."""
+        return Recipe(**self.model_dump(exclude={"epochs", "fine_tune"}), epochs=self.terms_from)
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate of a 0-based epoch."""
+        return self.fine_tune.lr if epoch >= self.terms_from else super().lr_at(epoch)

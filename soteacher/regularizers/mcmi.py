@@ -1,16 +1,19 @@
 """Maximized conditional mutual information (MCMI): Ye et al., Bayes Conditional Distribution
 Estimation for Knowledge Distillation Based on Conditional Mutual Information, ICLR 2024.
 
-    - weight * e/T * mean over B of KL(p || Q_y),   p = softmax(logits)
+    - weight * mean over B of KL(p || Q_y),   p = softmax(logits)
 
 Q_y is the mean of p over the training images of class y, a constant during an epoch. The sum over k
 of p_k log(p_k / Q_yk), its mean over all images, is the conditional mutual information between an
 image and its prediction, given the class. It is maximized: predictions of one class spread around
 their mean, which SoTeacher's consistency makes narrower.
 
-The authors fine-tune a trained teacher with it. Here a teacher is trained with it from the start,
-and the weight rises with the 0-based epoch e of T. The first epoch has no mean and no term. Q_y is
-computed after each epoch, in eval mode and without augmentation.
+The authors fine-tune a trained teacher with it; a teacher method with `fine_tune` does so, too. Q_y
+is computed from the trained network before the first epoch of fine-tuning, and after each epoch but
+the last, in eval mode and without augmentation. The weight is constant.
+
+Without `fine_tune`, a teacher is trained with it from the start, and the weight rises: it is
+weight * e/T in the 0-based epoch e of T. The first epoch has no mean and no term.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 @register
 class MCMI(Regularizer):
-    """Minus the divergence of predictions from their class means, with a weight that rises.
+    """Minus the divergence of predictions from their class means.
 
     The default weight is our choice, because the authors' code has none. An image is at least 1/n
     of the mean of its class's n images, so p_k / Q_yk is at most n. While `weight` is less than
@@ -43,7 +46,8 @@ class MCMI(Regularizer):
     """
 
     weight: Weight = 0.1
-    """Weight of the divergence at the end of the linear rise over the epochs; our choice."""
+    """Weight of the divergence: constant if the teacher is fine-tuned, else at the end of a linear
+    rise over the epochs; our choice."""
 
     operations: ClassVar[int] = 20
     remembers_images: ClassVar[bool] = True
@@ -51,24 +55,26 @@ class MCMI(Regularizer):
     display_name: ClassVar[str] = "MCMI (added)"
 
     _epochs: int = PrivateAttr()
+    _fine_tunes: bool = PrivateAttr()
     _log_means: Tensor = PrivateAttr()
 
     def start(self, context: RunContext) -> None:
         """Create log Q, (K, K) float32; a class without training images keeps the uniform one."""
-        self._epochs = context.epochs
+        self._epochs, self._fine_tunes = context.epochs, context.fine_tunes
         n, uniform = context.n_classes, -math.log(context.n_classes)
         self._log_means = torch.full((n, n), uniform, dtype=torch.float32, device=context.device)
 
     def losses(
         self, batch: Batch, output: Output, teacher: Output | None, network: nn.Module
     ) -> dict[str, Tensor]:
-        """Return the weighted term of the first view of each image; none in the first epoch."""
+        """Return the weighted term of the first view of each image; none without class means."""
         epoch = batch.cursor.epoch
-        if epoch == 0:
+        if epoch == 0 and not self._fine_tunes:
             return {}
         logits = output.logits[: len(batch.labels)]
         spread = divergence(logits, self._log_means[batch.labels].to(logits.dtype))
-        return {"mcmi": -self.weight * epoch / self._epochs * spread}
+        weight = self.weight if self._fine_tunes else self.weight * epoch / self._epochs
+        return {"mcmi": -weight * spread}
 
     def take_train_logits(self, logits: Tensor, labels: Tensor) -> None:
         """Compute log Q of the next epoch from the logits of the training images."""

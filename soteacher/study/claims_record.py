@@ -72,11 +72,9 @@ def role_of(terms: Mapping[str, TermSpec]) -> str:
 
 
 def _role(spec: RunSpec) -> str:
-    """Return `role_of` a teacher, with its use of held-out images, which no paper's role has."""
-    role = role_of(spec.terms)
-    if spec.held_out is None:
-        return role
-    return "+".join(filter(None, (role, spec.held_out.use)))
+    """Return `role_of` a teacher, with what no paper's role has: held-out images, fine-tuning."""
+    added = [spec.held_out.use] if spec.held_out else ["fine_tune"] if spec.fine_tune else []
+    return "+".join(filter(None, (role_of(spec.terms), *added)))
 
 
 def _without_seeds(runs: Iterable[Run]) -> list[Run]:

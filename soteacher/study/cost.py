@@ -48,12 +48,12 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
 
     Each epoch has a forward and a backward pass of every training image, or a forward pass if the
     image chooses the epoch, and a forward pass of every test image. If a loss term takes logits of
-    the training images, there is a forward pass of these after each epoch but the last. A
-    cross-fitted teacher has all this of each network, and the images that the network is not
-    trained on are left out. At the end, there is one more forward pass of the test images and, if
-    their true label distributions are known, of the training images. The teacher has one forward
-    pass of each training image per epoch, for all of its students. An imported teacher has no
-    epochs here.
+    the training images, there is a forward pass of these after each epoch but the last, or before
+    each epoch of fine-tuning. A cross-fitted teacher has all this of each network, and the images
+    that the network is not trained on are left out. At the end, there is one more forward pass of
+    the test images and, if their true label distributions are known, of the training images. The
+    teacher has one forward pass of each training image per epoch, for all of its students. An
+    imported teacher has no epochs here.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -69,7 +69,7 @@ def _own_flop(spec: RunSpec, outline: Outline) -> int:
     images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1) * spec.n_networks
     if spec.is_early_stopped:
         images += (outline.n_train - sum(spec.trained_images(outline.n_train))) * epochs
-    images += taken_images(spec, outline) * max(0, epochs - 1)
+    images += taken_images(spec, outline) * taken_epochs(spec)
     if spec.data.true_labels is not None:
         images += outline.n_train
     return images * _forward(spec, outline)
@@ -79,6 +79,11 @@ def taken_images(spec: RunSpec, outline: Outline) -> int:
     """Return the number of training images that are predicted after an epoch for loss terms."""
     taken = any(part.takes_train_logits for part in spec.parts())
     return sum(spec.trained_images(outline.n_train)) if taken else 0
+
+
+def taken_epochs(spec: RunSpec) -> int:
+    """Return the number of epochs after which a loss term may take predictions."""
+    return spec.recipe.epochs - max(1, spec.recipe.terms_from)
 
 
 def _views(spec: RunSpec, outline: Outline) -> int:

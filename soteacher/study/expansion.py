@@ -14,9 +14,9 @@ from soteacher.study.imported import imported_spec, path_of, weights_spec
 from soteacher.study.kept_epochs import check_kept
 from soteacher.study.oracle import oracle_spec
 from soteacher.study.runs import Run, in_id
-from soteacher.study.schema import Components, networks, regularizers
+from soteacher.study.schema import Components, TeacherMethod, networks, regularizers
 from soteacher.study.setting_change import Change
-from soteacher.study.spec_parts import HeldOut, NetworkSpec, StreamSpec, TermSpec, WeightsSpec
+from soteacher.study.spec_parts import NetworkSpec, StreamSpec, TermSpec, WeightsSpec
 from soteacher.study.specs import Role, RunSpec
 
 MOST_RUNS = 100_000
@@ -83,9 +83,9 @@ class Expansion:
             return self._imported(method, pair.data, network)
         regularizers = self._regularizers(method, pair.data, change)
         terms = {name: TermSpec.of(term) for name, term in regularizers.items()}
-        table5 = study.teachers[method].table5
-        held_out = study.teachers[method].held_out
-        equal = self._equal_methods(terms, held_out, pair.data)
+        settings = study.teachers[method]
+        table5 = settings.table5
+        equal = self._equal_methods(terms, settings, pair.data)
         if change is None:  # the first equal method with the same weights for its students
             method = next(name for name in equal if study.teachers[name].table5 == table5)
         elif equal:
@@ -98,8 +98,10 @@ class Expansion:
                     f"expected at most {MOST_BYTES}: choose a shorter name"
                 )
         recipe = study.recipes[pair.teacher_recipe].for_network(network)
+        if settings.fine_tune is not None:
+            recipe = recipe.fine_tuned(settings.fine_tune)
         spec = self._spec("teacher", pair.data, network, recipe, terms)
-        spec = replace(spec, held_out=held_out)
+        spec = replace(spec, held_out=settings.held_out)
         for term in regularizers.values():
             if isinstance(term, ImageChange) and term.views != 1:
                 spec = replace(spec, stream=replace(spec.stream, views=term.views))
@@ -230,9 +232,9 @@ class Expansion:
         return terms if change is None else change.of(terms)
 
     def _equal_methods(
-        self, terms: dict[str, TermSpec], held_out: HeldOut | None, data: str
+        self, terms: dict[str, TermSpec], settings: TeacherMethod, data: str
     ) -> list[str]:
-        """Return the methods with exactly these terms and images, in the study's order."""
+        """Return the methods with exactly these terms, images and epochs, in the study's order."""
         if data not in self._methods:
             self._methods[data] = {}
             trained = [name for name, m in self.study.teachers.items() if m.is_trained]
@@ -244,7 +246,9 @@ class Expansion:
         return [
             name
             for name, known in self._methods[data].items()
-            if known == terms and teachers[name].held_out == held_out
+            if known == terms
+            and teachers[name].held_out == settings.held_out
+            and teachers[name].fine_tune == settings.fine_tune
         ]
 
     def _add(self, block: str, run: Run) -> Run:

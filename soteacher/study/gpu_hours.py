@@ -13,12 +13,18 @@ a launch and the shares of the peaks are those of docs/gpu_check_h100.json, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
-from soteacher.study.cost import FORWARD_AND_BACKWARD, TEST_BATCH, gpu_bytes, taken_images
+from soteacher.study.cost import (
+    FORWARD_AND_BACKWARD,
+    TEST_BATCH,
+    gpu_bytes,
+    taken_epochs,
+    taken_images,
+)
 from soteacher.study.operations import (
     FIRST_STAGE,
     batch_operations,
@@ -183,7 +189,9 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
     for spec in specs:
         apart = _prepares_from_teacher(spec)
         epochs.append(spec.recipe.epochs + (0 if apart else _prepare_epochs(spec)))
-        work.train(spec, outline, epochs[-1] * steps)
+        if before := spec.recipe.terms_from:
+            work.train(replace(spec, terms={}), outline, before * steps)
+        work.train(spec, outline, (epochs[-1] - before) * steps)
         tested = (spec.recipe.epochs + 1) * tests
         work.evaluate(spec, outline, -(-outline.n_test // tests), tested)
         if spec.is_early_stopped:
@@ -192,7 +200,7 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
             work.evaluate(spec, outline, -(-held_out // batches), spec.recipe.epochs * batches)
         if taken := -(-taken_images(spec, outline) // spec.n_networks):
             batches = -(-taken // TEST_BATCH)
-            times = max(0, spec.recipe.epochs - 1) * batches
+            times = taken_epochs(spec) * batches
             work.evaluate(spec, outline, -(-taken // batches), times)
     work.share(specs[0], outline, max(epochs) * steps)
     return work

@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
 from soteacher.core import registry
+from soteacher.core.recipe import FineTune
 from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.study.schema import OWN_KEYS, PARTS, Head, TeacherMethod
@@ -81,6 +82,7 @@ def json_schema(methods: Mapping[str, Sequence[str]] | None = None) -> dict[str,
     }
     methods = TeacherMethod.model_json_schema(schema_generator=_Described)
     own = {name: methods["properties"][name] for name in OWN_KEYS}
+    own["fine_tune"] |= {"anyOf": [schema(FineTune), {"type": "null"}]}
     distillers = {}
     for name in named["distiller"]:
         distillers[name] = schema(registry.get("distiller", name))

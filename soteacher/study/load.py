@@ -15,8 +15,8 @@ from soteacher.core.settings import parse
 from soteacher.data.settings import Augment, CountsFile, TrueLabels
 from soteacher.models import catalogue
 from soteacher.models.outside import OutsideNetwork
-from soteacher.regularizers.base import check_together
 from soteacher.study.kinds.base import Block
+from soteacher.study.method_checks import check_method
 from soteacher.study.method_files import load_methods
 from soteacher.study.network_files import load_networks
 from soteacher.study.plain_values import check_plain
@@ -182,36 +182,8 @@ def _teacher(values: Any, where: str, methods: Methods) -> TeacherMethod:
         name: parse(_part("regularizer", name, where, methods), settings, f"{where}.{name}")
         for name, settings in values.items()
     }
-    try:
-        check_together(regularizers)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
     method = parse(TeacherMethod, {"regularizers": {}} | stated, where)
-    if method.oracle and regularizers:
-        raise UserError(
-            f"{where}: an oracle is not trained, so it has no regularizers; leave out "
-            f"{', '.join(map(repr, regularizers))}, or `oracle`"
-        )
-    if method.early_stop and method.cross_fit is not None:
-        raise UserError(
-            f"{where}: both `early_stop` and `cross_fit` hold out training images; use one of them"
-        )
-    if method.oracle and method.held_out:
-        raise UserError(
-            f"{where}: an oracle is not trained, so it holds out no images; leave out "
-            f"`{method.held_out.use}`, or `oracle`"
-        )
-    if method.weights and (regularizers or method.oracle):
-        others = [*regularizers, *(["oracle"] if method.oracle else [])]
-        raise UserError(
-            f"{where}: a teacher with `weights` was trained elsewhere, so it has no regularizers "
-            f"and is no oracle; leave out {', '.join(map(repr, others))}, or `weights`"
-        )
-    if method.weights and method.held_out:
-        raise UserError(
-            f"{where}: a teacher with `weights` was trained elsewhere, so it holds out no images; "
-            f"leave out `{method.held_out.use}`, or `weights`"
-        )
+    check_method(method, regularizers, where)
     return method.model_copy(update={"regularizers": MappingProxyType(regularizers)})
 
 

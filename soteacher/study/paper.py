@@ -7,6 +7,7 @@ from typing import Any
 
 from soteacher.core import registry
 from soteacher.core.precisions import FLOAT32, TF32
+from soteacher.core.recipe import FineTunedRecipe
 from soteacher.core.settings import Settings, parse
 from soteacher.study.contents import Reading
 from soteacher.study.specs import RunSpec
@@ -102,7 +103,10 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
         differences.append(f"data {source}{drawn}{others} (paper: {paper_data})")
     differences += _network(experiment, spec)
     differences += _differences(spec.stream.augment, experiment.stream)
-    differences += _differences(spec.as_teacher().recipe, experiment.recipe(spec.role, network))
+    recipe = spec.as_teacher().recipe
+    if isinstance(recipe, FineTunedRecipe):
+        recipe = recipe.before
+    differences += _differences(recipe, experiment.recipe(spec.role, network))
     expected = _teacher(method) if teacher else _distiller(method, taught_by)
     kind = "regularizer" if teacher else "distiller"
     unknown = [] if teacher else [name for name in spec.terms if not _in_paper(kind, name)]
@@ -126,6 +130,8 @@ def deviations(spec: RunSpec, method: str, taught_by: str = "") -> list[str]:
             differences += [Reading(f"{name} {text}") for text in _readings(settings, texts)]
     if spec.held_out is not None:
         differences.append(f"{spec.held_out.text} (not in the paper)")
+    if spec.fine_tune is not None:
+        differences.append(f"{spec.fine_tune.text} (not in the paper)")
     if spec.precision not in PAPERS_PRECISIONS:
         papers = " or ".join(PAPERS_PRECISIONS)
         differences.append(f"precision {spec.precision} (paper: {papers})")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from soteacher.core.places import Expanded, expanded
-from soteacher.core.recipe import Recipe
+from soteacher.core.recipe import FineTune, Recipe
 from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
 from soteacher.data.settings import Augment, CountsFile, TrueLabels
@@ -158,6 +158,9 @@ class TeacherMethod(Settings):
     """Number of folds of the training images, with one network per fold, which is trained on the
     images of the other folds. Students learn each image from the network that did not see it. The
     prediction of a test image is the mean of the networks' probabilities."""
+    fine_tune: FineTune | None = None
+    """Fine-tuning: the teacher is first trained as Standard's, by its recipe and without the
+    regularizers, and then for further epochs with them, at a constant learning rate."""
 
     @property
     def is_trained(self) -> bool:

@@ -18,7 +18,7 @@ from soteacher.core.errors import UserError
 from soteacher.core.exact_values import whole
 from soteacher.core.hashing import canonical_json, json_sha256, sha256_of
 from soteacher.core.precisions import FLOAT32
-from soteacher.core.recipe import Recipe
+from soteacher.core.recipe import FineTune, FineTunedRecipe, Recipe
 from soteacher.core.registry import check_revision
 from soteacher.core.settings import parse
 from soteacher.data.spec import DataSpec
@@ -47,7 +47,7 @@ class RunSpec:
     stream: StreamSpec
     network: NetworkSpec
     recipe: Recipe
-    """The recipe, with the learning rate of this network."""
+    """The recipe, with the learning rate of this network, and with fine-tuning if there is any."""
     terms: Mapping[str, TermSpec]
     """Registered name to loss term: regularizers of a teacher, the distiller of a student."""
     seed: int
@@ -76,7 +76,11 @@ class RunSpec:
                 data=DataSpec.from_json(values["data"]),
                 stream=StreamSpec.from_json(values["stream"]),
                 network=NetworkSpec.from_json(values["network"]),
-                recipe=parse(Recipe, values["recipe"], "recipe"),
+                recipe=parse(
+                    FineTunedRecipe if "fine_tune" in values["recipe"] else Recipe,
+                    values["recipe"],
+                    "recipe",
+                ),
                 terms={n: TermSpec.from_json(term) for n, term in values["terms"].items()},
                 seed=whole(values["seed"]),
                 precision=values.get("precision", FLOAT32),
@@ -156,6 +160,11 @@ class RunSpec:
     def is_cross_fitted(self) -> bool:
         """Whether the teacher has one network for each fold of the training images."""
         return self.held_out is not None and self.held_out.use == "cross_fit"
+
+    @property
+    def fine_tune(self) -> FineTune | None:
+        """The fine-tuning after the teacher's recipe, or None."""
+        return self.recipe.fine_tune if isinstance(self.recipe, FineTunedRecipe) else None
 
     @property
     def n_networks(self) -> int:

@@ -73,6 +73,8 @@ def page_summary(plan: Plan) -> dict[str, Any]:
     for name, method in study.teachers.items():
         if method.held_out is not None:
             methods[name] += f"; {method.held_out.text}"
+        if method.fine_tune is not None:
+            methods[name] += f"; {method.fine_tune.text}, after its recipe as Standard"
         if method.table5 != "standard":
             methods[name] += f"; its students use the weights of Table 5 for {method.table5}"
     distillers = {

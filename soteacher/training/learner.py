@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -22,7 +23,7 @@ from soteacher.core.recipe import Recipe
 from soteacher.data.stream import Stream
 from soteacher.models.output import Output
 from soteacher.store.run_folder import RunFolder, checkpoint_name
-from soteacher.terms import LossTerm, Preparation
+from soteacher.terms import CrossEntropy, LossTerm, Preparation
 from soteacher.training.best_epoch import BestEpoch
 from soteacher.training.evaluate import BATCH, Evaluator
 from soteacher.training.forward import forward
@@ -31,6 +32,9 @@ from soteacher.training.watchers import Watchers
 from soteacher.training.writers import weights_writer
 
 log = logging.getLogger("soteacher")
+
+PLAIN: list[LossTerm] = [CrossEntropy()]
+"""The loss terms of a teacher before it is fine-tuned."""
 
 
 class Diverged(Exception):
@@ -138,10 +142,11 @@ class Learner:
 
     def end_epoch_of_terms(self, epoch: int) -> None:
         """Let the loss terms do what is due after a 0-based epoch."""
-        for term in self.terms:
-            term.end_epoch(epoch)
+        own = epoch - self.recipe.terms_from
+        for term in self.terms if own >= 0 else []:
+            term.end_epoch(own)
         taking = [term for term in self.terms if term.takes_train_logits]
-        if taking and epoch + 1 < self.recipe.epochs:
+        if taking and own >= -1 and epoch + 1 < self.recipe.epochs:
             assert self.network is not None and self.evaluator is not None
             images = self.stream.plain_images(BATCH)
             logits = torch.cat([self.evaluator.forward(self.network, part) for part in images])
@@ -163,10 +168,14 @@ class Learner:
             return self.preparation.loss(batch, output, teacher)
         assert self.network is not None and output is not None
         losses: dict[str, Tensor] = {}
-        for term in self.terms:
+        terms = self.terms
+        if first := self.recipe.terms_from:  # the network is fine-tuned with its terms
+            at = replace(batch.cursor, epoch=batch.cursor.epoch - first)
+            terms, batch = (terms, replace(batch, cursor=at)) if at.epoch >= 0 else (PLAIN, batch)
+        for term in terms:
             batch = term.retarget(batch)
         self._of_weights = set()
-        for term in self.terms:
+        for term in terms:
             named = term.losses(batch, output, teacher, self.network)
             losses |= named
             if term.of_weights:

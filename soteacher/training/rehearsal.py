@@ -53,8 +53,9 @@ def _prepared(setup: PassSetup, member: Member, term: LossTerm) -> Learner | Non
 
 
 def _last_losses(setup: PassSetup, learner: Learner, stage: Stage) -> dict[str, torch.Tensor]:
-    learner.enter(Cursor(stage, 0, 0))  # this sets the modes of the stage
-    batch = setup.stream.batch(Cursor(stage, 0, setup.stream.steps - 1))
+    epoch = learner.recipe.terms_from if stage == Stage.MAIN else 0
+    learner.enter(Cursor(stage, epoch, 0))  # this sets the modes of the stage
+    batch = setup.stream.batch(Cursor(stage, epoch, setup.stream.steps - 1))
     with torch.no_grad():
         teacher = None if setup.teacher is None else setup.teacher(batch)
         return learner.losses(batch, learner.output(batch), teacher)

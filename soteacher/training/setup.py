@@ -171,11 +171,12 @@ class PassSetup:
             n_classes=self.data.n_classes,
             seed=spec.seed,
             role=spec.role,
-            epochs=0 if student is None else spec.recipe.epochs,
+            epochs=0 if student is None else spec.recipe.epochs - spec.recipe.terms_from,
             device=self.device,
             student_features=student,
             teacher_features=self.teacher_features,
             labels=self.stream.labels,
+            fine_tunes=spec.fine_tune is not None,
         )
 
     def preparation(self, spec: RunSpec, term: LossTerm) -> Preparation | None:

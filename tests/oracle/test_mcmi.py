@@ -51,9 +51,10 @@ def drawn(seed=0):
     )
 
 
-def started(**settings):
-    term = MCMI(**settings)
-    term.start(RunContext(N, K, EPOCHS, "cpu", None, None, 0, "teacher", torch.arange(N) % K))
+def started(fine_tunes=False, **settings):
+    term, labels = MCMI(**settings), torch.arange(N) % K
+    context = RunContext(N, K, EPOCHS, "cpu", None, None, 0, "teacher", labels, fine_tunes)
+    term.start(context)
     return term
 
 
@@ -132,6 +133,16 @@ def test_the_term_is_minus_the_divergence_with_a_weight_that_rises_linearly():
         assert [*found] == ["mcmi"] and found["mcmi"].shape == ()
         share = 0.25 * epoch / EPOCHS
         assert found["mcmi"].item() == pytest.approx(-share * expected, rel=1e-6)  # of float32
+
+
+def test_where_a_trained_network_is_fine_tuned_the_weight_is_constant_from_the_first_epoch_on():
+    logits, labels, train, train_labels = drawn()
+    term = started(weight=0.25, fine_tunes=True)
+    term.take_train_logits(torch.tensor(train), torch.tensor(train_labels))
+    expected = divergence_by_hand(logits, means_by_hand(train, train_labels)[labels])
+    for epoch in (0, 1, EPOCHS - 1):
+        [loss] = losses(term, logits, labels, epoch).values()
+        assert loss.item() == pytest.approx(-0.25 * expected, rel=1e-6)  # of float32
 
 
 def test_only_the_first_view_of_an_image_counts():

@@ -780,3 +780,20 @@ def test_matplotlib_is_left_as_it_was(curves, tmp_path):
         make("curves", [{"panel": "p", "series": "s", "runs": ["a"]}], measured(a="blocked"))
         save(curves[0], tmp_path / "figure.png")
         assert matplotlib.rcParams["font.size"] == 17
+
+
+def test_the_text_of_figure_1_has_the_last_epoch_of_each_series():
+    """A fine-tuned teacher has more epochs than the others of its panel."""
+    rows = [
+        ("standard", 4, "student", 60.0),
+        ("standard", 8, "student", 61.0),
+        ("standard", 8, "teacher", 71.0),
+        ("mcmi", 8, "student", 62.0),
+        ("mcmi", 11, "student", 63.0),
+        ("mcmi", 11, "teacher", 73.0),
+    ]
+    table = pd.DataFrame(rows, columns=["series", "epoch", "role", "mean"])
+    said = figure_report("checkpoints").describe(table.assign(panel="a/b", n=1))
+    last = said.partition("At the last epoch: ")[2]
+    assert "Standard: teacher 71.0 %, student 61.0 %" in last
+    assert "teacher 73.0 %, student 63.0 %" in last and "62.0" not in last and "60.0" not in last

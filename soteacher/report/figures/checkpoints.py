@@ -94,7 +94,8 @@ class CheckpointsReport(FigureReport):
     def describe(self, table: pd.DataFrame) -> str:
         """Return a description that names the accuracies of the last epoch."""
         drawn = table[table["n"] > 0]
-        last = drawn[drawn["epoch"] == drawn.groupby(["panel"])["epoch"].transform("max")]
+        lines = drawn.groupby(["panel", "series"])  # a fine-tuned teacher has more epochs
+        last = drawn[drawn["epoch"] == lines["epoch"].transform("max")]
         parts = []
         for (panel, series), rows in last.groupby(["panel", "series"], sort=False):
             roles = rows.set_index("role")["mean"]

@@ -58,9 +58,9 @@ class CheckpointsFigure(PairBlock):
     def _points(self, expansion: Expansion, name: str) -> Iterator[Point]:
         study, runs_of = expansion.study, self.runs(expansion, name)
         for pair in self.pairs_in(study):
-            last = study.recipes[study.pairs[pair].teacher_recipe].epochs
             for method in self.teachers:
                 teachers = runs_of.teachers(pair, method)
+                last = teachers[0].spec.recipe.epochs  # with those of fine-tuning
                 for distiller in self.distillers:
                     series = self.series(method, distiller)
                     final = runs_of.students(pair, distiller, teachers)

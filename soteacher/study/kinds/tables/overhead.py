@@ -89,6 +89,12 @@ class OverheadTable(NetworkBlock):
         super().check(study, where)
         check_trained(self.teachers, study, where)
         for method in self.teachers:
+            if study.teachers[method].fine_tune is not None:
+                raise UserError(
+                    f"{where}.teachers: expected methods with the same loss in all epochs, whose "
+                    f"steps the table times; '{method}' is fine-tuned: name a method without its "
+                    "`fine_tune` instead"
+                )
             for name, part in study.teachers[method].regularizers.items():
                 if isinstance(part, ImageChange):
                     raise UserError(
