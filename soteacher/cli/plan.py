@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,10 @@ def run(options: argparse.Namespace) -> None:
     plan = plan_of(options.study, options.only, options.seeds)
     outlines = {name: data.source.outline() for name, data in plan.study.data.items()}
     check_last_batches(plan.runs.values(), outlines)
-    facts = facts_of(plan, Forecast(plan, rate, options.parallel))
-    print(json.dumps(facts, indent=1) if options.json else to_text(facts, available()))
+    forecast = Forecast(plan, rate, options.parallel)
+    facts, left = facts_of(plan, forecast), available()
+    sizes = forecast.largest_stored_sizes(left)
+    print(json.dumps(facts, indent=1) if options.json else to_text(facts, left, sizes))
 
 
 def facts_of(plan: Plan, forecast: Forecast) -> dict[str, Any]:
@@ -93,10 +95,13 @@ def _places(plan: Plan) -> dict[str, Any]:
     }
 
 
-def to_text(facts: dict[str, Any], available: int | None = None) -> str:
+def to_text(
+    facts: dict[str, Any], available: int | None = None, sizes: Mapping[str, int] | None = None
+) -> str:
     """Return one line per block, the most expensive first; then sums and the rates' sources.
 
     available : bytes of memory that a process on this machine can use; None: it is not shown.
+    sizes : the largest stored sizes that fit into it (`Forecast.largest_stored_sizes`).
     """
     rows: list[tuple[str, ...]] = [HEADINGS]
     for block in facts["blocks"]:
@@ -113,14 +118,14 @@ def to_text(facts: dict[str, Any], available: int | None = None) -> str:
     lines += [f"Images of {name}: {path}" for name, path in facts["places"]["images"].items()]
     lines += [f"Method file: {path}" for path in facts["places"]["methods"]]
     lines += [f"Network file: {path}" for path in facts["places"]["networks"]]
-    lines += _memory(facts, available)
+    lines += _memory(facts, available, sizes or {})
     if facts["timed"]:
         names = ", ".join(facts["timed"])
         lines.append(f"Not counted: {names}, which times a few training steps and trains no run.")
     return "\n".join([*lines, *_gpus(facts), *_rates(facts)])
 
 
-def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
+def _memory(facts: dict[str, Any], available: int | None, sizes: Mapping[str, int]) -> list[str]:
     """Return how much memory the study needs, and what does not fit on this machine."""
     preparing, training = facts["preparing_bytes"], facts["training_bytes"]
     if not preparing:  # a table such as Table 5 needs no data
@@ -142,6 +147,8 @@ def _memory(facts: dict[str, Any], available: int | None) -> list[str]:
                 f"On this machine, {what} does not fit into memory: use smaller or fewer images, "
                 "fewer processes at once, or a machine with more memory."
             )
+    for name, size in sizes.items():
+        lines.append(f"Images of '{name}' that are stored in {size}x{size} pixels would fit.")
     return lines
 
 

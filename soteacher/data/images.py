@@ -166,6 +166,21 @@ def pixels(file: BinaryIO, where: str, size: int | None) -> np.ndarray:
         return np.asarray(image)
 
 
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Return square images in a smaller size, uint8, (N, size, size, 3).
+
+    They are resized as a whole (bilinear, antialiased), as by torchvision's `Resize` of PIL images.
+    """
+    import numpy as np
+    from PIL import Image
+
+    smaller = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    for row, image in zip(smaller, images, strict=True):
+        whole = Image.fromarray(image)
+        row[:] = np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+    return smaller
+
+
 def same_size(image: np.ndarray, shape: tuple[int, ...], where: str, first: str) -> np.ndarray:
     """Return an image, (H, W, 3); raise `UserError` if it has another shape than the first one."""
     if image.shape != shape:

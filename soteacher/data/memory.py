@@ -21,8 +21,10 @@ def preparing_bytes(source: Source, true_labels: KnownLabels | None, outline: Ou
     For true labels, the mean image of each class is needed, and distributions while labels are
     drawn from them. One decoded image is not counted.
     """
-    n, pixels = outline.n_train + outline.n_test, outline.height * outline.width * 3
+    n, pixels = outline.n_train + outline.n_test, outline.stored_pixels * 3
     needed = PROCESS + n * pixels * source.copies + n * 8
+    if outline.stored_size is not None:
+        needed += n * outline.height * outline.width * 3
     if true_labels is not None:
         means = 3 * outline.n_classes * pixels * 8  # the differences to the others, and squares
         needed += means + (n + outline.n_test) * outline.n_classes * 8
@@ -35,8 +37,8 @@ def check_preparation(name: str, source: Source, true_labels: KnownLabels | None
     if (needed := preparing_bytes(source, true_labels, outline)) > left:
         raise UserError(
             f"preparing {name} needs about {needed / GB:,.1f} GB of memory for "
-            f"{outline.n_train + outline.n_test:,} images of {outline.width}x{outline.height} "
-            f"pixels, but this process can use {left / GB:,.1f} GB: "
+            f"{outline.n_train + outline.n_test:,} images of {outline.text} pixels, but this "
+            f"process can use {left / GB:,.1f} GB: "
             f"{what_fits(source, true_labels, outline, left)}"
         )
 
@@ -47,8 +49,17 @@ def what_fits(source: Source, true_labels: KnownLabels | None, outline: Outline,
     if "size" not in type(source).model_fields:
         return others
 
-    def needed(side: int) -> int:
-        return preparing_bytes(source, true_labels, replace(outline, height=side, width=side))
+    def needed(sizes: Outline) -> int:
+        return preparing_bytes(source, true_labels, sizes)
 
-    largest = bisect_right(range(1, max(outline.height, outline.width)), left, key=needed)
-    return f"set `size: {largest}`, the largest that fits, or {others}" if largest else others
+    def needed_of_plain(side: int) -> int:
+        return needed(replace(outline, height=side, width=side, stored_size=None))
+
+    largest, without = outline.largest_stored_size(needed, left), ""
+    if largest is None:
+        sides = range(1, max(outline.height, outline.width))
+        largest = bisect_right(sides, left, key=needed_of_plain)
+        without = "" if outline.stored_size is None else " without `input_size`"
+    return (
+        f"set `size: {largest}`{without}, the largest that fits, or {others}" if largest else others
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from soteacher.core.random import key
 from soteacher.core.sealed import Form, read_sealed, write_sealed
 from soteacher.data import true_labels as truth
 from soteacher.data.counts import CountsOfImages
+from soteacher.data.images import resized
 from soteacher.data.memory import check_preparation
 from soteacher.data.normalisation import normalisation
 from soteacher.data.settings import TrueLabels
@@ -25,6 +26,8 @@ from soteacher.data.spec import DataSpec
 log = logging.getLogger("soteacher")
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+TRAIN_RESIZED = "train_resized"
+"""The training images in the size of the test images, if they are stored in a larger one."""
 
 
 class _Array(Form):
@@ -39,6 +42,7 @@ class _Arrays(Form):
     test_labels: _Array
     train_truth: _Array | None = None
     test_truth: _Array | None = None
+    train_resized: _Array | None = None
 
 
 class _Manifest(Form):
@@ -126,6 +130,9 @@ def _write_arrays(
 ) -> None:
     images = source.read()
     arrays = {name: getattr(images, name) for name in ARRAYS}
+    if source.input_size is not None:
+        arrays["test_images"] = resized(images.test_images, source.input_size)
+        arrays[TRAIN_RESIZED] = resized(images.train_images, source.input_size)
     manifest: dict[str, Any] = {
         "spec": spec.to_json(),
         "classes": list(images.classes),
@@ -183,9 +190,11 @@ class Prepared:
     @property
     def outline(self) -> Outline:
         """The sizes of the data set."""
-        n_train, height, width, _ = self.manifest["arrays"]["train_images"]["shape"]
-        n_test = self.manifest["arrays"]["test_images"]["shape"][0]
-        return Outline(n_train, n_test, height, width, self.n_classes)
+        arrays = self.manifest["arrays"]
+        n_train, stored_size, *_ = arrays["train_images"]["shape"]
+        n_test, height, width, _ = arrays["test_images"]["shape"]
+        sizes = Outline(n_train, n_test, height, width, self.n_classes)
+        return replace(sizes, stored_size=stored_size) if TRAIN_RESIZED in arrays else sizes
 
     @property
     def has_truth(self) -> bool:
@@ -215,6 +224,11 @@ class Prepared:
             files.checked(path, self.manifest["arrays"][name]["sha256"], f"prepared array {name}")
             self._checked.add(name)
         return np.load(path, mmap_mode="c")
+
+    def whole_images(self, split: str) -> np.ndarray:
+        """Return the images of a split as networks are tested on them, uint8, (N, H, W, 3)."""
+        is_larger = split == "train" and TRAIN_RESIZED in self.manifest["arrays"]
+        return self.array(TRAIN_RESIZED if is_larger else f"{split}_images")
 
     def train_labels(self, seed: int) -> np.ndarray:
         """Return the training labels, (N,); if p* is known, they are drawn from it for the seed."""

@@ -1,13 +1,13 @@
 """Random resized crops of whole batches of uint8 images: torchvision's `RandomResizedCrop`.
 
 `boxes` draws the boxes of an epoch on the CPU, `crop_and_resize` applies those of a batch on the
-device that holds its images. A box is never larger than the image, and it is resized to the image's
-size. Nothing is made smaller, so antialiasing changes nothing.
+device that holds its images. A box that is larger than its result is resized with antialiasing.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache, reduce
 
 import torch
 from torch import Tensor
@@ -65,45 +65,69 @@ def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, 
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
-def crop_and_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
-    """Crop each image to its box, resize it to the original size, and flip it if requested.
+def crop_and_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: tuple[int, int]) -> Tensor:
+    """Crop each image to its box, resize the box, and flip it if requested.
 
     images : uint8, (B, H, W, 3).   boxes : int64, (B, 4): top, left, height, width, in the image.
-    flips : bool, (B,).   Returns uint8, (B, H, W, 3): the result of torchvision's `resized_crop`
-    of a PIL image (bilinear), operation by operation: whole numbers, equal on every device.
+    flips : bool, (B,).   size : height and width of the result.   Returns uint8, (B, *size, 3): the
+    result of torchvision's `resized_crop` of a PIL image (bilinear, antialiased), operation by
+    operation: whole numbers, equal on every device. Columns are resized before rows. Pillow does
+    so, too, but from version 13 on not where a box gets smaller in height more than in width: it
+    then rounds in the other order, and values differ by 1 of 255.
     """
     _, height, width, _ = images.shape
     tops, lefts, heights, widths = boxes.unbind(1)
-    columns, weights = _neighbours(lefts, widths, width)
+    columns, weights = _sources(lefts, widths, width, size[1])
     every_row = torch.arange(height, device=images.device)[:, None]
-    pairs = picked(images, every_row, columns.flatten(1)[:, None, :])  # (B, H, 2 W, 3)
+    pixels = picked(images, every_row, columns.flatten(1)[:, None, :])  # (B, H, taps * w, 3)
     # Pillow rounds to 8 bits after the columns, and again after the rows
-    images = _blended(pairs.chunk(2, dim=2), weights[:, :, None, :, None])
-    rows, weights = _neighbours(tops, heights, height)
-    every_column = torch.arange(width, device=images.device)
-    pairs = picked(images, rows.flatten(1)[:, :, None], every_column)  # (B, 2 H, W, 3)
-    images = _blended(pairs.chunk(2, dim=1), weights[:, :, :, None, None])
+    images = _blended(pixels.chunk(columns.shape[1], dim=2), weights[:, :, None, :, None])
+    rows, weights = _sources(tops, heights, height, size[0])
+    every_column = torch.arange(size[1], device=images.device)
+    pixels = picked(images, rows.flatten(1)[:, :, None], every_column)  # (B, taps * h, w, 3)
+    images = _blended(pixels.chunk(rows.shape[1], dim=1), weights[:, :, :, None, None])
     return torch.where(flips[:, None, None, None], images.flip(2), images)
 
 
-def _neighbours(starts: Tensor, lengths: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return between which two pixels the n pixels of a resized row or column of a box lie.
+def _sources(starts: Tensor, lengths: Tensor, longest: int, n: int) -> tuple[Tensor, Tensor]:
+    """Return of which pixels the n pixels of a resized row or column of a box are means.
 
-    starts, lengths : int64, (B,).   Returns the places of the two in the image, int64, (B, 2, n),
-    and their weights, int32, (B, 2, n), in units of 2^-22.
+    starts, lengths : int64, (B,).   longest : number of pixels of the image.   Returns the places
+    of the pixels in the image, int64, (B, taps, n), and their weights, int32, (B, taps, n).
     """
-    steps, last = lengths.double()[:, None] / n, lengths[:, None] - 1
-    centres = (torch.arange(n, device=starts.device, dtype=torch.float64) + 0.5) * steps  # (B, n)
-    # beyond the centre of the box's first or last pixel, that pixel has the whole weight
-    positions = torch.minimum((centres - 0.5).clamp_(min=0), last)
-    lower = positions.floor()
-    shares = positions - lower
-    weights = torch.stack([1 - shares, shares], dim=1).mul_(2**BITS).add_(0.5).int()
-    places = torch.stack([lower, torch.minimum(lower + 1, last)], dim=1).long()
-    return places + starts[:, None, None], weights
+    places, weights = _tables(longest, n, starts.device)
+    return places[lengths - 1] + starts[:, None, None], weights[lengths - 1]
+
+
+@cache
+def _tables(longest: int, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return which pixels are summed, and their weights, where 1 to `longest` pixels become n.
+
+    They are those of Pillow, operation by operation: a triangle of weights about the centre of the
+    new pixel, which is wider where pixels get fewer. They are computed on the CPU,
+    so that they are equal on every device.
+
+    Returns places from 0, int64, (longest, taps, n), and weights in units of 2^-22, int32.
+    """
+    taps = math.ceil(2 * max(1, longest / n))
+    lengths = torch.arange(1, longest + 1)[:, None]
+    steps = lengths.double() / n
+    reach = steps.clamp(min=1)
+    centres = (torch.arange(n, dtype=torch.float64) + 0.5) * steps  # (longest, n)
+    ends = torch.minimum((centres + reach + 0.5).long(), lengths)
+    # where a sum is rounded up to a whole number, there is one pixel more, whose weight is 0
+    firsts = torch.maximum((centres - reach + 0.5).long().clamp_(min=0), ends - taps)
+    places = firsts[:, None] + torch.arange(taps)[:, None]  # (longest, taps, n)
+    far = ((places - centres[:, None] + 0.5) * (1 / reach[:, None])).abs()
+    shares = (1 - far).clamp(min=0).masked_fill(places >= ends[:, None], 0)
+    total = reduce(torch.add, shares.unbind(1))  # in Pillow's order
+    weights = (shares / total[:, None] * 2**BITS + 0.5).int()
+    return torch.minimum(places, lengths[:, None] - 1).to(device), weights.to(device)
 
 
 def _blended(pixels: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """Return weighted means of two pixels each, uint8, rounded to the nearest."""
-    total = (pixels[0] * weights[:, 0]).add_(pixels[1] * weights[:, 1]).add_(1 << (BITS - 1))
-    return total.bitwise_right_shift_(BITS).to(torch.uint8)
+    """Return weighted means of a few pixels each, uint8, rounded to the nearest."""
+    total = pixels[0] * weights[:, 0]
+    for number, values in enumerate(pixels[1:], start=1):
+        total.add_(values * weights[:, number])
+    return total.add_(1 << (BITS - 1)).bitwise_right_shift_(BITS).to(torch.uint8)

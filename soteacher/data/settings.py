@@ -16,7 +16,7 @@ TRUE_LABELS = 1
 
 
 class ResizedCrop(Settings):
-    """A random box of the image, resized to the image's size: torchvision's `RandomResizedCrop`."""
+    """A random box of the image, resized to one size: torchvision's `RandomResizedCrop`."""
 
     scale: tuple[float, float] = (0.08, 1.0)
     """Least and largest share of the image's area; the share is uniform between them."""
@@ -42,8 +42,9 @@ class Augment(Settings):
     """Width, in pixels, of the border of zeros that is added to the image before a random crop of
     the original size is taken."""
     resized_crop: ResizedCrop | None = None
-    """A random box of the image, resized (bilinear) to the image's size, instead of
-    `crop_padding`. If it is not given, there is none; `{}` has torchvision's ranges."""
+    """A random box of the image, resized (bilinear, antialiased) to the data set's `input_size`,
+    or else to the image's size, instead of `crop_padding`. If it is not given, there is none; `{}`
+    has torchvision's ranges."""
     flip: float = Field(0.0, ge=0, le=1)
     """Probability of a horizontal flip."""
 

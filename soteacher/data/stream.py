@@ -79,6 +79,10 @@ class Stream:
         self._mean = torch.tensor(data.manifest["mean"], dtype=torch.float32, device=device)
         self._std = torch.tensor(data.manifest["std"], dtype=torch.float32, device=device)
         n_images, height, width, _ = self._images.shape
+        whole, self._whole = data.whole_images("train"), self._images
+        self._size: tuple[int, int] = whole.shape[1:3]
+        if self._size != (height, width):  # they stay on the CPU, because few terms use them
+            self._whole = torch.from_numpy(whole)
         if turns > 1 and height != width:
             raise UserError(
                 f"images of {height}x{width} pixels cannot be turned by 90 degrees, as the method "
@@ -144,7 +148,7 @@ class Stream:
 
     def _cropped(self, images: Tensor, crops: Tensor, flips: Tensor) -> Tensor:
         if self.augment.resized_crop is not None:
-            return crop_and_resize(images, crops, flips)
+            return crop_and_resize(images, crops, flips, self._size)
         return crop_and_flip(images, self.augment.crop_padding, crops, flips)
 
     def batch(self, cursor: Cursor) -> Batch:
@@ -173,9 +177,9 @@ class Stream:
         return self._change.mix(batch, self._data.n_classes, random)
 
     def plain_images(self, size: int) -> Iterator[Tensor]:
-        """Yield the images of an epoch unchanged, uint8, (size, H, W, 3), in their stored order."""
-        for rows in torch.split(self._rows.to(self.device), size):
-            yield self._images[rows]
+        """Yield the images of an epoch without augmentation, uint8, (size, H, W, 3), in order."""
+        for rows in torch.split(self._rows.to(self._whole.device), size):
+            yield self._whole[rows].to(self.device)
 
     @property
     def own_labels(self) -> Tensor:

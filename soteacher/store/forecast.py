@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -119,6 +120,30 @@ class Forecast:
         """
         flop = self._flop(_distinct(self.plan.runs[run_id] for run_id in left))
         return self._seconds({run_id: left[run_id] * flop[run_id] for run_id in flop})
+
+    def largest_stored_sizes(self, left: int) -> dict[str, int]:
+        """Return the largest stored sizes for which preparing and training fit into memory.
+
+        left : bytes that all training processes can use together.   Returns the name of each data
+        set with an `input_size` that does not fit and would fit with this smaller stored size.
+        """
+        sizes = {}
+        for name, outline in self._outlines.items():
+            needed = partial(self._needed_bytes, name)
+            if needed(outline) > left:
+                largest = outline.largest_stored_size(needed, left)
+                if largest is not None:
+                    sizes[name] = largest
+        return sizes
+
+    def _needed_bytes(self, name: str, outline: Outline) -> int:
+        """Return the memory of a data set's preparation or of all training processes on it."""
+        data = self.plan.study.data[name]
+        runs = _trained(run for run in self.plan.runs.values() if run.data == name)
+        passes = ([run.spec for run in one] for one in self._by_pass(runs).values())
+        training = max((training_bytes(specs, outline) for specs in passes), default=0)
+        preparing = preparing_bytes(data.source, data.true_labels, outline)
+        return max(preparing, self.parallel * training)
 
     def costs(self, runs: Iterable[Run]) -> dict[str, Any]:
         """Return counts, FLOP, kept bytes and seconds (None: no known rate) of some runs."""

@@ -143,7 +143,8 @@ def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
     """Return the bytes that stay during the training of a pass, and those of padded images."""
     spec = specs[0]
     n, logits = outline.n_train + outline.n_test, outline.n_test
-    needed = n * (outline.height * outline.width * 3 + 8)
+    needed = 3 * outline.n_train * outline.stored_pixels + 8 * n
+    needed += 3 * outline.n_test * outline.height * outline.width
     if spec.data.true_labels is not None:
         logits += outline.n_train
         needed += 2 * n * outline.n_classes * 8
@@ -182,8 +183,12 @@ def _images(spec: RunSpec, outline: Outline) -> int:
 
 
 def data_bytes(spec: DataSpec, outline: Outline) -> int:
-    """Return the bytes of prepared arrays: uint8 pixels, int64 labels, float64 distributions."""
+    """Return the bytes of prepared arrays: uint8 pixels, int64 labels, float64 distributions.
+
+    Training images that are stored in a larger size are also stored in that of networks.
+    """
     image = outline.height * outline.width * 3 + 8
     if spec.true_labels is not None:
         image += outline.n_classes * 8
-    return (outline.n_train + outline.n_test) * image
+    larger = 0 if outline.stored_size is None else outline.n_train * outline.stored_pixels * 3
+    return (outline.n_train + outline.n_test) * image + larger

@@ -112,7 +112,7 @@ class Work:
 
     def share(self, spec: RunSpec, outline: Outline, steps: int) -> None:
         """Add the batches of steps, and the teacher's outputs for them."""
-        self.operations += steps * batch_operations(spec)
+        self.operations += steps * batch_operations(spec, outline)
         if spec.teacher is not None:
             # each network of a cross-fitted teacher predicts its share of the images
             images = -(-_images(spec) // spec.teacher.n_networks)

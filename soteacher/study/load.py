@@ -159,6 +159,11 @@ def _data(values: Any, where: str) -> DataSet:
     truth = values.pop("true_labels", None)
     _check_keys(values, [*part.model_fields, "source", "augment", "true_labels"], where)
     source = parse(part, values, where)
+    if source.input_size is not None and augment.resized_crop is None:
+        raise UserError(
+            f"{where}: `input_size` needs `augment: {{resized_crop: {{}}}}`, which makes training "
+            "images of this size out of larger ones: add it, or remove `input_size`"
+        )
     true_labels: TrueLabels | CountsFile | None = None
     if truth is not None:
         if isinstance(truth, Mapping) and "counts" in truth:

@@ -8,6 +8,8 @@ file: `soteacher.terms.LossTerm.operations`.
 
 from __future__ import annotations
 
+import math
+
 from soteacher.data.sources.base import Outline
 from soteacher.models import catalogue
 from soteacher.study.specs import RunSpec
@@ -20,9 +22,10 @@ STEP = 17
 """Operations of a step besides the network: cross-entropy, its gradient, and the records."""
 KD = 24
 """Operations of the divergence from the teacher's predictions, and its gradient."""
-BATCH, ROTATION, TURN, RESIZED_CROP = 18, 22, 14, 56
-"""Operations that make a batch, that rotate its images by any angle, of each turned view, and those
-that a resized crop of a view takes beyond one with padding."""
+BATCH, ROTATION, TURN, RESIZED_CROP, PIXEL = 18, 22, 14, 24, 4
+"""Operations that make a batch, that rotate its images by any angle, of each turned view, those
+that a resized crop of a view takes beyond one with padding, and those of each pixel beyond two that
+a row and a column of a smaller image are means of."""
 FIRST_STAGE = 40
 """Operations of a step of a first stage that trains modules on the teacher's outputs alone."""
 
@@ -34,11 +37,15 @@ def own_operations(spec: RunSpec, outline: Outline) -> float:
     return (FORWARD + BACKWARD) * norms + STEP + of_terms + (KD if spec.teacher else 0)
 
 
-def batch_operations(spec: RunSpec) -> float:
+def batch_operations(spec: RunSpec, outline: Outline) -> float:
     """Return the operations that make the batch of a step."""
     stream = spec.stream
     turns = TURN * (stream.turns - 1)
-    crops = 0 if stream.augment.resized_crop is None else RESIZED_CROP * stream.turns
+    crops = 0
+    if stream.augment.resized_crop is not None:
+        stored_size = outline.stored_size or outline.height
+        pixels = math.ceil(2 * stored_size / outline.height)
+        crops = (RESIZED_CROP + PIXEL * (pixels - 2)) * stream.turns
     return BATCH + turns + crops + (ROTATION if stream.augment.rotation else 0)
 
 

@@ -42,10 +42,10 @@ class Evaluator:
 
     def train_images(self, rows: np.ndarray) -> Tensor:
         """Return rows of the training images, uint8, (n, H, W, 3), on the device."""
-        return torch.from_numpy(self._data.array("train_images")[rows]).to(self._device)
+        return torch.from_numpy(self._data.whole_images("train")[rows]).to(self._device)
 
     def _images(self, split: str) -> Tensor:
-        return torch.from_numpy(self._data.array(f"{split}_images")).to(self._device)
+        return torch.from_numpy(self._data.whole_images(split)).to(self._device)
 
     @torch.no_grad()
     def forward(self, network: nn.Module, images: Tensor) -> Tensor:

@@ -17,19 +17,26 @@ def check_passes(passes: Iterable[list[RunSpec]], outline: Outline, device: str)
 
     It is `OutOfMemory` if the pass has several runs, which may fit one by one.
     """
-    needed, n_runs = max((training_bytes(specs, outline), len(specs)) for specs in passes)
+    specs = max(passes, key=lambda specs: (training_bytes(specs, outline), len(specs)))
+    elsewhere = 0
     if device == "cuda":
         import torch
 
         left, where = torch.cuda.mem_get_info()[0], "the GPU has"
-        needed -= PROCESS
+        elsewhere = PROCESS
     else:
         left, where = memory.available(), "this process can use"
-    if needed > left:
-        error = UserError if n_runs == 1 else OutOfMemory
+
+    def needed(sizes: Outline) -> int:
+        return training_bytes(specs, sizes) - elsewhere
+
+    if needed(outline) > left:
+        stored = outline.largest_stored_size(needed, left)
+        smaller = f"store images of {stored}x{stored} pixels, the largest that fit, or "
+        error = UserError if len(specs) == 1 else OutOfMemory
         raise error(
-            f"training on {outline.n_train + outline.n_test:,} images of "
-            f"{outline.width}x{outline.height} pixels needs about {needed / GB:,.1f} GB of memory, "
-            f"but {where} {left / GB:,.1f} GB: use smaller or fewer images, a smaller `batch`, "
-            "fewer processes at once, or a machine with more memory"
+            f"training on {outline.n_train + outline.n_test:,} images of {outline.text} pixels "
+            f"needs about {needed(outline) / GB:,.1f} GB of memory, but {where} "
+            f"{left / GB:,.1f} GB: {smaller if stored else ''}use smaller or fewer images, a "
+            "smaller `batch`, fewer processes at once, or a machine with more memory"
         )

@@ -197,7 +197,9 @@ def test_a_step_has_the_stated_operations_and_traffic_and_memory(count, network,
     run = run_of(plan, network, (), distiller)
     step, _ = counts(run.id)
     outline = plan.study.data[run.data].source.outline()
-    stated = operations.own_operations(run.spec, outline) + operations.batch_operations(run.spec)
+    stated = operations.own_operations(run.spec, outline) + operations.batch_operations(
+        run.spec, outline
+    )
     if run.teacher:
         stated += operations.evaluation_operations(run.teacher.spec, outline)
     assert stated == pytest.approx(step.operations.total(), rel=0.12)
@@ -218,9 +220,12 @@ def test_a_step_has_the_stated_operations_and_traffic_and_memory(count, network,
     assert 0.97 < 4 * estimate / step.peak < 1.5
 
 
+@pytest.mark.parametrize("input_size", [None, 24, 11])
 @pytest.mark.parametrize("turns", [1, 4])
-def test_a_resized_crop_of_each_view_adds_the_stated_operations(tmp_path, turns):
+def test_a_resized_crop_of_each_view_adds_the_stated_operations(tmp_path, turns, input_size):
     sizes = {"n_train": 64, "n_test": 10, "size": 32, "n_classes": 10}
+    if input_size is not None:
+        sizes["input_size"] = input_size
     revision = registry.get("data source", "generated").revision
     spec = DataSpec.from_json({"source": "generated", "revision": revision, **sizes})
     manifest = tmp_path / "data.json"
@@ -232,7 +237,8 @@ def test_a_resized_crop_of_each_view_adds_the_stated_operations(tmp_path, turns)
         with Counting() as counting:
             stream.batch(Cursor(Stage.MAIN, 0, 1))
         found.append(counting.counted.operations.total())
-    assert found[1] - found[0] == pytest.approx(operations.RESIZED_CROP * turns, abs=2 * turns)
+    crop = operations.RESIZED_CROP + operations.PIXEL * {None: 0, 24: 1, 11: 4}[input_size]
+    assert found[1] - found[0] == pytest.approx(crop * turns, abs=2 * turns)
 
 
 def stating(kind):

@@ -49,7 +49,7 @@ from soteacher.core.registry import register
 class FewDigits(Source):
     """64 training and 50 test images."""
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the numbers above, and 8x8 pixels of ten classes."""
         return Outline(64, 50, height=8, width=8, n_classes=10)
 

@@ -174,7 +174,7 @@ def test_the_model_of_a_gpu_counts_the_steps_of_all_networks(plan):
     assert crossed.learner_steps == 4 * 5 * 3  # 82 or 83 images
     operations = EVALUATION * catalogue.norms("wrn_10_2", *OUTLINE.of_network)
     one = spec(plan, "standard")
-    steps = own_operations(one, OUTLINE) + batch_operations(one)
+    steps = own_operations(one, OUTLINE) + batch_operations(one, OUTLINE)
     assert standard.operations == pytest.approx(16 * steps + 5 * operations)
     assert crossed.operations == pytest.approx(60 * steps + 5 * 5 * operations)
 

@@ -103,14 +103,15 @@ print(int(line.split()[1]) * 1024)
 
 
 @pytest.mark.parametrize(
-    ("size", "n_classes", "true_labels"),
+    ("sizes", "n_classes", "true_labels"),
     [
-        (64, 10, None),
-        (16, 500, {"revision": 1, "confusion": 0.3, "split": [0.7, 0.3]}),
+        ({"size": 64}, 10, None),
+        ({"size": 64, "input_size": 48}, 10, None),
+        ({"size": 16}, 500, {"revision": 1, "confusion": 0.3, "split": [0.7, 0.3]}),
     ],
 )
-def test_a_preparation_takes_the_memory_that_is_estimated(tmp_path, size, n_classes, true_labels):
-    settings = {"n_train": 24_000, "n_test": 6_000, "size": size, "n_classes": n_classes}
+def test_a_preparation_takes_the_memory_that_is_estimated(tmp_path, sizes, n_classes, true_labels):
+    settings = {"n_train": 24_000, "n_test": 6_000, "n_classes": n_classes, **sizes}
     spec = {"source": "generated", "revision": 1, **settings}
     if true_labels:
         spec["true_labels"] = true_labels

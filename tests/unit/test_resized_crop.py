@@ -28,7 +28,7 @@ def torchvision_view(image, box, flip=False):
     return np.array(functional.hflip(view) if flip else view)
 
 
-def some_views(shape, n=200):
+def some_views(shape, n=200, size=None):
     """Random images, boxes of every size in them, and flips."""
     random = np.random.default_rng(sum(shape))
     images = random.integers(0, 256, (n, *shape, 3), dtype=np.uint8)
@@ -36,7 +36,7 @@ def some_views(shape, n=200):
     sizes[:2] = [shape, (1, 1)]
     given = np.concatenate([random.integers(0, np.array(shape) - sizes + 1), sizes], axis=1)
     flips = random.random(n) < 0.5
-    found = crop_and_resize(*map(torch.from_numpy, (images, given, flips)))
+    found = crop_and_resize(*map(torch.from_numpy, (images, given, flips)), size or shape)
     return images, given.tolist(), flips.tolist(), found
 
 
@@ -51,7 +51,7 @@ def test_resized_crops_are_torchvision_s_of_pil_images_bit_for_bit(shape):
 def test_resized_crops_are_those_of_antialiased_tensors_to_one_grey_level():
     images, given, _, found = some_views((33, 20))
     flips = [False] * len(given)
-    found = crop_and_resize(*map(torch.tensor, (images, given, flips)))
+    found = crop_and_resize(*map(torch.tensor, (images, given, flips)), (33, 20))
     for image, box, view in zip(images, given, found, strict=True):
         pixels = torch.from_numpy(image).permute(2, 0, 1).float()
         expected = functional.resized_crop(pixels, *box, [33, 20], BILINEAR, antialias=True)

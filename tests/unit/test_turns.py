@@ -25,6 +25,9 @@ class Images:
     def array(self, name):
         return self.images
 
+    def whole_images(self, split):
+        return self.images
+
     def train_labels(self, seed):
         return np.arange(10) % 3
 

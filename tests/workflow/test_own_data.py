@@ -62,6 +62,11 @@ def test_the_commands_of_the_page_work(tmp_path):
         assert manifest["arrays"]["train_images"]["shape"] == [300, 8, 8, 3]
         assert ("train_truth" in manifest["arrays"]) is (name != "arrays")
         assert "test_truth" not in manifest["arrays"]
+        sizes = {"test_images": 8 if name != "hub" else 6, "train_resized": 6}
+        for array, size in sizes.items():
+            if array in manifest["arrays"]:
+                assert manifest["arrays"][array]["shape"][1:] == [size, size, 3]
+        assert ("train_resized" in manifest["arrays"]) is (name == "hub")
     [first, *others] = (manifest["arrays"]["train_images"] for manifest in manifests.values())
     assert all(one == first for one in others)  # the same images from all sources
     folder = next((tmp_path / "results/store/data").glob("parquet-*"))

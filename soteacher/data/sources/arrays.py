@@ -44,7 +44,7 @@ class Arrays(Source):
         """Return a hash of the arrays' bytes; it is the same for an .npz file and a folder."""
         return self._files().content_key((*NEEDED, CLASSES))
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes; the labels are read, of the images only shape and type."""
         files = self._files()
         (n_train, height, width), (n_test, *_) = self._shapes(files)

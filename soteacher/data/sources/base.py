@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from soteacher.core import places
 from soteacher.core.errors import Missing, UserError, shown
+from soteacher.core.registry import name_of
 from soteacher.core.settings import Settings
 from soteacher.data.archives import ADDRESS, Archive
 from soteacher.data.places import check_place
@@ -50,8 +53,35 @@ class Outline:
     n_train: int
     n_test: int
     height: int
+    """Height of the images that networks get."""
     width: int
     n_classes: int
+    stored_size: int | None = None
+    """Height and width of the stored training images, if they are larger than those of networks."""
+
+    @property
+    def stored_pixels(self) -> int:
+        """The number of pixels of a training image as it is stored."""
+        return self.height * self.width if self.stored_size is None else self.stored_size**2
+
+    @property
+    def text(self) -> str:
+        """The size of the images, for messages."""
+        text = f"{self.width}x{self.height}"
+        if self.stored_size is None:
+            return text
+        return f"{text} (training images: {self.stored_size}x{self.stored_size})"
+
+    def largest_stored_size(self, needed: Callable[[Outline], int], left: int) -> int | None:
+        """Return the largest stored size for which `needed` is at most `left`; None: there is none.
+
+        needed : the bytes that something needs with other stored sizes, which grow with them.
+        """
+        if self.stored_size is None:
+            return None
+        sides = range(self.height + 1, self.stored_size)
+        n = bisect_right(sides, left, key=lambda side: needed(replace(self, stored_size=side)))
+        return sides[n - 1] if n else None
 
     @property
     def of_network(self) -> tuple[int, int, int]:
@@ -69,6 +99,21 @@ class Source(Settings):
     located_by: ClassVar[tuple[str, ...]] = ()
     """Settings that say where the images are, not what they are; no spec contains them."""
 
+    input_size: int | None = Field(None, ge=1)
+    """Height and width, in pixels, of the images that networks get, if the stored images are larger
+    squares: `resized_crop` resizes a box of a stored training image to this size, and test images
+    are resized to it as a whole. If it is not given, networks get images of the stored size."""
+
+    @model_validator(mode="after")
+    def _larger_than_input(self) -> Self:
+        size = getattr(self, "size", None)  # of the sources that have this setting
+        if self.input_size is not None and size is not None and self.input_size >= size:
+            raise ValueError(
+                f"expected `input_size` below `size`, {size}; got {self.input_size}: set `size` to "
+                "a larger number, or remove `input_size`"
+            )
+        return self
+
     def spec(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, without those of the location."""
         return {k: v for k, v in super().spec().items() if k not in self.located_by}
@@ -85,7 +130,27 @@ class Source(Settings):
         return None
 
     def outline(self) -> Outline:
-        """Return the sizes of the result of `read`, without reading the images; plans need them."""
+        """Return the sizes of the prepared data set, without reading the images; plans need them.
+
+        Raises `UserError` if `input_size` does not fit the images.
+        """
+        images = self.outline_of_images()
+        if self.input_size is None:
+            return images
+        size = self.input_size
+        if images.height != images.width or size >= images.height:
+            set_size = (
+                f"set `size` to more than {size}, or " if "size" in type(self).model_fields else ""
+            )
+            raise UserError(
+                f"`input_size: {size}` does not fit the images of the source {name_of(self)}, "
+                f"which have {images.text} pixels; expected larger, square images: {set_size}"
+                "remove `input_size`"
+            )
+        return replace(images, height=size, width=size, stored_size=images.height)
+
+    def outline_of_images(self) -> Outline:
+        """Return the sizes of the result of `read`, without reading the images."""
         raise NotImplementedError
 
     def fetched(self, downloads: Path) -> Self:

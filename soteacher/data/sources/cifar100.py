@@ -57,7 +57,7 @@ class Cifar100(PublishedSource):
         folders = self._class_folders()
         return None if folders is None else folders.content_key()
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes of CIFAR-100, which `read` checks."""
         return SIZES
 

@@ -24,7 +24,7 @@ class Digits(Source):
     """Number of training images: fewer than all are a fixed choice, stratified by class. The test
     images stay the same."""
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes of the data set."""
         return Outline(self.n_train, N_TEST, height=8, width=8, n_classes=10)
 

@@ -27,7 +27,7 @@ class Generated(Source):
     n_classes: int = Field(ge=2)
     """Number of classes."""
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes that the settings give."""
         return Outline(self.n_train, self.n_test, self.size, self.size, self.n_classes)
 

@@ -72,7 +72,7 @@ class ImageFolder(Source):
                 raise unreadable(str(path), error) from error
         return json_sha256(hashes)
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes; files are counted, and without `size` the first image is read."""
         listing = self._listing()
         train, test = (_paths(listing, split) for split in SPLITS)

@@ -61,7 +61,7 @@ class Parquet(Source):
             hashes[split] = [_sha256(path) for path in files]
         return json_sha256([hashes["train"], hashes["test"]])
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes; labels are read, and without `size` the first image, too."""
         files = self._files()
         column = self._check_columns(files)

@@ -103,7 +103,7 @@ class TinyImagenet(PublishedSource):
             ]
         )
 
-    def outline(self) -> Outline:
+    def outline_of_images(self) -> Outline:
         """Return the sizes of the whole data set, or of the images that a folder lists."""
         folder = self._folder()
         if folder is None:
