@@ -44,6 +44,9 @@ class Recipe(Settings):
     keep_every: int = Field(0, ge=0)
     """Interval, in epochs, at which a teacher's weights are kept as a checkpoint (0: only the
     final weights are kept)."""
+    test_every: int = Field(1, ge=1)
+    """Interval, in epochs, at which the network is tested. Its checkpoints and its last epoch are
+    always tested, and an early-stopped teacher after each epoch."""
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
@@ -56,6 +59,17 @@ class Recipe(Settings):
         if min(self.lr.values() if isinstance(self.lr, dict) else [self.lr]) <= 0:
             raise ValueError("expected a learning rate above 0 in `lr`")
         return self
+
+    def is_tested(self, epoch: int) -> bool:
+        """Return whether the network is tested after a 0-based epoch."""
+        done = epoch + 1
+        kept = self.keep_every > 0 and done % self.keep_every == 0
+        return done % self.test_every == 0 or done == self.epochs or kept
+
+    @property
+    def tested_epochs(self) -> int:
+        """The number of epochs after which the network is tested."""
+        return sum(map(self.is_tested, range(self.epochs)))
 
     @property
     def terms_from(self) -> int:

@@ -87,7 +87,8 @@ def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
             epochs = run.epochs()
             row |= {"classes": data.n_classes}
             # an oracle and an imported teacher have no epochs
-            row |= {"best_top1": max((epoch["test_top1"] for epoch in epochs), default="")}
+            tested = [epoch["test_top1"] for epoch in epochs if epoch["test_top1"] != ""]
+            row |= {"best_top1": max(tested, default="")}
             row |= run.measures()
             row |= run.trained_on()
             measured.epochs.extend(epochs)
@@ -197,7 +198,8 @@ class _Artifacts:
             {
                 "run": self.id,
                 "epoch": int(row["epoch"]),
-                **{name: float(row[name]) for name in ("lr", "train_top1", "test_top1")},
+                **{name: float(row[name]) for name in ("lr", "train_top1")},
+                "test_top1": float(row["test_top1"]) if row["test_top1"] else "",
                 "loss": sum(float(v) for k, v in row.items() if k.startswith("loss_") and v),
             }
             for row in history

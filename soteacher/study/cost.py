@@ -47,13 +47,13 @@ def pass_flop(specs: Sequence[RunSpec], outline: Outline) -> list[float]:
     """Return the FLOP of each run of one pass, with an equal share of their teacher's FLOP.
 
     Each epoch has a forward and a backward pass of every training image, or a forward pass if the
-    image chooses the epoch, and a forward pass of every test image. If a loss term takes logits of
-    the training images, there is a forward pass of these after each epoch but the last, or before
-    each epoch of fine-tuning. A cross-fitted teacher has all this of each network, and the images
-    that the network is not trained on are left out. At the end, there is one more forward pass of
-    the test images and, if their true label distributions are known, of the training images. The
-    teacher has one forward pass of each training image per epoch, for all of its students. An
-    imported teacher has no epochs here.
+    image chooses the epoch. Each tested epoch has a forward pass of every test image. If a loss
+    term takes logits of the training images, there is a forward pass of these after each epoch but
+    the last, or before each epoch of fine-tuning. A cross-fitted teacher has all this of each
+    network, and the images that the network is not trained on are left out. At the end, there is
+    one more forward pass of the test images and, if their true label distributions are known, of
+    the training images. The teacher has one forward pass of each training image per epoch, for all
+    of its students. An imported teacher has no epochs here.
     """
     shared = 0
     if specs[0].teacher is not None:
@@ -66,7 +66,8 @@ def _own_flop(spec: RunSpec, outline: Outline) -> int:
     """Return the FLOP of a run without its teacher's."""
     epochs = spec.recipe.epochs if spec.is_trained else 0
     trained = _views(spec, outline) * epochs
-    images = trained * FORWARD_AND_BACKWARD + outline.n_test * (epochs + 1) * spec.n_networks
+    tests = spec.tested_epochs + 1 if spec.is_trained else 1
+    images = trained * FORWARD_AND_BACKWARD + outline.n_test * tests * spec.n_networks
     if spec.is_early_stopped:
         images += (outline.n_train - sum(spec.trained_images(outline.n_train))) * epochs
     images += taken_images(spec, outline) * taken_epochs(spec)

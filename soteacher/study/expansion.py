@@ -142,7 +142,7 @@ class Expansion:
             pair = self.study.pairs[pair_name]
             _, network = networks(pair_name, pair)
             recipe = self.study.recipes[pair.student_recipe].for_network(network)
-            spec = self._spec("teacher", pair.data, network, recipe, {}).as_teacher()
+            spec = self._spec("teacher", pair.data, network, recipe, {}).without_checkpoints()
             run_id = f"{pair.data}/{in_id(network)}/{ALONE}/seed{seed}"
             runs[seed] = Run(run_id, pair.data, spec.with_seed(seed), alone=True)
         return self._add(block, runs[seed])
@@ -193,7 +193,7 @@ class Expansion:
         terms = {student.method: TermSpec.of(term)}
         spec = self._spec("student", pair.data, network, recipe, terms)
         spec = replace(
-            spec.as_teacher(),
+            spec.without_checkpoints(),
             seed=teacher.spec.seed,
             teacher=teacher.spec.as_teacher(),
             stream=replace(spec.stream, turns=term.turns),

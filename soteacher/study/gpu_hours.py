@@ -192,7 +192,7 @@ def _of_pass(specs: Sequence[RunSpec], outline: Outline) -> Work:
         if before := spec.recipe.terms_from:
             work.train(replace(spec, terms={}), outline, before * steps)
         work.train(spec, outline, (epochs[-1] - before) * steps)
-        tested = (spec.recipe.epochs + 1) * tests
+        tested = (spec.tested_epochs + 1) * tests
         work.evaluate(spec, outline, -(-outline.n_test // tests), tested)
         if spec.is_early_stopped:
             held_out = outline.n_train - sum(spec.trained_images(outline.n_train))

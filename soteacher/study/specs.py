@@ -181,9 +181,19 @@ class RunSpec:
         """The sha256 of the canonical JSON; every result of the run carries it."""
         return sha256_of(self.canonical)
 
-    def as_teacher(self) -> RunSpec:
-        """Return this spec for use in a student's spec, without `keep_every`."""
+    def without_checkpoints(self) -> RunSpec:
+        """Return this spec for a run that nothing learns from: without `keep_every`."""
         return replace(self, recipe=self.recipe.model_copy(update={"keep_every": 0}))
+
+    def as_teacher(self) -> RunSpec:
+        """Return this spec for use in a student's spec: without `keep_every` and `test_every`."""
+        update = {"keep_every": 0, "test_every": 1}
+        return replace(self, recipe=self.recipe.model_copy(update=update))
+
+    @property
+    def tested_epochs(self) -> int:
+        """The number of epochs after which the network is tested."""
+        return self.recipe.epochs if self.is_early_stopped else self.recipe.tested_epochs
 
     def parts(self) -> list[type[LossTerm]]:
         """Return the classes of the loss terms.

@@ -233,7 +233,8 @@ class Learner:
         if stage == Stage.MAIN:
             assert self.network is not None and self.evaluator is not None
             self.end_epoch_of_terms(epoch)
-            row["test_top1"] = self.evaluator.top1(self.network)
+            if self.best is not None or self.recipe.is_tested(epoch):
+                row["test_top1"] = self.evaluator.top1(self.network)
             if self.best is not None:
                 nll = row["held_out_nll"] = self.best.end_epoch(epoch)
                 if not math.isfinite(nll):

@@ -50,6 +50,7 @@ class CurvesReport(FigureReport):
                 numbers = (
                     by_epoch[f"{split}_top1"].agg(mean="mean", sd="std", n="count").reset_index()
                 )
+                numbers = numbers[numbers["n"] > 0]  # not every epoch has a test
                 if not runs:
                     numbers.loc[0] = {"n": 0}
                 numbers[["mean", "sd"]] *= 100
