@@ -104,6 +104,23 @@ def test_a_teacher_costs_three_passes_a_training_image_and_its_tests():
     assert flop(tables={"one": table("kd", columns=["teacher.top1"])}) == TEACHER
 
 
+@pytest.mark.parametrize(
+    ("settings", "tests"),
+    [
+        ({"test_every": 4}, 3 + 1),  # after epochs 4, 8 and 10, and once at the end
+        ({"test_every": 4, "keep_every": 5}, 4 + 1),  # also after epoch 5
+        ({"test_every": 99}, 1 + 1),
+        ({}, 10 + 1),
+    ],
+)
+def test_a_teacher_is_tested_as_often_as_its_recipe_says(settings, tests):
+    recipe = {"epochs": 10, "batch": 64, "lr": 0.05, "decay_at": []} | settings
+    pair = {"wrn_10_1/wrn_10_1": PAIR | dict.fromkeys(["teacher_recipe", "student_recipe"], "ten")}
+    only = {"one": table("kd", columns=["teacher.top1"])}
+    found = flop(tables=only, pairs=pair, recipes={"ten": recipe})
+    assert found == (3 * 10 * N_TRAIN + tests * N_TEST) * SMALL
+
+
 def test_a_student_costs_its_own_training_and_its_teacher_s_forward_pass():
     assert flop() == TEACHER + STUDENT + TAUGHT
 

@@ -224,8 +224,8 @@ def test_a_student_of_the_paper_s_settings_deviates_in_nothing(name):
     assert deviations(papers_student(**network(name)), "kd") == []
 
 
-def test_kept_checkpoints_make_no_other_experiment():
-    recipe = papers_teacher()["recipe"] | {"keep_every": 10}
+def test_kept_checkpoints_and_fewer_tests_make_no_other_experiment():
+    recipe = papers_teacher()["recipe"] | {"keep_every": 10, "test_every": 10}
     assert deviations(papers_teacher(recipe=recipe), "standard") == []
 
 

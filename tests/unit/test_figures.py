@@ -248,6 +248,17 @@ def test_curves_are_means_over_finished_runs_of_both_splits(curves):
     assert alone["sd"].isna().all() and set(alone["n"]) == {1}
 
 
+def test_epochs_without_a_test_have_no_point():
+    parts = [{"panel": "wrn_10_2", "series": "standard", "runs": ["a", "b"]}]
+    epochs = history(a=[0.2, 0.4, 0.6], b=[0.4, 0.4, 0.8])
+    epochs.loc[epochs["epoch"] == 2, "test_top1"] = np.nan
+    figure, table = make("curves", parts, measured(a=0.6, b=0.8), epochs)
+    by_split = {split: list(rows["epoch"]) for split, rows in table.groupby("split")}
+    assert by_split == {"train": [1, 2, 3], "test": [1, 3]}
+    [axes] = [axes for axes in figure.axes if axes.lines]
+    assert sorted(len(line.get_xdata()) for line in axes.lines) == [2, 3]
+
+
 def test_a_series_without_a_finished_run_stands_in_the_numbers_and_not_in_the_figure(curves):
     figure, table = curves
     for split in ("train", "test"):

@@ -332,6 +332,13 @@ def test_checkpoints_belong_to_the_teacher_s_spec_and_not_to_the_student_s(wide)
     assert changed_runs(wide, put(wide, "recipes students keep_every", 5)) == set()
 
 
+def test_how_often_a_run_is_tested_belongs_to_its_own_spec_and_not_to_its_students(wide):
+    for role, recipe in (("teacher", "teachers"), ("student", "students")):
+        rarely = put(wide, f"recipes {recipe} test_every", 5)
+        of_role = {run.id for run in plan_of(rarely).runs.values() if role_of(run) == role}
+        assert changed_runs(wide, rarely) == of_role
+
+
 def test_a_spec_s_hash_is_another_exactly_where_the_spec_is(wide):
     hashes = {
         json.dumps(run.spec.to_json()): run.spec.sha256 for run in plan_of(wide).runs.values()
