@@ -140,11 +140,12 @@ def counted(run, data):
 
 def counted_step(setup, learner, stage):
     learner.enter(Cursor(stage, 0, 0))
-    learner.enter(Cursor(stage, 1, 0))
+    epoch = 1 + (learner.recipe.terms_from if stage == Stage.MAIN else 0)
+    learner.enter(Cursor(stage, epoch, 0))
     learner.optimizer.step = lambda: None  # there is no fused SGD on the meta device
-    one_step(setup, learner, Cursor(stage, 1, 0), Counting())
+    one_step(setup, learner, Cursor(stage, epoch, 0), Counting())
     with Counting() as counting:
-        one_step(setup, learner, Cursor(stage, 1, 1), counting)
+        one_step(setup, learner, Cursor(stage, epoch, 1), counting)
     return counting.counted
 
 

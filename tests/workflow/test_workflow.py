@@ -52,17 +52,17 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
     assert from_root == from_folder
     assert from_root == {
         "prepare": 1,
-        "teach": 12,
-        "distill": 14,
-        "measure": 26,
+        "teach": 11,
+        "distill": 13,
+        "measure": 24,
         "time_steps": 1,
-        "table": 15,
+        "table": 14,
         "figure": 5,
         "runs": 1,
         "claims": 1,
         "page": 1,
         "all": 1,
-        "total": 78,
+        "total": 73,
     }
 
 
@@ -144,7 +144,7 @@ def test_a_setting_on_the_command_line_overrides_the_study(empty):
     study = ["--directory", str(empty.path), "--configfile", str(DEMO)]
     output = dry_run(*study, "--printshellcmds", "--config", "seeds=[7]")
     plan = expand(read(yaml.safe_load(DEMO.read_text()) | {"seeds": [7]}))
-    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/kd" in plan.runs
+    assert "digits/wrn_10_2/standard/seed7/wrn_10_1/pure" in plan.runs
     assert requests(output, "demo") == requests_of(plan)
 
 
