@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from bench.measure import missed
-from bench.rows import AT_MOST, FASTER, MINUTES, MORE, REST, ROWS, SECONDS, SHARE, WAIT
+from bench.rows import AT_MOST, FASTER, LONG, MINUTES, MORE, REST, ROWS, SECONDS, SHARE, WAIT
 
 HERE = Path(__file__).parent
 UNITS = {
@@ -48,7 +48,7 @@ def make_page(results: pd.DataFrame, operations: pd.DataFrame) -> str:
     return template.render(
         facts=facts,
         minutes=MINUTES,
-        n_rows=sum(row.key in cpu.index for row in ROWS),
+        n_rows=len(cpu) - sum(row.key in cpu.index for row in LONG),
         most_rows=len(ROWS),
         disturbed=_disturbed(float(first["busy_cores"]), measured, wall),
         groups=[
