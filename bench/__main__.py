@@ -1,4 +1,8 @@
-"""`python -m bench`: measure all rows, write the CSV files, and the page from them."""
+"""`python -m bench`: measure rows, write the CSV files, and the page from them.
+
+Without `--only`, it measures all rows but the long ones. Rows of the CSV files that are not
+measured stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.measure import measure
+from bench.measure import measure, together
 from bench.page import make_page
-from bench.rows import MINUTES, ROWS
+from bench.rows import LONG, MINUTES, ROWS
 from soteacher.core import files
 from soteacher.core.errors import UserError, unknown
 
@@ -27,7 +31,9 @@ def main(arguments: list[str]) -> None:
         default=MINUTES,
         help="about how long to measure; the page says so if it is less than the default",
     )
-    command.add_argument("--only", nargs="+", metavar="KEY", help="measure only these rows")
+    command.add_argument(
+        "--only", nargs="+", metavar="KEY", help="measure only these rows, also long ones"
+    )
     command.add_argument("--out", type=Path, default=OUT, help="CSV file to write, or to read")
     command.add_argument(
         "--page-only", action="store_true", help="write the page again from the CSV files"
@@ -37,12 +43,18 @@ def main(arguments: list[str]) -> None:
     logging.getLogger("bench").setLevel(logging.INFO)
     profiles = options.out.with_suffix(".profile.csv")
     if not options.page_only:
-        known = {row.key: row for row in ROWS}
+        known = {row.key: row for row in (*ROWS, *LONG)}
         for key in options.only or ():
             if key not in known:
                 raise UserError(unknown("row", key, known))
-        rows = [known[key] for key in options.only or known]
+        rows = [known[key] for key in options.only] if options.only else list(ROWS)
         results, operations = measure(rows, options.minutes, {})
+        if options.out.is_file() and profiles.is_file():
+            before, operations_before = pd.read_csv(options.out), pd.read_csv(profiles)
+            # what missed its goal before may not miss it now, and has no profile then
+            operations_before = operations_before[~operations_before["key"].isin(results["key"])]
+            results = together(before, results, list(known))
+            operations = together(operations_before, operations, list(known))
         files.write(options.out, results.to_csv(index=False))
         files.write(profiles, operations.to_csv(index=False))
     elif not (options.out.is_file() and profiles.is_file()):

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench import machine
 from bench.ours import OurPass
-from bench.rows import AT_MOST, FASTER, MORE, SHARE, Bench, Measured, Row
+from bench.rows import AT_MOST, FASTER, MORE, REST, SHARE, Bench, Measured, Row
 from bench.study import BenchStudy
 from bench.timing import Deadline, LeftOut, Pair
 from soteacher.core.errors import UserError
@@ -101,7 +101,7 @@ def summary(row: Row, measured: Measured, clock: str) -> dict[str, Any]:
         "seconds_ours": round(ours, 5),
         "left_out": "",
     }
-    if row.other:
+    if row.other or row.unit == REST:
         found["seconds_other"] = round(other, 5)
     return found | ({"other": f"{row.other}: {measured.other}"} if measured.other else {})
 
@@ -114,16 +114,29 @@ def _value(unit: str, pair: Pair, flop: tuple[int, int], clock: str) -> float:
         return 100 * (ours / other - 1)
     if unit == SHARE:
         return (flop[0] / ours) / (flop[1] / other)
+    if unit == REST:
+        return 100 * (1 - ours / other)
     return ours
 
 
 def missed(result: pd.Series[Any]) -> bool:
-    """Return whether a result has a goal and is worse; goals are compared with CPU time."""
+    """Return whether a result has a goal and is worse; `page.compared` says by which clock."""
     if pd.isna(result["goal"]) or pd.isna(result["median"]):
         return False
     if result["unit"] in AT_MOST:
         return bool(result["median"] > result["goal"])
     return bool(result["median"] < result["goal"])
+
+
+def together(old: pd.DataFrame, new: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of `new`, and those of `old` with other keys, in the order of their keys.
+
+    Keys that `order` lacks are left out: they are of rows that no longer exist.
+    """
+    parts = [part for part in (old[~old["key"].isin(new["key"])], new) if len(part)]
+    rows = pd.concat(parts, ignore_index=True) if parts else new
+    rows = rows[rows["key"].isin(order)]
+    return rows.sort_values("key", key=lambda keys: keys.map(order.index), kind="stable")
 
 
 def profiled(ours: OurPass) -> list[dict[str, Any]]:

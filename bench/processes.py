@@ -16,6 +16,8 @@ from soteacher.study.load import load
 from soteacher.study.requests import Request
 
 ROOT = HERE.parent
+CORES = 2
+"""Number of cores that Snakemake has for a whole study."""
 SET_UP = "from soteacher.training.device import set_up; set_up('cpu', 1, 'float32', True)"
 
 
@@ -31,6 +33,14 @@ def repeated(words: Sequence[str], folder: Path, deadline: Deadline) -> list[Tim
     except Failed as error:
         raise LeftOut(f"the command failed: {error}") from None
     return found
+
+
+def once(words: Sequence[str], folder: Path) -> Times:
+    """Run a command that takes minutes, once; its first start of a process is timed, too."""
+    try:
+        return command(words, folder)
+    except Failed as error:
+        raise LeftOut(f"the command failed: {error}") from None
 
 
 def python(code: str) -> list[str]:
@@ -56,6 +66,12 @@ def dry_run(folder: Path, seeds: int) -> list[str]:
     """Return the command that plans the paper's study for a number of seeds, and trains nothing."""
     over = folder / f"{seeds}_seeds.yaml"
     files.write(over, f"seeds: {[*range(seeds)]}\n")
-    words = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--cores", "1"]
+    study = (ROOT / "config/paper.yaml", over)
+    return snakemake(folder, 1, study, "--dry-run")
+
+
+def snakemake(folder: Path, cores: int, study: Sequence[Path], *options: str) -> list[str]:
+    """Return the command that makes all of a study, its file and override files, in a folder."""
+    words = [sys.executable, "-m", "snakemake", *options, "--quiet", "all", "--cores", str(cores)]
     words += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    return [*words, "--configfile", str(ROOT / "config/paper.yaml"), str(over)]
+    return [*words, "--configfile", *map(str, study)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -11,18 +12,24 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import others, rows
+from bench import demo, finished, others, rows
 from bench.convolutions import LoneConvolution, best
-from bench.measure import measure, missed, summary
+from bench.measure import measure, missed, summary, together
 from bench.ours import OurPass
 from bench.page import make_page
 from bench.peers.networks import contiguous
 from bench.processes import first_step, python
-from bench.rows import FASTER, MORE, ROWS, SECONDS, SHARE, Measured, Row
+from bench.rows import FASTER, LONG, MORE, REST, ROWS, SECONDS, SHARE, WAIT, Measured, Row
 from bench.study import BenchStudy
 from bench.timing import Deadline, Failed, LeftOut, Pair, Times, command, paired
 from soteacher.core.random import seeded
+from soteacher.core.sealed import SEAL, write_sealed
+from soteacher.data.prepared import open_prepared
 from soteacher.models import catalogue
+from soteacher.results.collect import measure as collected
+from soteacher.store.forms import read_manifest
+from soteacher.study.expand import expand
+from soteacher.study.load import merged, read
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("wrn_10_2", "wrn_10_1")
@@ -216,7 +223,130 @@ def test_the_job_of_the_start_up_reaches_its_first_step(tmp_path):
 
 
 def test_every_row_has_its_own_key():
-    assert len({one.key for one in ROWS}) == len(ROWS)
+    assert len({one.key for one in (*ROWS, *LONG)}) == len(ROWS) + len(LONG)
+
+
+ONE_RUN_EACH = {
+    "study": "finished",
+    "seeds": [0],
+    "precision": "float32",
+    "data": {
+        "cifar100": {"source": "generated", "n_train": 8, "n_test": 40, "size": 8, "n_classes": 4}
+    },
+    "pairs": {"/".join(PAIR): NAMED},
+    "recipes": {"cifar": {"epochs": 2, "batch": 4, "lr": 0.1, "decay_at": [1]}},
+    "teachers": {"standard": {}, "soteacher": {"lipschitz": {}, "consistency": {}}},
+    "tables": {
+        "small": {
+            "kind": "accuracy",
+            "pairs": ["/".join(PAIR)],
+            "teachers": ["standard"],
+            "distillers": ["kd"],
+        },
+        "steps": {
+            "kind": "overhead",
+            "networks": [PAIR[0]],
+            "teachers": ["standard", "soteacher"],
+            "steps": 3,
+        },
+    },
+    "figures": {},
+}
+
+
+def test_made_up_runs_are_finished_for_the_package_and_can_be_measured(tmp_path):
+    plan = expand(read(ONE_RUN_EACH | {"distillers": {"kd": {}}}))
+    finished.make_up(plan, tmp_path)
+    results, store = tmp_path / "results/finished", tmp_path / plan.study.store
+    data = open_prepared(results / "data/cifar100.json", store)
+    found = {}
+    for path in (results / "runs").glob("*/*.json"):
+        for row in collected(read_manifest(path, "the manifest"), data, store).runs:
+            found[row["run"]] = row
+    assert set(found) == set(plan.runs) and len(found) >= 2
+    assert {row["status"] for row in found.values()} == {"done"}
+    [student] = [row for run, row in found.items() if run.endswith("kd")]
+    [teacher] = [row for run, row in found.items() if run.endswith("standard/seed0")]
+    assert 0.25 < teacher["top1"] <= 1 and student["nll"] != teacher["nll"]
+    assert len(pd.read_csv(results / "overhead/steps.csv")) == 2 * 3
+
+
+def test_made_up_records_are_those_of_all_runs_of_the_paper():
+    plan = expand(read(merged(*finished.STUDY)))
+    paper = expand(read(merged(finished.STUDY[0])))
+    assert list(plan.runs) == list(paper.runs) and len(paper.runs) == 466
+    assert plan.data_spec("cifar100").settings["n_test"] == 10_000
+    assert list(plan.contents) == list(paper.contents)
+
+
+def test_a_pass_counts_once_as_training(tmp_path):
+    both = {"small": ONE_RUN_EACH["tables"]["small"] | {"distillers": ["kd", "at"]}}
+    plan = expand(read(ONE_RUN_EACH | {"distillers": {"kd": {}, "at": {}}, "tables": both}))
+    finished.make_up(plan, tmp_path)
+    results, store = tmp_path / "results/finished", tmp_path / plan.study.store
+    records = {}
+    for path in (store / "runs").glob("*/run.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        records[record["id"].rpartition("/")[2]] = (path, record)
+    assert set(records) == {"seed0", "kd", "at"}
+
+    def change(name, **facts):
+        path, record = records[name]
+        write_sealed(path, {k: v for k, v in record.items() if k != SEAL} | facts)
+
+    assert demo.training_seconds(results, store) == 1 + 1  # of the teacher; of both students
+    change("kd", seconds=7.5)
+    assert demo.training_seconds(results, store) == 1 + 7.5
+    [attempt] = records["at"][1]["attempts"]
+    change("at", attempts=[attempt | {"pid": attempt["pid"] + 1}])  # trained in another process
+    assert demo.training_seconds(results, store) == 1 + 7.5 + 1
+    training, whole = demo.of_finished(results, store, Times(19.0, 10.0))
+    assert training == (9.5, 9.5) and whole == (19.0, 20.0)
+    found = summary(row(REST, 20.0, other=""), Measured([Pair(training, whole)]), "cpu")
+    assert (found["median"], found["seconds_ours"], found["seconds_other"]) == (50.0, 9.5, 19.0)
+    assert missed(pd.Series({"goal": 20.0, "unit": REST, "median": 50.0}))
+    assert not missed(pd.Series({"goal": 20.0, "unit": REST, "median": 19.0}))
+
+
+def rows_of(key, median, unit=FASTER, **facts):
+    """Both clocks of a row of the CSV file; the wall-clock number is a tenth of the other one."""
+    same = {"key": key, "group": unit, "ours": f"the {key}", "other": "", "unit": unit}
+    same |= {"goal": 2.0, "q1": 1.0, "q3": 1.0, "pairs": 1, "seconds_ours": 1.0}
+    same |= {"seconds_other": None, "left_out": "", "date": "2026-01-01", "cpu": "a CPU"}
+    same |= {"busy_cores": 0.0, "cores": 2, "memory_gb": 1.0, "capability": "", "threads": 1}
+    same |= dict.fromkeys(("machine", "cpu_settings", "soteacher", "python", "torch"), "1")
+    same |= dict.fromkeys(("onednn", "torchvision", "torchdistill", "numpy", "pillow"), "1")
+    same |= {"snakemake": "9", "minutes": 13.5} | facts
+    return [
+        same | {"clock": "cpu", "median": median},
+        same | {"clock": "wall", "median": median / 10},
+    ]
+
+
+NO_PROFILE = pd.DataFrame(columns=["key", "operation", "share", "calls"])
+
+
+def test_rows_that_are_not_measured_again_stay_in_the_file():
+    old = pd.DataFrame(rows_of("student", 1.0) + rows_of("tables", 9.0) + rows_of("gone", 1.0))
+    new = pd.DataFrame(rows_of("teacher", 3.0) + rows_of("student", 2.0))
+    merged_rows = together(old, new, ["student", "teacher", "tables"])
+    assert list(merged_rows["key"]) == ["student"] * 2 + ["teacher"] * 2 + ["tables"] * 2
+    assert list(merged_rows["median"]) == [2.0, 0.2, 3.0, 0.3, 9.0, 0.9]
+
+
+def test_the_page_says_which_rows_were_measured_at_another_time():
+    results = rows_of("student", 3.0) + rows_of("tables", 9.0, WAIT, date="2026-01-02")
+    page = make_page(pd.DataFrame(results), NO_PROFILE)
+    _, apart = page.split("Measured at another time, on 2026-01-02, with 0.0 busy cores before")
+    assert "- the tables" in apart and "- the student" not in apart
+    assert "another time" not in make_page(pd.DataFrame(results[:2]), NO_PROFILE)
+
+
+@pytest.mark.parametrize(("median", "word"), [(19.0, "reached"), (21.0, "missed")])
+def test_the_goal_of_a_whole_study_is_one_of_wall_clock_time(median, word):
+    page = make_page(pd.DataFrame(rows_of("tables", median, WAIT)), NO_PROFILE)
+    assert f"| ≤ 2.00: {word} |" in page
+    assert (f"Measured {median / 10:.2f}, the goal is 2.00." in page) == (word == "missed")
 
 
 def test_a_row_ends_when_its_time_is_over_but_not_before_three_pairs():
