@@ -59,7 +59,7 @@ bench: $(BENCH)/installed
 	$(BENCH)/bin/python -m bench
 
 test-slurm: $(SLURM)/installed
-	timeout -k 30 540 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
+	timeout -k 30 900 $(SLURM)/bin/python -m pytest -p no:xdist -p no:cacheprovider tests/slurm
 
 test-conda: $(CONDA)/installed
 	PIP_FLAGS='$(PIP_FLAGS)' timeout -k 30 420 $(CONDA)/bin/python -m pytest -p no:cacheprovider tests/conda

@@ -199,6 +199,7 @@ def test_the_rehearsal_has_every_network_method_table_and_figure_of_the_paper(pl
                 *run.spec.to_json()["terms"],
             )
             for run in planned.runs.values()
+            if ".weight=" not in run.id  # the rehearsal has fewer weights in Figure 2
         }
 
     more = kinds(rehearsal) - kinds(plan)
