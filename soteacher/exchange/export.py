@@ -39,7 +39,7 @@ tags:
 | network | `{network}`, {parameters:,} trainable parameters |
 | images | {height}x{width} pixels, RGB, {n_classes} classes |
 | normalisation | pixels from 0 to 1, minus mean {mean}, over std {std} |
-| test accuracy | {accuracy:.2%} of {n_test:,} images, in eval mode, the image as it is |
+| test accuracy | {accuracy:.2%} of {n_test:,} images, in eval mode, {tested} |
 
 ## Use
 
@@ -121,8 +121,13 @@ def write_network(
         "exported_by": f"soteacher {VERSION}",
         **facts,
     }
+    tested = "the image as it is"
+    if outline.stored_size is not None:
+        stored = f"{outline.stored_size}x{outline.stored_size}"
+        tested = f"the whole image of {stored} pixels resized (bilinear, antialiased)"
     text = TEXT.format(
         **sizes,
+        tested=tested,
         network=name,
         data=manifest["spec"]["source"],
         origin=origin,

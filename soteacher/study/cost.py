@@ -8,6 +8,7 @@ operations are somewhat larger.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from soteacher.data.sources.base import Outline
@@ -141,11 +142,13 @@ def gpu_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
 
 
 def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
-    """Return the bytes that stay during the training of a pass, and those of padded images."""
+    """Return the bytes that stay during the training of a pass, and those of cropping a batch."""
     spec = specs[0]
     n, logits = outline.n_train + outline.n_test, outline.n_test
     needed = 3 * outline.n_train * outline.stored_pixels + 8 * n
     needed += 3 * outline.n_test * outline.height * outline.width
+    if outline.stored_size is not None:  # training images as they are tested
+        needed += 3 * outline.n_train * outline.height * outline.width
     if spec.data.true_labels is not None:
         logits += outline.n_train
         needed += 2 * n * outline.n_classes * 8
@@ -156,14 +159,23 @@ def _kept_bytes(specs: Sequence[RunSpec], outline: Outline) -> int:
         needed += of_a_weight * 4 * catalogue.parameters(run.network.name, *outline.of_network)
         if KEEPS_PREDICTIONS in run.terms:
             needed += outline.n_train * outline.n_classes * 4 * run.n_networks
-    return needed + _of_padding(spec, outline)
+    return needed + _of_crops(spec, outline)
 
 
-def _of_padding(spec: RunSpec, outline: Outline) -> int:
-    """Return the bytes of the border that is added to a batch of images for random crops."""
-    border = 2 * spec.stream.augment.crop_padding
-    padded = (outline.height + border) * (outline.width + border)
+def _of_crops(spec: RunSpec, outline: Outline) -> int:
+    """Return the bytes that cropping a batch of images at random takes.
+
+    They are the border that is added to the images; or the pixels that are averaged, with their
+    positions in int64, where boxes are resized.
+    """
+    augment = spec.stream.augment
     images = min(spec.recipe.batch, outline.n_train)
+    if augment.resized_crop is not None:
+        stored = outline.stored_size or outline.height
+        of_a_pixel = math.ceil(2 * stored / outline.width)
+        return images * stored * outline.width * of_a_pixel * (8 + 3)
+    border = 2 * augment.crop_padding
+    padded = (outline.height + border) * (outline.width + border)
     return images * (padded - outline.height * outline.width) * 3
 
 
