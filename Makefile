@@ -33,8 +33,11 @@ DIST := .venv-dist
 # as after `source .venv/bin/activate`
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo readme-picture rehearsal evidence test test-faults test-documented test-conda test-slurm bench gpu-check \
+.PHONY: environments demo readme-picture rehearsal evidence test test-faults test-documented test-conda test-slurm bench gpu-check \
 	gpu-check-packages docs dist lint format clean
+
+# those of the tests that are not `make test`, for .ci/run
+environments: $(SLURM)/installed $(CONDA)/installed $(DOCS)/installed $(DIST)/installed
 
 demo: $(INSTALLED)
 	@echo "Commands need this environment: source $(BIN)/activate. Each job prints one line when it has ended."
@@ -67,9 +70,9 @@ test-conda: $(CONDA)/installed
 # Each worker has a core of its own: threads of torch in several workers would wait for each other.
 test test-faults test-documented: export OMP_NUM_THREADS := 1
 
-# worksteal: a worker takes whole stretches of tests, so that most fixtures of a file are made once.
+# loadfile: a worker takes whole files, so that the fixtures of a file are made once.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-faults: $(INSTALLED)
 	timeout -k 30 480 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p no:cacheprovider tests/faults

@@ -12,7 +12,8 @@ from soteacher.claims.claim import Claim, by_kd, in_role
 from soteacher.claims.comparison import Comparison, with_paper
 from soteacher.claims.study_runs import StudyRuns
 from soteacher.claims.verdicts import LIGHT
-from soteacher.statistics.paired import ALPHA, Estimate
+from soteacher.statistics import ALPHA
+from soteacher.statistics.paired import Estimate
 from soteacher.study.claims_record import REFERENCE
 
 NAN = float("nan")

@@ -15,7 +15,8 @@ from soteacher.claims.verdicts import (
     Outcome,
     almost_every,
 )
-from soteacher.statistics.paired import ALPHA, MOST_SEEDS, Estimate
+from soteacher.statistics import ALPHA
+from soteacher.statistics.paired import MOST_SEEDS, Estimate
 from soteacher.statistics.several import holm, sign_test, wilcoxon
 
 SMALL = ("ECE", "nats")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from soteacher.statistics.paired import ALPHA
+from soteacher.statistics import ALPHA
 from soteacher.statistics.several import highest_share, holm
 
 HOLDS = "holds"

@@ -135,9 +135,11 @@ class Progress:
 
     def _runs(self, job: Pending) -> Sequence[Run]:
         """Return the runs that a job trains or measures."""
-        role = TRAINING.get(job.rule) or job.wildcards.get("role", "")
-        named = self._plan.jobs.get(role, {}).get(job.wildcards.get("job", ""))
-        return named.runs if named else ()
+        if job.rule == "measure":
+            return self._plan.measure_jobs[job.wildcards["role"]][job.wildcards["measured"]].runs
+        if job.rule in TRAINING:
+            return self._plan.jobs[TRAINING[job.rule]][job.wildcards["job"]].runs
+        return ()
 
     def _missing_flop(self, jobs: list[Pending]) -> dict[str, float] | None:
         """Return the FLOP of the runs of jobs that the store lacks, or None if it is unknown."""

@@ -1,4 +1,4 @@
-"""All measures of the runs of one job, one row per run."""
+"""All measures of runs with the same data, one row per run."""
 
 from __future__ import annotations
 
@@ -60,14 +60,16 @@ def check_planned(path: Path, manifest: dict[str, Any], planned: dict[str, str])
             )
 
 
-def measure(manifest: dict[str, Any], data: Prepared, store: Path) -> Measured:
-    """Measure every run in a job's manifest; its files must have the hashes in the manifest.
+def measure(entries: dict[str, dict[str, Any]], data: Prepared, store: Path) -> Measured:
+    """Measure runs with the same data; their files must have the hashes in their entries.
 
     Raises `Damaged` if an entry does not agree with its spec, the data and the store's record.
+
+    entries : run id to the run's entry in a manifest.
     """
     measured = Measured([], [], [], [])
     teachers, truth = Teachers(store), Truth(data)
-    for run_id, entry in sorted(manifest["runs"].items()):
+    for run_id, entry in sorted(entries.items()):
         record = _check(run_id, entry, data, store)
         row = dict.fromkeys(COLUMNS, "") | {
             "run": run_id,

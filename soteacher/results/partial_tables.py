@@ -63,7 +63,7 @@ def _measured(runs: list[Run], data: Prepared, store: Path) -> dict[str, dict[st
             record = folder.finished_record()
             if record is not None:
                 entry = record | {"spec_sha256": run.spec.sha256}
-                [rows[run.id]] = measure({"runs": {run.id: entry}}, data, store).runs
+                [rows[run.id]] = measure({run.id: entry}, data, store).runs
         except UserError as error:
             if str(error) not in said:  # damaged data concern all runs
                 log.warning("%s", error)

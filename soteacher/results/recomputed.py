@@ -24,6 +24,7 @@ from soteacher.report.markdown import to_markdown
 from soteacher.report.tables import make_table, parse_table
 from soteacher.report.tables.base import Inputs
 from soteacher.results.runs_table import runs_table
+from soteacher.study.plan import Plan
 
 log = logging.getLogger("soteacher")
 
@@ -125,6 +126,51 @@ def _content(path: Path) -> bytes:
 def parsed(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return a CSV file, which must have these columns; it may differ from its hash."""
     return parse_csv(path, _content(path), columns)
+
+
+def measure_files(folder: Path, plan: Plan | None) -> dict[Path, set[str]]:
+    """Return the runs of each job that measures, by its files' path without `.csv`.
+
+    Without a plan, these are the runs in the first of its files, or none if that is missing.
+    """
+    if plan is not None:
+        jobs = [job for named in plan.measure_jobs.values() for job in named.values()]
+        return {folder / f"{job.role}s" / job.name: {run.id for run in job.runs} for job in jobs}
+    lists = sorted(folder.glob("*/*.sha256"))
+    first = {path.with_suffix(""): path.with_suffix(".csv") for path in lists}
+    return {
+        stem: set(parsed(path, ("run",))["run"]) if path.is_file() else set()
+        for stem, path in first.items()
+    }
+
+
+def of_measures(runs_of: dict[Path, set[str]], measures: Frames, needed: set[str]) -> list[str]:
+    """Return the differences between the measures of runs and the recomputed ones.
+
+    needed : ids of the runs of all tables and figures. The workflow measures only these and what
+    is measured with them, so no others are expected. After a study changed, a run can be in the
+    files of several jobs; those of one must all be there.
+    """
+    kinds = {
+        stem: [stem.with_name(f"{stem.name}{kind}.csv") for kind in measures] for stem in runs_of
+    }
+    missing = {
+        stem: [path for path in paths if not path.is_file()] for stem, paths in kinds.items()
+    }
+    measured = {run for stem, runs in runs_of.items() if not missing[stem] for run in runs}
+    differing, unmeasured = [], needed - measured
+    for stem, runs in runs_of.items():
+        if missing[stem] and (not runs or unmeasured & runs):
+            differing += [f"{path}: {MISSING}" for path in missing[stem]]
+        for path, frame in (
+            zip(kinds[stem], measures.values(), strict=True) if runs & needed else ()
+        ):
+            if path not in missing[stem]:
+                recomputed = frame[frame["run"].isin(runs)]
+                differing += differences(path, parsed(path, ("run",)), recomputed)
+    if unmeasured and not any(missing.values()):
+        differing.append(f"the measures of {min(unmeasured)}: {MISSING}")
+    return differing
 
 
 def differences(where: Path, known: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:

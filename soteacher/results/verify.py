@@ -17,12 +17,12 @@ from soteacher.results.columns import TIDY
 from soteacher.results.recomputed import (
     MISSING,
     Frames,
-    differences,
+    measure_files,
     of_claims,
     of_figure,
+    of_measures,
     of_runs,
     of_table,
-    parsed,
 )
 from soteacher.store.forms import read_manifest
 from soteacher.store.run_folder import RunFolder
@@ -80,7 +80,7 @@ def verify(results: Path, store: Path, plan: Plan | None = None) -> list[str]:
             shown.append((results / name, compare, records))
     needed = {run for _, _, records in shown for record in records for run in record["runs"]}
     differing = _of_links(results, entries)
-    differing += _of_measures(results / "measures", manifests, measures, needed)
+    differing += of_measures(measure_files(results / "measures", plan), measures, needed)
     for stem, compare, records in shown:
         path = stem.with_suffix(".csv")
         if not records:
@@ -149,7 +149,7 @@ def _measured(entries: dict[str, dict[str, Any]], manifests: Path, store: Path) 
             folder = RunFolder(store, entry["fingerprint"], run_id)
             for name, sha256 in entry["artifacts"].items():
                 files.checked(folder.path / name, sha256, f"{name} of {run_id}")
-        measured = measure({"runs": runs}, prepared, store)
+        measured = measure(runs, prepared, store)
         for (kind, columns), rows in zip(TIDY.items(), vars(measured).values(), strict=True):
             frames[kind].append(pd.DataFrame(rows, columns=columns))
     return {
@@ -170,35 +170,6 @@ def _of_links(results: Path, entries: dict[str, dict[str, Any]]) -> list[str]:
                 f"{link}: leads to {leads_to} and not to the folder of this run, {folder}; "
                 f"{files.AGAIN}"
             )
-    return differing
-
-
-def _of_measures(
-    folder: Path, manifests: Manifests, measures: Frames, needed: set[str]
-) -> list[str]:
-    """Return the differences between the measures of jobs and the recomputed ones.
-
-    needed : ids of the runs of all tables and figures. The workflow measures only the jobs of these
-    runs, so no others are expected. After a study changed, a run can be in the manifests of several
-    jobs; one of them must be measured.
-    """
-    paths = {
-        path: [folder / path.parent.name / f"{path.stem}{kind}.csv" for kind in measures]
-        for path in manifests
-    }
-    missing = {
-        path: [known for known in kinds if not known.is_file()] for path, kinds in paths.items()
-    }
-    measured = {run for path in paths if not missing[path] for run in manifests[path]["runs"]}
-    differing = []
-    for path, kinds in paths.items():
-        runs = needed.intersection(manifests[path]["runs"])
-        if runs - measured:
-            differing += [f"{known}: {MISSING}" for known in missing[path]]
-        for known, frame in zip(kinds, measures.values(), strict=True) if runs else ():
-            if known not in missing[path]:
-                recomputed = frame[frame["run"].isin(manifests[path]["runs"])]
-                differing += differences(known, parsed(known, ("run",)), recomputed)
     return differing
 
 

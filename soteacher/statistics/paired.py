@@ -15,13 +15,12 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
-ALPHA = 0.05
-"""Level of all tests; intervals have the confidence 1 - ALPHA."""
+from soteacher.statistics import ALPHA
+
 POWER = 0.8
 """Probability with which a difference that a study could have seen is found."""
 MOST_SEEDS = 1000
 """A number of seeds above this one is not computed: no study of networks has so many."""
-
 
 MOST_SHIFT = 100.0
 """Noncentrality from which the power is 1 for every n; scipy cannot compute much larger ones."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 MOST_EXACT = 1_000_000
 """With more permutations than this, the test draws a sample of them."""
@@ -92,7 +92,7 @@ def _members(groups: Sequence[Hashable]) -> Iterator[list[int]]:
 
 
 def _centred_ranks(values: Floats) -> Floats:
-    ranks: Floats = stats.rankdata(values)
+    ranks: Floats = pd.Series(values).rank().to_numpy()
     return ranks - ranks.mean()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from soteacher.statistics.paired import ALPHA
+from soteacher.statistics import ALPHA
 
 DECIMALS = 9
 """Decimals up to which differences are compared."""

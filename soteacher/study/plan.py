@@ -8,15 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from soteacher.core.errors import UserError, unknown
 from soteacher.core.hashing import json_sha256
 from soteacher.data.spec import DataSpec
 from soteacher.study.contents import Content
-from soteacher.study.runs import Job, Run
+from soteacher.study.runs import Job, MeasureJob, Run
 from soteacher.study.study import Study
+
+MEASURED_TOGETHER = 32
+"""Maximum number of runs in a job that measures. The start of a job takes as long as to measure a
+few of them."""
+
+AnyJob = TypeVar("AnyJob", Job, MeasureJob)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,22 @@ class Plan:
     def job_of(self) -> Mapping[str, Job]:
         """Run id to its job."""
         jobs = (job for named in self.jobs.values() for job in named.values())
+        return MappingProxyType({run.id: job for job in jobs for run in job.runs})
+
+    @cached_property
+    def measure_jobs(self) -> Mapping[str, Mapping[str, MeasureJob]]:
+        """Role to name to the job that measures runs. They are needed by the same blocks."""
+        return MappingProxyType(
+            {
+                role: MappingProxyType({job.name: job for job in self._measure_jobs(role)})
+                for role in self.jobs
+            }
+        )
+
+    @cached_property
+    def measure_job_of(self) -> Mapping[str, MeasureJob]:
+        """Run id to the job that measures it."""
+        jobs = (job for named in self.measure_jobs.values() for job in named.values())
         return MappingProxyType({run.id: job for job in jobs for run in job.runs})
 
     def only(self, blocks: Iterable[str]) -> Plan:
@@ -100,19 +123,51 @@ class Plan:
 
     def jobs_of(self, runs: Iterable[Run]) -> list[Job]:
         """Return the jobs that train these runs, without duplicates and in a fixed order."""
-        jobs = {(self.job_of[run.id].role, self.job_of[run.id].name) for run in runs}
-        return [self.jobs[role][name] for role, name in sorted(jobs)]
+        return _in_order(self.job_of[run.id] for run in runs)
+
+    def measure_jobs_of(self, runs: Iterable[Run]) -> list[MeasureJob]:
+        """Return the jobs that measure these runs, without duplicates and in a fixed order."""
+        return _in_order(self.measure_job_of[run.id] for run in runs)
+
+    def _shared(self, run: Run) -> tuple[str, tuple[str, ...]]:
+        """Return what the runs of a job have in common: the data, and the blocks that need them."""
+        return run.data, tuple(sorted(self.wanted[run.id]))
+
+    def _measure_jobs(self, role: str) -> Iterable[MeasureJob]:
+        groups = groupby(self.jobs[role].values(), key=lambda job: self._shared(job.runs[0]))
+        for (data, _), jobs in groups:
+            for together in _together(jobs):
+                name = f"{data}-{json_sha256([job.name for job in together])[:10]}"
+                yield MeasureJob(name, role, data, together)
 
     def _jobs(self, role: str) -> Iterable[Job]:
         groups: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
         for run in self.runs.values():
             if run.role == role:
-                blocks = tuple(sorted(self.wanted[run.id]))
-                groups.setdefault((run.data, blocks), []).append(run)
+                groups.setdefault(self._shared(run), []).append(run)
         for (data, _), runs in sorted(groups.items()):
             for members in _packed(runs, self.study.runs_per_job):
                 name = f"{data}-{json_sha256([run.id for run in members])[:10]}"
                 yield Job(name, role, data, members)
+
+
+def _in_order(jobs: Iterable[AnyJob]) -> list[AnyJob]:
+    named = {(job.role, job.name): job for job in jobs}
+    return [named[key] for key in sorted(named)]
+
+
+def _together(jobs: Iterable[Job]) -> Iterable[tuple[Job, ...]]:
+    """Divide jobs into groups of at most `MEASURED_TOGETHER` runs, or of one job."""
+    group: list[Job] = []
+    size = 0
+    for job in jobs:
+        if group and size + len(job.runs) > MEASURED_TOGETHER:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(job)
+        size += len(job.runs)
+    if group:
+        yield tuple(group)
 
 
 def _packed(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:

@@ -76,3 +76,18 @@ class Job:
             if run.weights:
                 runs[run.id]["weights"] = run.weights
         return runs
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Jobs with the same data, whose runs one process measures; its output is their measures."""
+
+    name: str
+    role: str
+    data: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs of all its jobs."""
+        return tuple(run for job in self.jobs for run in job.runs)

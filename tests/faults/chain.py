@@ -146,19 +146,22 @@ def commands(save_every: float = 0) -> list[list[object]]:
                     *(["--teachers", *teachers] if teachers else []),
                 ]
             )
+        for name, job in plan.measure_jobs[role].items():
+            requests = [Request.of(asked, f"{role}s-{one.name}", one.request) for one in job.jobs]
             stem = RESULTS / f"measures/{role}s/{name}"
             measure.append(
                 [
-                    *("measure", "--runs", runs, "--manifest", manifest, "--data", data),
-                    *("--store", STORE, "--epochs", f"{stem}.epochs.csv"),
-                    *("--reliability", f"{stem}.reliability.csv"),
+                    *("measure", "--runs", *(request.path for request in requests), "--manifests"),
+                    *(RESULTS / f"runs/{role}s/{one.name}.json" for one in job.jobs),
+                    *("--data", RESULTS / f"data/{job.data}.json", "--store", STORE),
+                    *("--epochs", f"{stem}.epochs.csv", "--reliability", f"{stem}.reliability.csv"),
                     *("--disagreement", f"{stem}.disagreement.csv", "--out", f"{stem}.csv"),
                 ]
             )
     report = []
     for name in plan.study.blocks:
         block = Request.of(asked, name, block_record(plan, name)).write()
-        jobs = plan.jobs_of(plan.runs_of(name))
+        jobs = plan.measure_jobs_of(plan.runs_of(name))
         paths = [str(RESULTS / f"measures/{job.role}s/{job.name}.csv") for job in jobs]
         measures = Request.of(asked, f"measures-{name}", paths).write()
         if name in plan.study.tables:

@@ -151,12 +151,28 @@ def test_one_confident_mistake_among_certain_images_still_has_a_finite_best_temp
 
 
 def test_the_search_passes_over_the_logits_few_times(logits, labels, monkeypatch):
-    passes, derivatives = [], calibration._derivatives
+    passes, derivatives = [], calibration._Likelihood.derivatives
     monkeypatch.setattr(
-        calibration, "_derivatives", lambda *given: passes.append(given[2]) or derivatives(*given)
+        calibration._Likelihood,
+        "derivatives",
+        lambda likelihood, b: passes.append(b) or derivatives(likelihood, b),
     )
-    calibration.best_temperature(logits, labels)
+    found = calibration.best_temperature(logits, labels)
     assert len(passes) <= 7
+    passes.clear()
+    again = calibration.best_temperature(logits, labels, start=1.05 * found)
+    assert len(passes) <= 4
+    assert again == pytest.approx(found, rel=1e-10)
+
+
+@pytest.mark.parametrize("start", calibration.TEMPERATURES)
+def test_the_search_may_begin_at_a_bound(logits, labels, start):
+    expected = calibration.best_temperature(logits, labels)
+    found = calibration.best_temperature(logits, labels, start=start)
+    assert found == pytest.approx(expected, rel=1e-10)
+    certain = np.eye(3) * 5
+    assert calibration.best_temperature(certain, np.array([0, 1, 2]), start=start) == 0.05
+    assert calibration.best_temperature(certain, np.array([1, 2, 0]), start=start) == 20
 
 
 def test_softmax_and_its_logarithm_are_scipys_bit_for_bit(logits):

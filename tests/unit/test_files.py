@@ -255,7 +255,7 @@ def test_a_lock_that_cannot_be_made_is_an_error_and_no_endless_wait(tmp_path):
     for folder, why in (
         (Path("/proc/nowhere/run"), "it cannot be created"),
         (tmp_path / "gone", "its file `lock` is a link to nothing"),
-        (tmp_path / "a\0b", "embedded null byte"),
+        (tmp_path / "a\0b", "embedded null"),
     ):
         with (
             pytest.raises(UserError, match=f"cannot use the store: .*{why}"),

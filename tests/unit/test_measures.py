@@ -163,7 +163,7 @@ class Shelf:
 
     def measured(self):
         """Rows by run, epochs by run and number, bins by run, scaling and number."""
-        found = measure(self.manifest, self.data, self.store)
+        found = measure(self.manifest["runs"], self.data, self.store)
         return SimpleNamespace(
             runs={row["run"]: row for row in found.runs},
             epochs={(row["run"], row["epoch"]): row for row in found.epochs},

@@ -6,13 +6,14 @@ import sys
 from copy import deepcopy
 from dataclasses import FrozenInstanceError
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from soteacher.core.errors import UserError
 from soteacher.core.hashing import canonical_json
 from soteacher.study.expand import expand
-from soteacher.study.load import read
+from soteacher.study.load import load, read
 from soteacher.study.spec_parts import TermSpec
 
 METHODS = ("standard", "soteacher", "no_cr", "no_lr")
@@ -370,6 +371,38 @@ def test_the_jobs_of_a_table_hold_no_run_that_it_does_not_ask_for(wide):
         assert sorted(run.id for job in jobs for run in job.runs) == sorted(runs)
 
 
+def test_what_a_table_shows_is_measured_without_another_run(wide):
+    plan = plan_of(wide)
+    for cells in tables(plan):
+        runs = {run.id: run for cell in cells for run in cell.runs}
+        runs |= {run.teacher.id: run.teacher for run in runs.values() if run.teacher}
+        jobs = plan.measure_jobs_of(runs.values())
+        assert sorted(run.id for job in jobs for run in job.runs) == sorted(runs)
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 2), (2, 2), (1, 5), (3, 5), (5, 5), (5, 100)])
+def test_jobs_are_measured_together_up_to_a_number_of_runs(wide, size, most, monkeypatch):
+    monkeypatch.setattr("soteacher.study.plan.MEASURED_TOGETHER", most)
+    plan = plan_of(put(wide, "runs_per_job", size))
+    for role, measured in plan.measure_jobs.items():
+        assert all(name == job.name and job.role == role for name, job in measured.items())
+        assert all(len(job.runs) <= most for job in measured.values())
+        held = [one.name for job in measured.values() for one in job.jobs]
+        assert held == [*plan.jobs[role]]
+        assert {one.data == job.data for job in measured.values() for one in job.jobs} == {True}
+        groups = {(run.data, plan.wanted[run.id]) for job in measured.values() for run in job.runs}
+        assert len(measured) >= len(groups)
+        if most == 100:
+            assert len(measured) == len(groups)
+
+
+def test_the_paper_s_466_runs_are_measured_in_few_jobs():
+    plan = expand(load(Path(__file__).parents[2] / "config/paper.yaml"))
+    jobs = [job for named_jobs in plan.measure_jobs.values() for job in named_jobs.values()]
+    assert sum(len(job.runs) for job in jobs) == len(plan.runs) == 466
+    assert len(jobs) <= 30
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 def test_no_job_has_more_runs_than_the_study_allows(wide, size):
     jobs = plan_of(put(wide, "runs_per_job", size)).jobs
@@ -461,6 +494,7 @@ def test_nothing_in_a_plan_can_be_changed(demo):
     run = next(iter(plan.runs.values()))
     mappings = [
         *(plan.runs, plan.wanted, plan.contents, plan.jobs, plan.jobs["teacher"], plan.job_of),
+        *(plan.measure_jobs, plan.measure_jobs["teacher"], plan.measure_job_of),
         *(run.spec.terms, run.spec.data.settings),
         *(term.settings for known in plan.runs.values() for term in known.spec.terms.values()),
         *(plan.study.data, plan.study.teachers, plan.study.distillers),

@@ -54,7 +54,7 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
         "prepare": 1,
         "teach": 11,
         "distill": 13,
-        "measure": 24,
+        "measure": 23,
         "time_steps": 1,
         "table": 14,
         "figure": 5,
@@ -62,7 +62,7 @@ def test_a_dry_run_from_the_root_and_of_the_workflow_folder_list_the_same_jobs(e
         "claims": 1,
         "page": 1,
         "all": 1,
-        "total": 73,
+        "total": 72,
     }
 
 
@@ -330,7 +330,7 @@ def test_a_table_refuses_measures_of_other_settings(place):
 def test_measures_refuse_a_manifest_of_other_settings(place):
     manifest = teacher_manifest(place)
     run = sorted(json.loads(manifest.read_text())["runs"])[0]
-    arguments = ["--manifest", str(manifest), "--data", "results/tiny/data/digits.json"]
+    arguments = ["--manifests", str(manifest), "--data", "results/tiny/data/digits.json"]
     arguments += ["--store", "results/store", "--out", "m.csv"]
     arguments += ["--epochs", "e.csv", "--reliability", "r.csv", "--disagreement", "d.csv"]
     asked = place.asked({run: {"spec": "others"}})

@@ -62,7 +62,9 @@ GPU = int(STUDY.device == "cuda" or STUDY.device == "auto" and bool(gpus.usable(
 wildcard_constraints:
     data="|".join(STUDY.data),
     role="teacher|student",
-    job="[^/]+-[0-9a-f]{10}",  # a list of all names would be read again for every job
+    # a list of all names would be read again for every job
+    job="[^/]+-[0-9a-f]{10}",
+    measured="[^/]+-[0-9a-f]{10}",
     table="|".join(STUDY.tables),
     figure="|".join(STUDY.figures) or "none",
     timed="|".join(TIMED) or "none",
@@ -158,6 +160,14 @@ def job_of(role, name):
     return PLAN.jobs[role][name]
 
 
+def measured(wildcards):
+    """The job that measures runs, by the names in its output."""
+    role, name = wildcards.role, wildcards.measured
+    if name not in PLAN.measure_jobs[role]:
+        refuse(f"the study has no measures '{name}' of {role}s: `snakemake -n` lists its jobs")
+    return PLAN.measure_jobs[role][name]
+
+
 @fast
 def store_of(wildcards, output):
     """The store; a function of `output`, as a moved store is no reason to rerun a job."""
@@ -182,7 +192,7 @@ def measures_of(block, *kinds):
     """Measures of all runs of a table or figure; kinds may be `.epochs`, `.reliability` and
     `.disagreement`."""
     check_possible(block)
-    jobs = PLAN.jobs_of(PLAN.runs_of(block))
+    jobs = PLAN.measure_jobs_of(PLAN.runs_of(block))
     stems = [f"{RESULTS}/measures/{job.role}s/{job.name}" for job in jobs]
     return [f"{stem}{kind}.csv" for kind in kinds or ("",) for stem in stems]
 
@@ -194,9 +204,8 @@ def measures_list(block):
 
 def all_measures(kind=".csv"):
     """Measures of all runs of the study, or the lists of their hashes."""
-    return [
-        f"{RESULTS}/measures/{role}s/{name}{kind}" for role, jobs in JOBS.items() for name in jobs
-    ]
+    jobs = PLAN.measure_jobs.items()
+    return [f"{RESULTS}/measures/{role}s/{name}{kind}" for role, named in jobs for name in named]
 
 
 def all_measures_list():

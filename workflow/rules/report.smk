@@ -1,15 +1,15 @@
 rule measure:
     input:
-        data=fast(lambda wildcards: data_of(job_of(wildcards.role, wildcards.job))),
-        manifest=f"{RESULTS}/runs/{{role}}s/{{job}}.json",
+        data=fast(lambda wildcards: data_of(measured(wildcards))),
+        manifests=fast(lambda wildcards: [manifest_of(job) for job in measured(wildcards).jobs]),
     output:
-        runs=f"{RESULTS}/measures/{{role}}s/{{job}}.csv",
-        epochs=f"{RESULTS}/measures/{{role}}s/{{job}}.epochs.csv",
-        reliability=f"{RESULTS}/measures/{{role}}s/{{job}}.reliability.csv",
-        disagreement=f"{RESULTS}/measures/{{role}}s/{{job}}.disagreement.csv",
-        hashes=f"{RESULTS}/measures/{{role}}s/{{job}}.sha256",
+        runs=f"{RESULTS}/measures/{{role}}s/{{measured}}.csv",
+        epochs=f"{RESULTS}/measures/{{role}}s/{{measured}}.epochs.csv",
+        reliability=f"{RESULTS}/measures/{{role}}s/{{measured}}.reliability.csv",
+        disagreement=f"{RESULTS}/measures/{{role}}s/{{measured}}.disagreement.csv",
+        hashes=f"{RESULTS}/measures/{{role}}s/{{measured}}.sha256",
     log:
-        f"{RESULTS}/logs/measure/{{role}}s/{{job}}.log",
+        f"{RESULTS}/logs/measure/{{role}}s/{{measured}}.log",
     retries: 0  # a retry would end in the same way
     localrule: True
     conda:
@@ -18,10 +18,14 @@ rule measure:
         soteacher=soteacher_of,
         version=__version__,  # another version may write another format
         format=MEASURES_FORMAT,
-        runs=fast(lambda wildcards: requested(JOBS[wildcards.role][wildcards.job])),
+        runs=fast(
+            lambda wildcards: [
+                requested(JOBS[job.role][job.name]) for job in measured(wildcards).jobs
+            ]
+        ),
         store=store_of,
     shell:
-        "{params.soteacher:q} measure --runs {params.runs:q} --manifest {input.manifest:q}"
+        "{params.soteacher:q} measure --runs {params.runs:q} --manifests {input.manifests:q}"
         " --data {input.data:q} --store {params.store:q} --epochs {output.epochs:q}"
         " --reliability {output.reliability:q} --disagreement {output.disagreement:q} --log {log:q} --out {output.runs:q}"
 
