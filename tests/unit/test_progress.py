@@ -117,11 +117,12 @@ class Stage:
     def __init__(self, values, clock):
         self.plan = plan = expand(read(values))
         [teachers], [students] = (plan.jobs[role] for role in ("teacher", "student"))
+        [measured] = plan.measure_jobs["student"]
         self.jobs = [
             Pending("prepare", {"data": "digits"}, ("data/digits.json",)),
             Pending("teach", {"job": teachers}, ("teachers.json",)),
             Pending("distill", {"job": students}, ("students.json",)),
-            Pending("measure", {"role": "student", "job": students}, ("measures.csv",)),
+            Pending("measure", {"role": "student", "measured": measured}, ("measures.csv",)),
             Pending("table", {"table": "first"}, ("tables/first.csv", "tables/first.md")),
             Pending("all", {}, ()),
         ]
