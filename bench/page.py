@@ -23,7 +23,7 @@ UNITS = {
 }
 OF_PROCESSES = (SECONDS, WAIT, REST)
 """The kinds of rows that time whole processes, whose wall-clock time is not that of one core."""
-CONDITIONS = ("date", "machine", "cpu", "busy_cores", "soteacher", "python", "torch")
+CONDITIONS = ("date", "machine", "cpu", "busy_cores", "soteacher", "python", "torch", "minutes")
 """What a row is said to be measured under, if it was not measured with the first one."""
 IDLE = 0.2
 """Number of busy cores before the run above which other programs are said to have run."""

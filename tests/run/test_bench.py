@@ -340,6 +340,14 @@ def test_the_page_says_which_rows_were_measured_at_another_time():
     _, apart = page.split("Measured at another time, on 2026-01-02, with 0.0 busy cores before")
     assert "- the tables" in apart and "- the student" not in apart
     assert "another time" not in make_page(pd.DataFrame(results[:2]), NO_PROFILE)
+    assert "reduced" not in apart
+
+
+def test_the_page_says_which_rows_had_less_time_to_be_measured():
+    results = rows_of("student", 3.0) + rows_of("teacher", 1.2, minutes=1.0)
+    _, apart = make_page(pd.DataFrame(results), NO_PROFILE).split("Measured at another time")
+    heading, row = apart.split("\n\n")[:2]
+    assert heading.endswith("in a reduced run of 1 minutes:") and row == "- the teacher"
 
 
 @pytest.mark.parametrize(("median", "word"), [(19.0, "reached"), (21.0, "missed")])
