@@ -44,13 +44,24 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     of the gradients.
 
     student, teacher : Tensor, (B, K), logits; no gradient to the teacher.   Returns Tensor, ().
+    Raises `UserError` if their shapes differ.
     """
+    check_alike(student, teacher)
     return temperature**2 * torch.nn.functional.kl_div(
         (student / temperature).log_softmax(dim=1),
         (teacher.detach() / temperature).log_softmax(dim=1),
         reduction="batchmean",
         log_target=True,
     )
+
+
+def check_alike(student: Tensor, teacher: Tensor) -> None:
+    """Raise `UserError` unless logits have one shape: torch would stretch others in silence."""
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"expected logits of the same images and classes; got {tuple(student.shape)} of the "
+            f"student and {tuple(teacher.shape)} of the teacher"
+        )
 
 
 def directions(vectors: Tensor) -> Tensor:

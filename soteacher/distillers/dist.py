@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from soteacher.core.registry import register
-from soteacher.distillers.base import Distiller, directions
+from soteacher.distillers.base import Distiller, check_alike, directions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,8 +59,10 @@ def correlation_losses(
 ) -> tuple[Tensor, Tensor]:
     """Return T^2 * (1 - mean correlation) of rows and of columns, unweighted: two tensors, ().
 
-    student, teacher : Tensor, (B, K), logits; no gradient to the teacher.
+    student, teacher : Tensor, (B, K), logits; no gradient to the teacher.   Raises `UserError` if
+    their shapes differ.
     """
+    check_alike(student, teacher)
     ours, theirs = ((logits / temperature).softmax(dim=1) for logits in (student, teacher.detach()))
     by_image = 1 - correlations(ours, theirs).mean()
     by_class = 1 - correlations(ours.T, theirs.T).mean()

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from soteacher.core.lazy import torch
 from soteacher.core.registry import register
-from soteacher.distillers.base import Distiller, kd_loss
+from soteacher.distillers.base import Distiller, check_alike, kd_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,8 +70,10 @@ def decoupled_losses(
     """Return TCKD and NCKD, unweighted: two tensors, ().
 
     student, teacher : Tensor, (B, K), logits; no gradient to the teacher.
-    labels : int64, (B,).   temperature : T.
+    labels : int64, (B,), from 0 to K - 1.   temperature : T.   Raises `UserError` if the shapes of
+    the logits differ.
     """
+    check_alike(student, teacher)
     is_label = labels[:, None] == torch.arange(student.shape[1], device=labels.device)  # (B, K)
     (ours, our_others), (theirs, their_others) = (
         _split(logits / temperature, is_label) for logits in (student, teacher.detach())

@@ -6,7 +6,7 @@ none of it. A method that uses what was not given ends with a message that says 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,9 +74,21 @@ def shapes_of(given: Any, whose: str) -> FeatureShapes | None:
     if given is None:
         return None
     if isinstance(given, Mapping):
-        return {name: tuple(int(size) for size in shape) for name, shape in given.items()}
+        return {name: _shape(name, shape, whose) for name, shape in given.items()}
     features = output_of(given, whose).features
     return {name: tuple(value.shape[1:]) for name, value in features.items()} or None
+
+
+def _shape(name: str, given: Any, whose: str) -> tuple[int, ...]:
+    whole = isinstance(given, Iterable) and not isinstance(given, Tensor | str)
+    sizes = tuple(given) if whole else ()
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        got = f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)
+        raise UserError(
+            f"expected the shape of the {whose}'s feature '{name}' without the batch, such as "
+            f"(32, 16, 16); got {got}: give shapes, or a whole output (logits, features)"
+        )
+    return sizes
 
 
 def output_of(given: Any, whose: str) -> Output:
@@ -119,6 +131,7 @@ def checked_outputs(
     """
     target = output_of(teacher, "teacher")
     check_labels(labels, len(target.logits), turns)
+    check_range("labels", labels, target.logits.shape[1], "classes")
     check_features(target, shapes[1], "teacher")
     if student is None:
         return None, target
@@ -129,6 +142,13 @@ def checked_outputs(
             f"the student's logits are {tuple(output.logits.shape)}, the teacher's are "
             f"{tuple(target.logits.shape)}: expected the same images and classes"
         )
+    for whose, one in (("student", output), ("teacher", target)):
+        for name, value in {"logits": one.logits, **one.features}.items():
+            if value.dtype != output.logits.dtype:
+                raise UserError(
+                    f"the {whose}'s {name} are {value.dtype}, the student's logits are "
+                    f"{output.logits.dtype}; expected one type: convert them with .to()"
+                )
     return output, target
 
 
@@ -184,6 +204,19 @@ def check_labels(labels: Tensor, rows: int, turns: int) -> None:
             f"expected {views}logits ({'' if turns == 1 else f'{turns} * '}B, K) and labels (B,) "
             f"with B of 1 or more; got {rows} rows of logits and labels {tuple(labels.shape)}"
         )
+
+
+def check_range(what: str, values: Tensor, number: int, of: str) -> None:
+    """Raise `UserError` unless whole numbers are in 0 to number - 1.
+
+    Only on a CPU: on a GPU, a step would wait for the answer.
+    """
+    if values.device.type == "cpu" and len(values):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= number:
+            raise UserError(
+                f"expected {what} from 0 to {number - 1}, for {number} {of}; got {low} to {high}"
+            )
 
 
 def check_features(output: Output, shapes: FeatureShapes | None, whose: str) -> None:

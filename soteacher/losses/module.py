@@ -20,6 +20,7 @@ from soteacher.losses.loop import (
     NoNetwork,
     batch_of,
     check_place,
+    check_range,
     checked_outputs,
     lacking,
     shapes_of,
@@ -70,6 +71,13 @@ class DistillationLoss(nn.Module):
         if labels is not None:
             check_tensor("labels (N,)", labels)
             check_whole("labels", labels)
+            if labels.ndim != 1 or not len(labels):
+                raise UserError(
+                    "expected labels (N,), one class for each training image; got "
+                    f"{tuple(labels.shape)}"
+                )
+            if n_classes is not None:
+                check_range("labels", labels, n_classes, "classes")
             labels = labels.detach().to("cpu", torch.int64, copy=True)
         given: dict[str, Any] = {"labels": labels, "n_classes": n_classes, "epochs": epochs}
         given |= {"n_images": None if labels is None else len(labels)}
@@ -227,7 +235,10 @@ class DistillationLoss(nn.Module):
             self.distiller.end_epoch(self._epoch)
             self._epoch, self._step = epoch, 0
         cursor = Cursor(stage, epoch, self._step)
-        return batch_of(labels, indices, cursor), output, target
+        batch, known = batch_of(labels, indices, cursor), self.memory.get_buffer("labels")
+        if indices is not None and known is not None:
+            check_range("indices", indices, len(known), "images")
+        return batch, output, target
 
     def _place(self, logits: Tensor) -> None:
         """Let the distiller use the memory where `to`, `load_state_dict` or a copy has put it."""

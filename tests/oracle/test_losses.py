@@ -379,6 +379,12 @@ def test_every_distiller_is_there_and_documented():
         ({"labels": [0, 1, 2, 0]}, r"expected labels \(B,\) as a tensor"),
         ({"indices": torch.arange(3)}, r"expected indices \(B,\), one per label; got \(3,\)"),
         ({"epoch": -1}, "epoch -1: expected 0 or more"),
+        (
+            {"labels": torch.tensor([0, 1, 2, 3])},
+            "expected labels from 0 to 2, for 3 classes; got 0",
+        ),
+        ({"labels": torch.tensor([0, -100, 2, 0])}, "expected labels from 0 to 2.* got -100 to 2"),
+        ({"teacher": torch.zeros(N, 3, dtype=torch.float64)}, "teacher's logits are torch.float64"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
@@ -405,6 +411,41 @@ def test_features_that_do_not_fit_are_refused():
         losses.AT()
     with pytest.raises(UserError, match=r"the loss has layers of torch.float32, the outputs are"):
         loss(*rows_of("fitnet", dtype=torch.float64), LABELS[:N])
+
+
+def test_outputs_of_two_types_are_refused():
+    for name in NAMES:
+        student, teacher = rows_of(name)
+        wide = {key: value.double() for key, value in teacher.features.items()}
+        with pytest.raises(UserError, match=r"the teacher's \w+ are torch.float64, the stud"):
+            made(name)(student, teacher._replace(features=wide), LABELS[:N], torch.arange(N))
+
+
+@pytest.mark.parametrize("given", [5, "32", (), (0, 4), (2.5,), torch.zeros(2, 6), None])
+def test_what_is_no_shape_of_a_feature_is_refused(given):
+    with pytest.raises(UserError, match=r"the shape of the student's feature 'pooled' without"):
+        losses.CC({"pooled": given}, {"pooled": (6,)})
+
+
+def test_logits_of_other_shapes_are_not_stretched():
+    student, teacher = torch.zeros(8, 4), torch.zeros(1, 4)
+    for call in (
+        lambda: losses.kd_loss(student, teacher, 4.0),
+        lambda: losses.decoupled_losses(student, teacher, torch.zeros(8).long(), 4.0),
+        lambda: losses.correlation_losses(student, teacher, 4.0),
+    ):
+        with pytest.raises(UserError, match=r"got \(8, 4\) of the student and \(1, 4\) of the"):
+            call()
+
+
+def test_crd_refuses_labels_and_rows_that_its_memory_has_not():
+    with pytest.raises(UserError, match=r"expected labels \(N,\), one class .* got \(2, 3\)"):
+        losses.CRD(STUDENT, SAME_SIZE, labels=torch.zeros(2, 3).long())
+    with pytest.raises(UserError, match="expected labels from 0 to 1, for 2 classes; got 0 to 2"):
+        losses.CRD(STUDENT, SAME_SIZE, labels=LABELS, n_classes=2)
+    rows = torch.arange(N) + len(LABELS)
+    with pytest.raises(UserError, match=f"expected indices from 0 to {len(LABELS) - 1}, for"):
+        made("crd")(*rows_of("crd"), LABELS[:N], rows)
 
 
 def test_crd_says_what_it_needs():
