@@ -192,7 +192,7 @@ def test_all_are_measured_and_the_oracle_is_perfect(known):
     lab, plan = known
     teachers, students = by_role(plan)
     entries = lab.run(teachers) | lab.run(students)
-    measured = measure({"runs": entries}, lab.data, lab.store)
+    measured = measure(entries, lab.data, lab.store)
     rows = {row["run"]: row for row in measured.runs}
     assert rows.keys() == plan.runs.keys()
     oracle = rows[ORACLE]

@@ -261,7 +261,7 @@ def test_made_up_runs_are_finished_for_the_package_and_can_be_measured(tmp_path)
     data = open_prepared(results / "data/cifar100.json", store)
     found = {}
     for path in (results / "runs").glob("*/*.json"):
-        for row in collected(read_manifest(path, "the manifest"), data, store).runs:
+        for row in collected(read_manifest(path, "the manifest")["runs"], data, store).runs:
             found[row["run"]] = row
     assert set(found) == set(plan.runs) and len(found) >= 2
     assert {row["status"] for row in found.values()} == {"done"}

@@ -186,7 +186,7 @@ def test_its_history_and_measures_are_those_of_all_networks(known):
     teacher = teachers["crossed"]
     lab.run([teacher])
     lab.run([students["crossed"]])
-    rows = {row["run"]: row for row in measure({"runs": lab.entries}, lab.data, lab.store).runs}
+    rows = {row["run"]: row for row in measure(lab.entries, lab.data, lab.store).runs}
     history = lab.history(teacher)
     logits = np.load(lab.folder(teacher).artifact("test_logits.npy"))
     right = (logits.argmax(axis=1) == np.asarray(lab.data.test_classes)).mean()

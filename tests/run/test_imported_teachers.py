@@ -132,10 +132,10 @@ def test_the_seeds_share_the_file_which_is_read_and_evaluated_once(lab, exported
 
 def test_an_imported_teacher_is_measured_as_any_other(lab, exported):
     runs = runs_of(lab, str(exported))
-    manifest = {"runs": lab.run([runs[MINE], runs[STANDARD]])}
+    entries = lab.run([runs[MINE], runs[STANDARD]])
     assert lab.folder(runs[MINE]).record()["trained_on"]["device"] == ""
     mine, standard = (
-        next(row for row in measure(manifest, lab.data, lab.store).runs if row["run"] == run_id)
+        next(row for row in measure(entries, lab.data, lab.store).runs if row["run"] == run_id)
         for run_id in (MINE, STANDARD)
     )
     assert 0 < mine["top1"] == standard["top1"]

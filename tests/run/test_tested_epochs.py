@@ -49,7 +49,7 @@ def test_checkpoints_and_the_last_epoch_are_always_tested(both):
 
 def test_measures_take_the_tested_epochs(both):
     _, (lab, teacher, _) = both
-    found = measure({"runs": {teacher.id: lab.entries[teacher.id]}}, lab.data, lab.store)
+    found = measure({teacher.id: lab.entries[teacher.id]}, lab.data, lab.store)
     assert [row["epoch"] for row in found.epochs] == [*range(1, 8)]
     tested = [row["test_top1"] for row in found.epochs if row["test_top1"] != ""]
     assert len(tested) == 5
