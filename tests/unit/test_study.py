@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 
 import jsonschema
 import pytest
@@ -437,6 +438,16 @@ def test_the_plan_command_refuses_a_bad_file_with_one_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
+@cache
+def validator():
+    """It is made once: the schema takes a second."""
+    return jsonschema.Draft202012Validator(json_schema())
+
+
+def schema_errors(values):
+    return list(validator().iter_errors(values))
+
+
 def test_the_schema_file_is_what_the_code_says(root):
     path = root / "config" / "study.schema.json"
     known = json.loads(path.read_text()) if path.is_file() else None
@@ -448,13 +459,13 @@ def test_the_schema_file_is_what_the_code_says(root):
 
 def test_the_schema_is_a_valid_one_that_accepts_the_demo(demo):
     jsonschema.Draft202012Validator.check_schema(json_schema())
-    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
+    assert schema_errors(demo) == []
 
 
 @pytest.mark.parametrize("path", MISSPELT_KEYS)
 def test_the_schema_refuses_a_misspelt_key_at_its_place(demo, path):
     put(demo, path, 1)
-    errors = list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo))
+    errors = schema_errors(demo)
     assert len(errors) == 1
     at = ".".join(errors[0].absolute_path)
     assert path.replace(" ", ".").startswith(at)
@@ -469,7 +480,7 @@ def test_the_schema_accepts_what_may_be_left_empty(demo):
     del demo["tables"]["truth"], demo["tables"]["table7_truth"]
     demo["figures"] = None
     read(demo)
-    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(demo)) == []
+    assert schema_errors(demo) == []
 
 
 @pytest.mark.parametrize("name", ["all", "teach", "table"])
@@ -600,10 +611,6 @@ def test_only_the_teacher_s_recipe_must_keep_checkpoints(demo):
     for pair in demo["pairs"].values():
         pair["student_recipe"] = "students"
     read(demo)
-
-
-def schema_errors(values):
-    return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(values))
 
 
 @pytest.mark.parametrize("left_out", ["figures", "tables truth networks", "figures curves pairs"])
