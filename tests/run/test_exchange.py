@@ -153,11 +153,19 @@ def test_folders_without_a_trained_network_are_refused(lab, trained, tmp_path):
     with pytest.raises(UserError, match="is not an empty folder; choose a new one"):
         export(folder, folder)
     export(folder, tmp_path / "out")
+    write_again = "; write the folder again with `soteacher export` or `soteacher import-teacher`"
     save_file({"a": torch.zeros(1)}, tmp_path / "out/model.safetensors")
-    with pytest.raises(
-        Damaged, match=r"the file of weights has changed since .*; export the network again"
-    ):
+    with pytest.raises(Damaged, match="the file of weights has changed since ") as error:
         soteacher.load(tmp_path / "out")
+    assert str(error.value).endswith(f"...{write_again}")
+    (tmp_path / "out/model.safetensors").unlink()
+    with pytest.raises(Damaged, match="the file of weights is missing: ") as error:
+        soteacher.load(tmp_path / "out")
+    assert str(error.value).endswith(f"model.safetensors{write_again}")
+    (tmp_path / "out/config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(Damaged, match="of an earlier version of soteacher; ") as error:
+        soteacher.load(tmp_path / "out")
+    assert str(error.value).endswith(f"of soteacher{write_again}")
     (folder / "run.json").unlink()
     with pytest.raises(UserError, match="is not finished; expected a run that is done"):
         soteacher.load(folder)
