@@ -35,15 +35,16 @@ def run(options: argparse.Namespace) -> None:
     check_known(options.network)  # before data are prepared
     if options.data not in study.data:
         raise UserError(unknown("data set", options.data, study.data))
-    source = study.data[options.data].source
     spec, store = study.data[options.data].data_spec, Path(study.store)
-    manifest = prepare(spec, store, source.location())
+    manifest = prepare(spec, store, study.data[options.data].location)
     data = stored_data(folder_of(spec, store, manifest.get("content")))
     assert data is not None
     card = import_teacher(options.file, options.network, data, options.out)
-    renamed = card["imported"]["renamed"]
-    names = f"{len(renamed)} tensors matched by order and shape" if renamed else "all names equal"
+    imported = card["imported"]
+    how = "by order and shape" if imported["by_order"] else "by name, with another prefix"
+    renamed = len(imported["renamed"])
+    matched = f"{renamed} tensors matched {how}" if renamed else "all names equal"
     print(
-        f"{options.out}: {card['network']} of {options.file}, {names}; test accuracy "
+        f"{options.out}: {card['network']} of {options.file}, {matched}; test accuracy "
         f"{card['test_top1']:.2%} of {data.outline.n_test} images of {options.data}"
     )

@@ -274,13 +274,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def checked(path: Path, sha256: str, what: str) -> Path:
+def checked(path: Path, sha256: str, what: str, remedy: str = "") -> Path:
     """Return the path if the file has the recorded hash; otherwise, raise an error.
 
     Raises `Damaged` if it is missing or has another hash, `Unreadable` if reading it failed.
+
+    remedy : what to do about damage, for a file that is not in the store.
     """
     if not is_file(path, what):
-        raise Damaged(f"{what} is missing: {path}; {AGAIN}")
+        raise Damaged(f"{what} is missing: {path}; {remedy or AGAIN}")
     try:
         actual = sha256_of(path)
     except OSError as error:
@@ -288,6 +290,6 @@ def checked(path: Path, sha256: str, what: str) -> Path:
     if actual != sha256:
         raise Damaged(
             f"{what} has changed since it was recorded: {path} has sha256 {actual[:16]}..., "
-            f"expected {sha256[:16]}...; delete it, then {AGAIN}"
+            f"expected {sha256[:16]}...; {remedy or f'delete it, then {AGAIN}'}"
         )
     return path

@@ -15,6 +15,7 @@ from soteacher.core.sealed import write_sealed
 from soteacher.core.version import VERSION
 from soteacher.data.prepared import Prepared, stored_data
 from soteacher.exchange.loaded import CARD, WEIGHTS, load, run_of
+from soteacher.study.spec_parts import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,6 +112,7 @@ def write_network(
     sizes = {"n_classes": data.n_classes, "height": outline.height, "width": outline.width}
     card = {
         "network": name,
+        "network_spec": NetworkSpec.of(name).to_json(),
         **sizes,
         "classes": manifest["classes"],
         "mean": manifest["mean"],

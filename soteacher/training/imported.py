@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from torch import nn
+
 from soteacher.core import files
 from soteacher.core.errors import Damaged, UserError
 from soteacher.data.prepared import Prepared
@@ -49,10 +52,10 @@ def _finish(seeds: list[Member], data: Prepared, evaluator: Evaluator, device: s
     spec, path = seeds[0].spec, _checked(seeds[0])
     spec.network.check()
     size = data.outline.height, data.outline.width
-    network, renamed = network_of(path, spec.network.name, data.n_classes, size)
+    network, renamed, _ = network_of(path, spec.network.name, data.n_classes, size)
     network = placed(network, device)
     splits = ("test", "train") if data.has_truth else ("test",)
-    logits = {split: evaluator.logits(network, split) for split in splits}
+    logits = {split: finite_logits(evaluator, network, split, path) for split in splits}
     artifacts: dict[str, Writer] = {"weights.safetensors": weights_writer(network)}
     artifacts |= {f"{split}_logits.npy": array_writer(rows) for split, rows in logits.items()}
     known = {
@@ -63,6 +66,22 @@ def _finish(seeds: list[Member], data: Prepared, evaluator: Evaluator, device: s
     }
     for member in seeds:
         untrained.finish(member, data, artifacts, known)
+
+
+def finite_logits(evaluator: Evaluator, network: nn.Module, split: str, path: Path) -> np.ndarray:
+    """Return the logits of the images of a split, (N, K) float32.
+
+    path : the file of the weights.   Raises `UserError` if a logit is not finite: weights can be
+    finite, and a negative variance or large weights give logits that are not.
+    """
+    logits = evaluator.logits(network, split)
+    if wrong := int((~np.isfinite(logits).all(axis=1)).sum()):
+        raise UserError(
+            f"the network of {path} has logits that are not finite for {wrong} of {len(logits)} "
+            f"{split} images; expected a network that was trained without diverging, for images "
+            "that are normalised as those of this data set: choose another file"
+        )
+    return logits
 
 
 def _checked(member: Member) -> Path:

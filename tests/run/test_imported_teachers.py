@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_exchange import Code, repdistiller
+from test_exchange import Code, not_finite, repdistiller
 
 import soteacher
 from soteacher.core import registry
@@ -150,7 +150,8 @@ def weights_to_refuse(folder, exported):
     (folder / "text.pth").write_text("weights")
     torch.save(catalogue.build("wrn_10_2", 7).state_dict(), folder / "seven.pth")
     torch.save(catalogue.build("wrn_16_2", 10).state_dict(), folder / "deep.pth")
-    torch.save(state | {"fc.bias": torch.full((10,), torch.nan)}, folder / "nan.pth")
+    for name, (bad, _) in not_finite().items():
+        torch.save(bad, folder / name)
     save_file({repdistiller(key): value for key, value in state.items()}, folder / "s.safetensors")
     return {
         "code.pth": "as weights alone",
@@ -158,8 +159,7 @@ def weights_to_refuse(folder, exported):
         "seven.pth": r"does not fit wrn_10_2 with 10 classes: .*fc.weight \(7, 128\)",
         "deep.pth": "does not fit wrn_10_2 with 10 classes: of 40 tensors of the network and 70",
         "s.safetensors": "other names of tensors than wrn_10_2, and a .safetensors file sorts",
-        "nan.pth": "has weights that are not finite, the first in fc.bias; expected",
-    }
+    } | {name: message for name, (_, message) in not_finite().items()}
 
 
 def test_a_file_that_cannot_be_used_is_one_line_and_the_other_runs_are_finished(
