@@ -98,6 +98,12 @@ def test_classes_have_the_names_that_hugging_face_wrote(tmp_path):
     assert source.outline().n_classes == 2
 
 
+def test_classes_need_names_with_text(tmp_path):
+    features = {"label": {"names": ["cat", ""], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    assert "class names without text: ''; expected" in refusal(made(tmp_path, metadata=metadata))
+
+
 def test_images_of_several_sizes_need_a_size(tmp_path):
     made(tmp_path)
     other = [encoded(pixels(7, (12, 9, 3))), encoded(pixels(8, (10, 10)))]
