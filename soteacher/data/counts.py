@@ -63,52 +63,81 @@ class CountsOfImages:
         Raises `UserError` if the rows are not those of the images, or are no distributions.
         """
         labels = {"train": images.train_labels, "test": images.test_labels}
+        names: dict[str, Sequence[str] | None] = dict.fromkeys(SPLITS)
         if self.place.suffix == ".csv" and self._arrays is None:
             found = self._of_csv(images)
+            names = {"train": images.train_names, "test": images.test_names}
         elif self._arrays is None:
             found = {"train": load_rows(self.place)}
         else:
-            names = self._arrays.names()
-            if "train_truth" not in names:
+            arrays = self._arrays.names()
+            if "train_truth" not in arrays:
                 raise UserError(
-                    f"{self.where} has no array train_truth (it has {few(names)}); expected {FORMS}"
+                    f"{self.where} has no array train_truth (it has {few(arrays)}); expected "
+                    f"{FORMS}"
                 )
-            wanted = [split for split in SPLITS if f"{split}_truth" in names]
+            wanted = [split for split in SPLITS if f"{split}_truth" in arrays]
             found = {split: self._arrays.load(f"{split}_truth") for split in wanted}
         return {
-            split: self._distributions(rows, split, len(labels[split]), len(images.classes))
+            split: self._distributions(
+                rows, split, (len(labels[split]), len(images.classes)), names[split]
+            )
             for split, rows in found.items()
         }
 
-    def _distributions(self, rows: np.ndarray, split: str, n: int, n_classes: int) -> np.ndarray:
+    def _distributions(
+        self,
+        rows: np.ndarray,
+        split: str,
+        expected: tuple[int, int],
+        names: Sequence[str] | None,
+    ) -> np.ndarray:
+        """Return the rows, each divided by its sum.
+
+        expected : (N, K), their shape.   names : of the images, which messages give instead of the
+        rows of an array, because a table can have its rows in any order.
+        """
+
+        def place(row: int) -> str:
+            if names is None:
+                return f"row {row}, counted from 0"
+            return f"the row of {shown(names[row])}"
+
         what = f"the {split} rows of {self.where}"
         if rows.dtype.kind not in "iuf":
             raise UserError(f"{what} have values of {rows.dtype}; expected numbers: convert them")
-        if rows.shape != (n, n_classes):
+        if rows.shape != expected:
             raise UserError(
-                f"{what} have the shape {rows.shape}; expected {(n, n_classes)}, one row for each "
-                f"of the {n} images and one column for each of the {n_classes} classes: give the "
-                "rows of this data set, in the order of its images"
+                f"{what} have the shape {rows.shape}; expected {expected}, one row for each of the "
+                f"{expected[0]} images and one column for each of the {expected[1]} classes: give "
+                "the rows of this data set, in the order of its images"
             )
-        values = rows.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            values = rows.astype(np.float64)
+            sums = values.sum(axis=1)
         wrong = ~np.isfinite(values) | (values < 0)
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
             raise UserError(
-                f"{what} have the value {values[row, column]} in row {row}, column {column}, "
-                "counted from 0; expected counts or probabilities of at least 0: correct it"
+                f"{what} have the value {values[row, column]} for class {column}, counted from 0, "
+                f"in {place(row)}; expected counts or probabilities of at least 0: correct it"
             )
-        sums = values.sum(axis=1)
+        if (large := ~np.isfinite(sums)).any():
+            raise UserError(
+                f"{what} have values with a sum that is too large to compute in "
+                f"{place(int(large.argmax()))}; expected counts of labels, or probabilities that "
+                "sum to 1: correct them"
+            )
         if (sums == 0).any():
             raise UserError(
-                f"{what} have no label in row {int((sums == 0).argmax())}, counted from 0; "
+                f"{what} have no label in {place(int((sums == 0).argmax()))}; "
                 "expected at least one label for each image: add it, or leave out the image"
             )
         if (values != np.rint(values)).any() and (far := np.abs(sums - 1) > OFF).any():
             row = int(far.argmax())
             raise UserError(
-                f"{what} have the sum {sums[row]:.4g} in row {row}, counted from 0; expected whole "
-                "counts, or probabilities that sum to 1: divide each row by its sum"
+                f"{what} have the sum {sums[row]:.4g} in {place(row)}; expected whole counts, or "
+                "probabilities that sum to 1: divide each row by its sum"
             )
         return values / sums[:, None]
 
@@ -118,6 +147,12 @@ class CountsOfImages:
             raise UserError(
                 f"{self.where} names images, but the images of this source have no names; expected "
                 "an .npy file with one row for each training image, in their order"
+            )
+        if IMAGE in images.classes:
+            raise UserError(
+                f"{self.where} cannot have counts of the class '{IMAGE}', because the column "
+                f"'{IMAGE}' of a table names the images; expected an .npy file with one row for "
+                "each training image, in their order, or another name of the class"
             )
         known, values = self._table(images.classes)
         position = {name: row for row, name in enumerate(known)}
@@ -148,11 +183,13 @@ class CountsOfImages:
         try:
             with open_regular(self.place) as file:
                 text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-                header, *rows = [row for row in csv.reader(text, strict=True) if row] or [[]]
+                reader = csv.reader(text, strict=True)
+                lines = [(reader.line_num, row) for row in reader if row]
         except UserError:
             raise
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise self._unreadable(getattr(error, "strerror", None) or str(error)) from None
+        header = lines[0][1] if lines else []
         if Counter(header) != Counter([IMAGE, *classes]):
             only_file, only_data = only_in_one(header, [IMAGE, *classes])
             raise UserError(
@@ -160,18 +197,18 @@ class CountsOfImages:
                 f"in the file: {only_file}; missing: {only_data}): correct its first line"
             )
         columns, image = [header.index(name) for name in classes], header.index(IMAGE)
-        values = np.empty((len(rows), len(classes)))
-        for number, row in enumerate(rows):
+        values = np.empty((len(lines) - 1, len(classes)))
+        for index, (line, row) in enumerate(lines[1:]):
             try:
-                values[number] = [float(row[column]) for column in columns]
+                values[index] = [_number(row[column]) for column in columns]
                 if len(row) != len(header):
                     raise ValueError
             except (ValueError, IndexError):
                 raise UserError(
-                    f"{self.where} has {shown(','.join(row))} in row {number + 1} below its first "
-                    f"line; expected an image and {len(classes)} numbers: correct the row"
+                    f"{self.where} has {shown(','.join(row))} in line {line}; expected an image "
+                    f"and {len(classes)} numbers: correct the line"
                 ) from None
-        names = [row[image] for row in rows]
+        names = [row[image] for _, row in lines[1:]]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise UserError(
                 f"{self.where} has several rows for {few(repeated)}; expected one row for each "
@@ -184,3 +221,10 @@ class CountsOfImages:
             f"cannot read {self.where} ({' '.join(why.split())}); expected a text file in UTF-8 or "
             "an array of NumPy: check its content and its permissions"
         )
+
+
+def _number(text: str) -> float:
+    """Return the number that a text is; raise `ValueError` if it is one for Python's code alone."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return float(text)

@@ -24,8 +24,8 @@ from soteacher.models.outside import OutsideNetwork, refused
 STAGE = r"stage\d+"
 """Pattern of the names of the maps that distillers match."""
 FOLDER = Path("results/.networks")
-MEASURES = 1
-"""Part of the files' names. Increase it if other facts are measured."""
+MEASURES = 2
+"""Part of the files' names. Increase it if other facts are measured or other networks refused."""
 COMMAND = "from soteacher.models.measured import main; main()"
 
 

@@ -43,8 +43,13 @@ def measured(network: OutsideNetwork, n_classes: int, height: int, width: int) -
 
 
 def facts_of_module(module: nn.Module, n_classes: int, height: int, width: int) -> Facts:
-    """Return the facts of a network, which is moved to the meta device."""
+    """Return the facts of a network, which is moved to the meta device.
+
+    Raises `ValueError` if it cannot be trained or if its output does not have the form of `Output`.
+    """
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    if not parameters:
+        raise ValueError("it has no parameters with requires_grad=True; expected some to train")
     module.to("meta").eval()
     values: list[int] = []
     for layer in module.modules():
@@ -55,13 +60,19 @@ def facts_of_module(module: nn.Module, n_classes: int, height: int, width: int) 
             output = module(torch.zeros(1, 3, height, width, device="meta"))
         check_output(output, 1, n_classes)
         of_one = tuple(values)
-        module.train()
-        check_output(module(torch.zeros(2, 3, height, width, device="meta")), 2, n_classes)
-        try:
-            module(torch.zeros(1, 3, height, width, device="meta"))
-            one_image = True
-        except ValueError:  # a batch norm of a single value per channel
-            one_image = False
+    module.train()
+    trained = module(torch.zeros(2, 3, height, width, device="meta"))
+    check_output(trained, 2, n_classes)
+    if not trained.logits.requires_grad:
+        raise ValueError(
+            "its logits have no gradient in train mode; expected logits that depend on its "
+            "parameters, without detach() or torch.no_grad()"
+        )
+    try:
+        module(torch.zeros(1, 3, height, width, device="meta"))
+        one_image = True
+    except ValueError:  # a batch norm of a single value per channel
+        one_image = False
     return Facts(
         parameters=parameters,
         flops=counter.get_total_flops(),

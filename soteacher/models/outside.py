@@ -152,8 +152,8 @@ def build(network: OutsideNetwork, n_classes: int, height: int, width: int) -> n
     """
     try:
         return _builder(network)(n_classes, height, width)
-    except UserError:
-        raise
+    except UserError as error:
+        raise refused(network, n_classes, height, width, str(error)) from error
     except Exception as error:  # foreign code can raise anything
         raise refused(network, n_classes, height, width, error) from error
 
@@ -203,6 +203,11 @@ def check_output(output: object, n_images: int, n_classes: int) -> None:
         raise ValueError(
             f"it returns {type(output).__name__}; expected soteacher.models.output.Output"
         )
+    if not isinstance(output.features, dict):
+        raise ValueError(
+            f"its features are {type(output.features).__name__}; expected a dict of tensors by name"
+        )
+    _check_tensor("its logits are", output.logits)
     if tuple(output.logits.shape) != (n_images, n_classes):
         raise ValueError(
             f"its logits are {tuple(output.logits.shape)}; expected ({n_images}, {n_classes})"
@@ -210,7 +215,17 @@ def check_output(output: object, n_images: int, n_classes: int) -> None:
     if "pooled" not in output.features:
         raise ValueError("it has no feature 'pooled', (B, C), the input of its last linear layer")
     for name, value in output.features.items():
+        _check_tensor(f"its feature '{name}' is", value)
         n_dimensions = 2 if name == "pooled" else 4
         if value.ndim != n_dimensions or len(value) != n_images:
             form = "(B, C)" if name == "pooled" else "(B, C, H, W)"
             raise ValueError(f"its feature '{name}' is {tuple(value.shape)}; expected {form}")
+
+
+def _check_tensor(what: str, value: object) -> None:
+    from torch import Tensor
+
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{what} {type(value).__name__}; expected a tensor")
+    if not value.is_floating_point():
+        raise ValueError(f"{what} of {value.dtype}; expected a tensor of floating-point numbers")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from soteacher.core.errors import UserError, short, unknown
+from soteacher.core.errors import UserError, few, short, unknown
 from soteacher.core.settings import parse
 from soteacher.regularizers.base import Regularizer
 
@@ -65,6 +65,17 @@ class SettingChange(Change):
 
     def _parts(self, regularizers: Regularizers) -> tuple[str, str]:
         part, _, setting = self.name.partition(".")
+        if not part or not setting:
+            every = [
+                f"{name}.{field}"
+                for name, term in regularizers.items()
+                for field in type(term).model_fields
+            ]
+            own = [name for name in every if name.startswith(f"{part}.")]
+            raise UserError(
+                f"{short(repr(self.name))} names no setting; expected a regularizer and, after a "
+                f"dot, its setting, such as {few(own or every or ['lipschitz.weight'])}"
+            )
         if part not in regularizers:
             raise UserError(unknown("regularizer of the base", part, regularizers))
         known = type(regularizers[part]).model_fields

@@ -77,10 +77,12 @@ def test_weights_are_a_function_of_the_seed_alone():
 def test_what_cannot_be_used_is_one_line():
     for name, said in (
         ("resnt18", "torchvision has no network 'resnt18'; .* such as resnet18"),
-        ("squeezenet1_1", "no linear layer that gives the logits"),
+        ("squeezenet1_1", "it has no linear layer that gives the logits; choose another network"),
+        ("vit_b_16", "torchvision's vit_b_16 needs square images"),
     ):
         with pytest.raises(UserError, match=said) as error:
-            measured(outside(f"torchvision/{name}"), 10, 32, 32)
+            measured(outside(f"torchvision/{name}"), 10, 32, 48)
+        assert str(error.value).startswith(f"the network 'torchvision/{name}' (torchvision ")
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"cannot be used for 10 classes and images of 32x32"):
         measured(outside("torchvision/alexnet"), 10, 32, 32)

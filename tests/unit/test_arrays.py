@@ -175,6 +175,8 @@ def test_names_of_classes_are_different_texts(tmp_path, names):
 
 def test_a_name_of_a_class_with_a_line_break_is_refused(tmp_path):
     assert "rename them" in refusal(npz(tmp_path, classes=np.array(["a", "b\nc"])))
+    text = refusal(npz(tmp_path, classes=np.array(["a", ""])))
+    assert "has class names without text: ''; expected names of one line of text" in text
 
 
 class Marker:

@@ -216,9 +216,15 @@ def test_a_spec_without_the_location_of_its_counts_is_refused(folder):
             "has images that the data set does not have: train/cat/9.png; expected paths like "
             "train/cat/0.png",
         ),
-        ([["train/cat/0.png", 1]], "has train/cat/0.png,1 in row 1 below its first line"),
+        ([["train/cat/0.png", 1]], "has train/cat/0.png,1 in line 2; "),
         ([["train/cat/0.png", 1, "x"]], "expected an image and 2 numbers"),
         ([["train/cat/0.png", 1, 2, 3]], "expected an image and 2 numbers"),
+        ([["train/cat/0.png", "1_0", 2]], "has train/cat/0.png,1_0,2 in line 2; expected an image"),
+        ([["train/cat/0.png", "\u0661", 2]], "expected an image and 2 numbers"),
+        (
+            [[], ["train/cat/0.png", 1, 2], [], ["train/cat/1.png", ""]],
+            "has train/cat/1.png, in line 5; ",
+        ),
         ([], "lacks 6 of the 6 train images"),
     ],
 )
@@ -250,9 +256,14 @@ def test_broken_tables_are_refused(folder, tmp_path, content):
     [
         (TRAIN[1:], "have the shape (5, 2); expected (6, 2), one row for each of the 6 images"),
         (TRAIN[:, :1], "have the shape (6, 1); expected (6, 2)"),
-        (-TRAIN, "have the value -9.0 in row 0, column 0"),
-        (np.where(TRAIN == 8, np.nan, TRAIN), "have the value nan in row 3, column 1"),
-        (np.where(TRAIN == 8, np.inf, TRAIN), "have the value inf in row 3, column 1"),
+        (-TRAIN, "have the value -9.0 for class 0, counted from 0, in row 0"),
+        (
+            np.where(TRAIN == 8, np.nan, TRAIN),
+            "have the value nan for class 1, counted from 0, in row 3",
+        ),
+        (np.where(TRAIN == 8, np.inf, TRAIN), "have the value inf for class 1, counted from 0, in"),
+        (np.where(TRAIN == 5, 1e308, TRAIN), "a sum that is too large to compute in row 1"),
+        (np.where(TRAIN > 9, np.longdouble("1e400"), TRAIN), "have the value inf for class 0"),
         (TRAIN * (TRAIN < 9), "have no label in row 2"),
         (TRAIN / 10, "have the sum 0.3 in row 4, counted from 0; expected whole counts"),
         (TRAIN.astype(str), "have values of <U21; expected numbers"),
@@ -262,6 +273,37 @@ def test_broken_tables_are_refused(folder, tmp_path, content):
 def test_rows_that_are_no_distributions_are_refused(folder, tmp_path, rows, said):
     np.save(tmp_path / "counts.npy", rows)
     assert said in refusal(folder, tmp_path / "counts.npy")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("nan", 1), "have the value nan for class 0, counted from 0, in the row of "),
+        (("inf", "-inf"), "have the value inf for class 0, counted from 0, in the row of "),
+        ((1, -1), "have the value -1.0 for class 1, counted from 0, in the row of "),
+        ((1e308, 1e308), "a sum that is too large to compute in the row of "),
+        ((0, 0), "have no label in the row of "),
+        ((0.5, 0.1), "have the sum 0.6 in the row of "),
+    ],
+)
+def test_a_row_of_a_table_is_named_by_its_image_whatever_the_order(folder, tmp_path, values, said):
+    name = names_of("train")[4]
+    others = [row for row in rows_of("train", shares(TRAIN)) if row[0] != name]
+    for rows in ([[name, *values], *others], [*others[::-1], [name, *values]]):
+        assert f"{said}{name}; expected" in refusal(folder, table(tmp_path / "counts.csv", rows))
+
+
+@pytest.mark.parametrize("header", [("image", "image", "dog"), ("image", "cat", "dog")])
+def test_a_class_with_the_name_of_the_column_of_images_needs_an_array(folder, tmp_path, header):
+    for split in N:
+        (folder / split / "cat").rename(folder / split / "image")
+    rows = [[f"train/image/{k}.png", *TRAIN[k]] for k in range(3)]
+    text = refusal(folder, table(tmp_path / "counts.csv", rows, header))
+    assert "cannot have counts of the class 'image'" in text and "expected an .npy file" in text
+    np.save(tmp_path / "counts.npy", TRAIN)  # classes by name: dog, image
+    data = prepared(folder, tmp_path / "counts.npy")
+    np.testing.assert_allclose(data.array("train_truth"), shares(TRAIN))
 
 
 def test_files_of_another_kind_are_refused(folder, tmp_path):

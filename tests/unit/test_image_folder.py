@@ -516,6 +516,16 @@ def test_a_class_whose_name_is_no_line_of_text_is_refused(folder, name):
     )
 
 
+@pytest.mark.parametrize("name", [" ", "\u3000"])
+def test_a_class_whose_name_is_only_spaces_is_refused(folder, name):
+    for split in ("train", "test"):
+        (folder / split / "cat").rename(folder / split / name)
+    assert refusal(folder) == (
+        f"{folder}/train has class names without text: {name!a}; expected names of one line of "
+        "text: give these classes a name"
+    )
+
+
 @pytest.mark.parametrize("name", ["猫", "گربه\u200cها", "n" * 255, "cafe\u0301", "#1 cat"])
 def test_a_class_may_have_any_name_of_one_line(folder, tmp_path, name):
     for split in ("train", "test"):

@@ -11,6 +11,7 @@ import yaml
 from soteacher.core.errors import UserError
 from soteacher.models import catalogue, facts, outside
 from soteacher.models.facts import Facts, facts_of
+from soteacher.models.measured import measured
 from soteacher.study.expand import expand, expand_possible
 from soteacher.study.load import read
 from soteacher.study.network_files import load_networks
@@ -212,6 +213,36 @@ def test_a_network_that_cannot_be_used_is_refused_in_the_plan(folder, was, now, 
     (folder / "mine/plain.py").write_text(PLAIN.replace(was, now))
     reason = expand_possible(read(study())).impossible["t"]
     assert said in reason and "correct the file" in reason and "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("self.last(pooled),", "self.last(pooled).long(),", "its logits are of torch.int64; expec"),
+        ("self.last(pooled),", "self.last(pooled) + 0j,", "its logits are of torch.complex64; ex"),
+        ("self.last(pooled),", "None,", "its logits are NoneType; expected a tensor"),
+        ("self.last(pooled),", "self.last(pooled).tolist,", "its logits are builtin_function_or_"),
+        ("self.last(pooled),", "self.last(pooled).detach(),", "its logits have no gradient in tr"),
+        ("Plain(n_classes)\n", "Plain(n_classes).requires_grad_(False)\n", "it has no parameters"),
+        ('{"stage1": stage1,', 'None and {"stage1": 1,', "its features are NoneType; expected a"),
+        ('"stage2": stage2', '"stage2": None', "its feature 'stage2' is NoneType; expected a ten"),
+        ('"stage2": stage2', '"stage2": stage2 > 0', "its feature 'stage2' is of torch.bool; exp"),
+        (
+            "return Plain(n_classes)",
+            "from soteacher.core.errors import UserError; raise UserError('too small')",
+            "the network 'plain' (mine/plain.py) cannot be used for 3 classes and images of 8x8 "
+            "pixels: too small; correct the file",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_trained_or_compared_is_refused(folder, was, now, said):
+    assert was in PLAIN
+    (folder / "mine/plain.py").write_text(PLAIN.replace(was, now))
+    [network] = load_networks(["mine/plain.py"])
+    with pytest.raises(UserError) as error:
+        measured(network, 3, 8, 8)  # in this process; plans run it in another one
+    assert said in str(error.value) and str(error.value).endswith("; correct the file")
+    assert "\n" not in str(error.value)
 
 
 def test_methods_that_match_maps_are_refused_by_name_for_a_network_without(folder):

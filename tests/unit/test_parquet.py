@@ -98,6 +98,12 @@ def test_classes_have_the_names_that_hugging_face_wrote(tmp_path):
     assert source.outline().n_classes == 2
 
 
+def test_classes_need_names_with_text(tmp_path):
+    features = {"label": {"names": ["cat", ""], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    assert "class names without text: ''; expected" in refusal(made(tmp_path, metadata=metadata))
+
+
 def test_images_of_several_sizes_need_a_size(tmp_path):
     made(tmp_path)
     other = [encoded(pixels(7, (12, 9, 3))), encoded(pixels(8, (10, 10)))]
@@ -201,6 +207,48 @@ def test_a_column_that_has_no_images_is_refused(tmp_path):
     text = refusal(tmp_path, image="coarse")
     assert "has no column 'coarse' of images" in text
     assert "(columns of this kind: image; all: coarse, image, label)" in text
+
+
+def retyped(folder, column):
+    """Files of two images each, with an array of pyarrow as the column of images."""
+    for split in N:
+        table = pyarrow.table({"image": column, "label": [0, 1]})
+        files.write_table(table, folder / f"{split}.parquet")
+    return folder
+
+
+NO_FILES = {
+    "text": [{"bytes": "a"}, {"bytes": "b"}],
+    "number": [{"bytes": 1}, {"bytes": 2}],
+    "list": [{"bytes": [1, 2]}, {"bytes": [3]}],
+    "structure": [{"bytes": {"bytes": b"a"}}, {"bytes": {"bytes": b"b"}}],
+    "other name": [{"my_bytes": b"a"}, {"my_bytes": b"b"}],
+    "nested": [{"a": {"bytes": b"a", "path": "a"}}, {"a": {"bytes": b"b", "path": "b"}}],
+    "list of structures": [[{"bytes": b"a"}], [{"bytes": b"b"}]],
+}
+
+
+@pytest.mark.parametrize("image", [None, "image"])
+@pytest.mark.parametrize("values", NO_FILES.values(), ids=NO_FILES)
+def test_a_structure_without_bytes_of_its_own_is_no_column_of_images(tmp_path, values, image):
+    text = refusal(retyped(tmp_path, pyarrow.array(values)), image=image)
+    assert "expected a structure {bytes, path} or bytes (columns of this kind: none" in text
+
+
+def test_a_structure_whose_bytes_are_null_in_all_rows_lacks_its_images(tmp_path):
+    column = pyarrow.array([{"bytes": None, "path": "a.png"}] * 2)
+    text = refusal(retyped(tmp_path, column))
+    assert "row 0 has no bytes of an image; expected image files inside" in text
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary()])
+@pytest.mark.parametrize("paths", [[3, 4], [["a"], ["b"]], [b"a", b"b"]])
+def test_only_texts_are_names_of_images(tmp_path, kind, paths):
+    data = pyarrow.array([encoded(pixels(0)), encoded(pixels(1))], kind)
+    column = pyarrow.StructArray.from_arrays([data, pyarrow.array(paths)], ["bytes", "path"])
+    found = Parquet(path=str(retyped(tmp_path, column))).read()
+    np.testing.assert_array_equal(found.test_images, [pixels(0), pixels(1)])
+    assert found.train_names is None and found.test_names is None
 
 
 def test_a_place_without_files_is_refused(tmp_path):

@@ -707,7 +707,14 @@ SWEEP = {
         ({"vary": {"lipschitz.weight": [1, 1.0]}}, "vary.lipschitz.weight: expected each entry"),
         ({"vary": {"lipschitz.weight": [-1]}}, "vary.lipschitz.weight: lipschitz.weight: "),
         ({"vary": {"lipschitz.wieght": [1]}}, "vary.lipschitz.wieght: unknown setting"),
-        ({"vary": {"lipschitz": [1]}}, "vary.lipschitz: unknown setting of lipschitz ''"),
+        (
+            {"vary": {"lipschitz": [1]}},
+            "vary.lipschitz: 'lipschitz' names no setting; expected a regularizer and, after a "
+            "dot, its setting, such as lipschitz.",
+        ),
+        ({"vary": {"lipschitz.": [1]}}, "vary.lipschitz.: 'lipschitz.' names no setting; "),
+        ({"vary": {".weight": [1]}}, "vary..weight: '.weight' names no setting; expected a reg"),
+        ({"vary": {"weight": [1]}}, "vary.weight: 'weight' names no setting; expected a regular"),
         ({"vary": {"consistency.ramp": ["liner"]}}, "vary.consistency.ramp: consistency.ramp: "),
         ({"base": "no_lr"}, "vary.lipschitz.weight: unknown regularizer of the base 'lipschitz'"),
     ],

@@ -189,6 +189,11 @@ def check_class_names(names: list[str], where: str) -> None:
             f"{where} has class names with control characters, line breaks or bytes that are not "
             f"UTF-8: {few(bad)}; expected names of one line of text: rename them"
         )
+    if blank := [name for name in names if not name.strip()]:
+        raise UserError(
+            f"{where} has class names without text: {few(blank)}; expected names of one line of "
+            "text: give these classes a name"
+        )
 
 
 def _remedy(place: Path, inside: Contents) -> str:

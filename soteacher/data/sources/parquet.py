@@ -197,16 +197,29 @@ def _image_column(types: dict[str, Any], name: str | None, path: Path) -> str:
 
 
 def _can_be_image(kind: Any) -> bool:
-    text = str(kind)
-    is_file = text.startswith("struct<") and "bytes: " in text
-    return is_file or text in ("binary", "large_binary")
+    """Return whether a type of pyarrow is bytes, or a structure with a field `bytes` of them."""
+    from pyarrow import types
+
+    if not types.is_struct(kind):
+        return _is_binary(kind)
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    found = [field.type for field in fields if field.name == "bytes"]
+    # without any image file inside, the type is null: the message about the row says what to do
+    return len(found) == 1 and (types.is_null(found[0]) or _is_binary(found[0]))
+
+
+def _is_binary(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _bytes_of(value: Any, where: str) -> tuple[bytes, str | None]:
     """Return the bytes of an image's file, and its name if it has one."""
     data, name = value, None
     if isinstance(value, dict):
-        data, name = value["bytes"], value.get("path")
+        data, path = value["bytes"], value.get("path")
+        name = path if isinstance(path, str) else None
     if not data:
         raise UserError(
             f"{shown(where)} has no bytes of an image; expected image files inside the parquet "
