@@ -18,21 +18,10 @@ from functools import cache
 from soteacher.core import registry
 from soteacher.core.errors import UserError, unknown
 from soteacher.distillers.base import Distiller, kd_loss
-from soteacher.distillers.dist import correlation_losses
-from soteacher.distillers.dkd import decoupled_losses
-from soteacher.distillers.logit_standardization import standardized
 from soteacher.losses.first_stage import FirstStage
 from soteacher.losses.module import DistillationLoss
 
-__all__ = [
-    "DistillationLoss",
-    "FirstStage",
-    "correlation_losses",
-    "decoupled_losses",
-    "kd_loss",
-    "loss_of",
-    "standardized",
-]
+__all__ = ["DistillationLoss", "FirstStage", "kd_loss", "loss_of"]
 
 
 @cache
