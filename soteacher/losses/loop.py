@@ -7,13 +7,14 @@ none of it. A method that uses what was not given ends with a message that says 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
 
 from soteacher.core.batch import Batch
 from soteacher.core.cursor import Cursor
-from soteacher.core.errors import UserError
+from soteacher.core.errors import UserError, short
 from soteacher.models.output import Output
 from soteacher.penalties.checks import at_least_float32, check_tensor, check_whole
 from soteacher.terms import FeatureShapes, RunContext
@@ -82,13 +83,13 @@ def shapes_of(given: Any, whose: str) -> FeatureShapes | None:
 def _shape(name: str, given: Any, whose: str) -> tuple[int, ...]:
     whole = isinstance(given, Iterable) and not isinstance(given, Tensor | str)
     sizes = tuple(given) if whole else ()
-    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
-        got = f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)
+    if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        got = f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else short(repr(given))
         raise UserError(
             f"expected the shape of the {whose}'s feature '{name}' without the batch, such as "
             f"(32, 16, 16); got {got}: give shapes, or a whole output (logits, features)"
         )
-    return sizes
+    return tuple(int(size) for size in sizes)
 
 
 def output_of(given: Any, whose: str) -> Output:

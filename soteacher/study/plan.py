@@ -60,8 +60,7 @@ class Plan:
     @cached_property
     def job_of(self) -> Mapping[str, Job]:
         """Run id to its job."""
-        jobs = (job for named in self.jobs.values() for job in named.values())
-        return MappingProxyType({run.id: job for job in jobs for run in job.runs})
+        return _by_run(self.jobs)
 
     @cached_property
     def measure_jobs(self) -> Mapping[str, Mapping[str, MeasureJob]]:
@@ -76,8 +75,7 @@ class Plan:
     @cached_property
     def measure_job_of(self) -> Mapping[str, MeasureJob]:
         """Run id to the job that measures it."""
-        jobs = (job for named in self.measure_jobs.values() for job in named.values())
-        return MappingProxyType({run.id: job for job in jobs for run in job.runs})
+        return _by_run(self.measure_jobs)
 
     def only(self, blocks: Iterable[str]) -> Plan:
         """Return the plan of these tables and figures alone, with the same jobs and their data.
@@ -149,6 +147,11 @@ class Plan:
             for members in _packed(runs, self.study.runs_per_job):
                 name = f"{data}-{json_sha256([run.id for run in members])[:10]}"
                 yield Job(name, role, data, members)
+
+
+def _by_run(jobs: Mapping[str, Mapping[str, AnyJob]]) -> Mapping[str, AnyJob]:
+    every = (job for named in jobs.values() for job in named.values())
+    return MappingProxyType({run.id: job for job in every for run in job.runs})
 
 
 def _in_order(jobs: Iterable[AnyJob]) -> list[AnyJob]:

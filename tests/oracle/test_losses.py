@@ -10,6 +10,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from distilling import SAME_SIZE, STUDENT, outputs, site_of
@@ -427,6 +428,14 @@ def test_outputs_of_two_types_are_refused():
 def test_what_is_no_shape_of_a_feature_is_refused(given):
     with pytest.raises(UserError, match=r"the shape of the student's feature 'pooled' without"):
         losses.CC({"pooled": given}, {"pooled": (6,)})
+
+
+def test_sizes_of_numpy_are_sizes():
+    sizes = {"pooled": (np.int64(6),)}
+    student, teacher = rows_of("cc")
+    features = {"pooled": torch.ones(N, 6)}
+    outputs = (one._replace(features=features) for one in (student, teacher))
+    assert losses.CC(sizes, sizes)(*outputs, LABELS[:N]).isfinite()
 
 
 def test_logits_of_other_shapes_are_not_stretched():

@@ -1,6 +1,8 @@
 """Statistics against published examples, independent formulas and simulations."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -227,3 +229,11 @@ def test_the_paper_s_table_6_has_25_significant_comparisons_and_14_after_holm():
             )
     assert (len(p), sum(one < 0.05 for one in p)) == (39, 25)
     assert sum(one < 0.05 for one in holm(p)) == 14
+
+
+def test_tables_and_figures_of_accuracies_start_without_scipy_stats():
+    """Its import takes longer than a whole table."""
+    modules = ("statistics.welch", "statistics.rank_correlation", "report.figures.checkpoints")
+    imports = "; ".join(f"import soteacher.{name}" for name in modules)
+    code = f"import sys; {imports}; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
